@@ -17,6 +17,7 @@ from muniment.errors import BadAnswer as BadAnswer
 from muniment.errors import Denied as Denied
 from muniment.errors import GatewayClosed as GatewayClosed
 from muniment.errors import InputError as InputError
+from muniment.errors import NotMirrored as NotMirrored
 from muniment.errors import NotPublished as NotPublished
 from muniment.errors import Problem as Problem
 from muniment.errors import RecordRefused as RecordRefused

@@ -22,6 +22,7 @@ __all__ = [
     "GatewayClosed",
     "InputError",
     "MunimentError",
+    "NotMirrored",
     "NotPublished",
     "PartlyDone",
     "Problem",
@@ -131,6 +132,10 @@ class RecordRefused(Refused):
 
 class NotPublished(MunimentError):  # noqa: N818 - says what happened
     """The records are durable and have their indices, but no quorum cosigned them in time."""
+
+
+class NotMirrored(NotPublished):
+    """The records are durable and cosigned, but mirrors did not come to hold them in time."""
 
 
 class Undelivered(Unreachable):

@@ -14,6 +14,7 @@
 | `mode` | optional: `enforce` (what is not provably logged is denied) or `observe` |
 | `quorum` | optional: how many authorities must allow: `all`, `any` or a number |
 | `deadline_seconds` | optional: how long a decision may wait for the log and its witnesses; 3 |
+| `require` | optional: `cosigned`, or `mirrored`: decisions wait for the policy's mirrors, too |
 | `most_waiting` | optional: decisions under way at one time; more are denied at once; 1,000 |
 | `url` | optional: the URL at which PEPs reach the gateway, for its metadata |
 | `[[authority]]` | a policy engine, see `AuthorityEntry` |
@@ -34,6 +35,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
+from muniment.gateway.mirrored import Require, check_require
 from muniment.http.access import read_token
 from muniment.http.urls import split_url
 from muniment.local.keyfiles import read_key_file
@@ -137,6 +139,7 @@ class GatewayFile(NamedFile, frozen=True, kw_only=True):
     mode: Mode = "enforce"
     quorum: Literal["all", "any"] | Annotated[int, Meta(ge=1, le=MAX_AUTHORITIES)] = "all"
     deadline_seconds: Seconds = 3.0
+    require: Require = "cosigned"
     most_waiting: Count = 1000
     url: str | None = None
     authority: tuple[AuthorityEntry, ...] = ()
@@ -241,6 +244,7 @@ def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> Gateway
         policy = parse_policy(read_file(file.policy, most=MAX_POLICY_BYTES))
         if len(policy.origins) != 1:
             raise ValueError("names several logs; a gateway writes to one")
+        check_require(file.require, policy)
     if file.url is not None:
         with config_key(path, "url"):
             parts = split_url(file.url)

@@ -1,17 +1,39 @@
 """A real log pushes to real mirrors of ours, embedded and in a cluster."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import decisions
-from log_deployment import GATEWAY, ORIGIN, Deployment, ask, cluster_for, deployed, leaves_of
+import muniment
+import processes
+from log_deployment import (
+    GATEWAY,
+    ORIGIN,
+    Deployment,
+    ask,
+    cluster_for,
+    deployed,
+    leaves_of,
+    run,
+)
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.mirrors import check_mirrored
+from muniment.tlog.policy import format_policy, parse_policy
 from waiting import eventually
 
 RECORDS = decisions.decisions(600, producer=GATEWAY)
+DECISION = {
+    "kind": "decision",
+    "request": {
+        "subject": {"type": "agent", "id": "planner"},
+        "action": {"name": "call"},
+        "resource": {"type": "tool", "id": "crm.search"},
+    },
+    "response": {"decision": True},
+}
 
 
 @pytest.fixture(params=["sqlite", "cluster"])
@@ -66,3 +88,60 @@ def test_mirrors_hold_what_the_log_published_and_their_cosignatures_are_served(
         )
 
     eventually(has_it)
+
+
+def test_who_wants_a_decision_held_by_mirrors_waits_for_that(tmp_path: Path) -> None:
+    with deployed(tmp_path, mirrors=1) as made:
+        [mirror] = made.mirrors
+        signer = made.signer
+        with muniment.blocking.Gateway(
+            made.url, signer, stream="a", policy=made.policy, require="mirrored"
+        ) as gateway:
+            permit = gateway.authorize(DECISION)
+            check_mirrored(made.policy.verify(permit.proof.checkpoint))
+            [receipt] = gateway.submit([DECISION], mirrored=True)
+            head = receipt.tlog_proof().checkpoint
+            check_mirrored(made.policy.verify(head))
+            # One that does not ask does not wait, whatever the mirror does.
+            assert mirror.process is not None
+            mirror.process.pause()
+            gateway.authorize(DECISION, require="cosigned")
+            with pytest.raises(muniment.Denied, match="mirrors do not hold it") as denied:
+                gateway.authorize(DECISION, timeout=1.5)
+            assert denied.value.codes == ("governance_mesh_discontinuity",)
+            mirror.process.resume()
+            gateway.authorize(DECISION)
+            others = "".join(
+                line
+                for line in format_policy(made.policy).decode().splitlines(keepends=True)
+                if not line.startswith("group mirrors")
+            )
+            with pytest.raises(ValueError, match="a group of the name mirrors"):
+                muniment.blocking.Gateway(
+                    made.url, signer, policy=parse_policy(others.encode()), require="mirrored"
+                )
+
+        # The command, too.
+        lines = tmp_path / "decisions.ndjson"
+        lines.write_bytes(b"\n".join(decisions.decisions(3, producer="gw.example/cli")) + b"\n")
+        key = tmp_path / "gateway.pem"
+        [vkey] = run(
+            processes.muniment(
+                "keygen", "--name", "gw.example/cli", "--use", "gateway", "--algorithm", "ed25519",
+                "--out", key,
+            )
+        )  # fmt: skip
+        with made.config.open("a") as file:
+            file.write(f'[[gateway]]\nvkey = "{vkey}"\n')
+        run(processes.muniment_log("reload", "--config", made.config))
+        policy = tmp_path / "log" / "witnesses.policy"
+        done = processes.run(
+            processes.muniment(
+                "submit", "--log", made.url, "--key", key, "--stream", "cli", "--wait", "mirrored",
+                "--policy", policy, lines,
+            ),
+            check=True,
+        )  # fmt: skip
+        told = json.loads(done.stdout.splitlines()[0])
+        note = parse_signed_checkpoint(told["published"]["checkpoint"].encode())
+        check_mirrored(made.policy.verify(note))

@@ -67,13 +67,14 @@ class _Sent(NamedTuple):
 )
 @click.option(
     "--wait",
-    type=click.Choice(["durable", "published"]),
+    type=click.Choice(["durable", "published", "mirrored"]),
     default="durable",
     show_default=True,
     help="Wait until the records are on disk, or until a quorum of witnesses has cosigned them "
-    "too; the receipts then carry the checkpoint and the proofs.",
+    "too, or until the policy's mirrors hold them as well; the receipts then carry the checkpoint "
+    "and the proofs.",
 )
-@optional_policy("With --wait published: verify the checkpoints by this policy.")
+@optional_policy("With --wait published or mirrored: verify the checkpoints by this policy.")
 @click.option("--origin", metavar="ORIGIN", help="The log's origin, if not the one it claims.")
 @click.option(
     "--timeout",
@@ -194,6 +195,7 @@ def submit(  # the options of the command are its parameters
                 withhold=patterns or (() if contents and keep is None else None),
                 keep=keep,
                 pseudonyms=pseudonym_keys(pseudonyms),
+                require="mirrored" if wait == "mirrored" else "cosigned",
             )
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
@@ -207,6 +209,7 @@ def submit(  # the options of the command are its parameters
             batch,
             content,
             published=wait == "published",
+            mirrored=wait == "mirrored",
             resume=resume,
             aside=aside,
         )
@@ -234,6 +237,7 @@ class _Submission:
     batch: int
     content: Contents
     published: bool = field(kw_only=True)
+    mirrored: bool = field(kw_only=True)
     resume: bool = field(kw_only=True)
     aside: SetAside | None = field(kw_only=True)
     held: int = 0  # records of the input that the stream holds already, and were not passed yet
@@ -355,7 +359,7 @@ class _Submission:
         entries, addenda = prepared
         try:
             return await self.gateway.submit_encoded(
-                entries, published=self.published, addenda=addenda
+                entries, published=self.published, mirrored=self.mirrored, addenda=addenda
             )
         except RecordRefused as refusal:
             number = part[refusal.position].number

@@ -4,7 +4,8 @@ Fail closed, in one place: whatever keeps a decision from being logged, cosigned
 ``Denied`` with codes. The codes say which promise is missing:
 
 - the decision itself is false: the codes that it states, or ``denied_by_policy``;
-- log or witnesses did not answer in time: ``governance_mesh_discontinuity``;
+- log or witnesses did not answer in time, or mirrors, if they are required, do not hold the
+  decision: ``governance_mesh_discontinuity``;
 - what came back does not verify: ``invalid_signature``;
 - the policy engine failed, or gave no answer: ``could_not_evaluate``;
 - everything else, e.g. a refused record or a stream that has forked:
@@ -30,6 +31,7 @@ from muniment.errors import (
     Unreachable,
     VerificationError,
 )
+from muniment.gateway.mirrored import Require, check_require
 from muniment.gateway.outcomes import PendingOutcome, unrun_outcome
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.refusals import (
@@ -62,15 +64,19 @@ async def authorize(
     edges: Iterable[RecordInput],
     timeout: float | None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
     addenda: Iterable[bytes] = (),
+    *,
+    require: Require | None = None,
 ) -> Permit:
     """Logs a decision and gives its permit; see ``Gateway.authorize``.
 
     Raises:
         Denied: In every case but one.
-        ValueError: If the gateway has no policy.
+        ValueError: If the gateway has no policy, or one without the mirrors that are required.
     """
     if gateway.policy is None:
         raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
+    required = gateway.require if require is None else require
+    check_require(required, gateway.policy)
     try:
         prepared = gateway.prepare_withheld([decision], addenda)
         record = parse_record(prepared.entries[0])
@@ -88,7 +94,9 @@ async def authorize(
         if record.execution is not None and gateway.has_spool:
             await gateway.spool.put([unrun_outcome({"execution": record.execution}, codes)])
 
-    return await _permit_or_outcome(gateway, record, prepared, edges, timeout, never_began)
+    return await _permit_or_outcome(
+        gateway, record, prepared, edges, timeout, never_began, require=required
+    )
 
 
 async def authorize_call(
@@ -106,7 +114,7 @@ async def authorize_call(
     outcome.is_being_authorized = True
     try:
         permit = await _permit_or_outcome(
-            gateway, decision, prepared, edges, timeout, outcome.keep_unrun
+            gateway, decision, prepared, edges, timeout, outcome.keep_unrun, require=gateway.require
         )
     except BaseException:
         outcome.drop()
@@ -125,6 +133,8 @@ async def _permit_or_outcome(
     edges: Iterable[RecordInput],
     timeout: float | None,  # noqa: ASYNC109 - see authorize
     never_began: NeverBegan,
+    *,
+    require: Require,
 ) -> Permit:
     passage = Passage()
     [entry] = prepared.entries
@@ -139,7 +149,12 @@ async def _permit_or_outcome(
             held = prepared.addenda.get(0, ())
             raise await record_reduced(gateway, json.loads(entry), denial, timeout, held) from error
         receipts = await gateway.submit_encoded(
-            entries, published=True, timeout=timeout, passage=passage, addenda=prepared.addenda
+            entries,
+            published=True,
+            mirrored=require == "mirrored",
+            timeout=timeout,
+            passage=passage,
+            addenda=prepared.addenda,
         )
         return permit_of(receipts[0], decision, prepared.addenda.get(0, ()))
     except BaseException as error:

@@ -23,6 +23,7 @@ from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT
+from muniment.gateway.mirrored import Require
 from muniment.gateway.outcomes import KEEPING
 from muniment.gateway.reach import GRACE, check_other_loop, wait_in_thread
 from muniment.gateway.receipts import Receipt
@@ -54,6 +55,7 @@ class Options(TypedDict, total=False):
     withhold: Iterable[str] | None
     keep: Keep | None
     pseudonyms: Mapping[str, Path | str] | None
+    require: Require
 
 
 class Gateway:
@@ -134,13 +136,14 @@ class Gateway:
         records: Iterable[RecordInput],
         *,
         published: bool = False,
+        mirrored: bool = False,
         timeout: float | None = None,
         addenda: Iterable[bytes] = (),
     ) -> list[Receipt]:
         """See ``muniment.Gateway.submit``, and ``run`` for the errors of the thread."""
         entries, own = self._gateway.prepare_withheld(records, addenda)
         work = self._gateway.submit_encoded(
-            entries, published=published, timeout=timeout, addenda=own
+            entries, published=published, mirrored=mirrored, timeout=timeout, addenda=own
         )
         return self.run(work, timeout=timeout)
 
@@ -151,6 +154,7 @@ class Gateway:
         edges: Iterable[RecordInput] = (),
         timeout: float | None = None,
         addenda: Iterable[bytes] = (),
+        require: Require | None = None,
     ) -> Permit:
         """See ``muniment.Gateway.authorize``; raises ``Denied`` whenever there is no permit."""
         try:
@@ -158,7 +162,7 @@ class Gateway:
             [entry], own = self._gateway.prepare_withheld([decision], addenda)
             edges = copy.deepcopy(list(edges))
             work = self._gateway.authorize(
-                entry, edges=edges, timeout=timeout, addenda=own.get(0, ())
+                entry, edges=edges, timeout=timeout, addenda=own.get(0, ()), require=require
             )
             limit = self._gateway.deadline if timeout is None else timeout
             return self.run(work, timeout=limit + KEEPING)

@@ -38,6 +38,12 @@ from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
+from muniment.gateway.mirrored import (
+    Require,
+    check_require,
+    mirrored_receipts,
+    naming_mirrors,
+)
 from muniment.gateway.neworigin import published_origin
 from muniment.gateway.once import ONCE_SUFFIX, OnceStore
 from muniment.gateway.outcomes import PendingOutcome, Unfinished
@@ -110,6 +116,8 @@ class Gateway:
         pseudonyms: Ids that are logged as keyed pseudonyms: the pointers ``/request/subject/id``
             (of all agents, too) and ``/request/resource/id``, each with a key file; see
             ``Pseudonyms``.
+        require: What decisions must be before there is a permit, calls too: ``cosigned`` by the
+            policy's quorum, or ``mirrored``: also held by the mirrors that the policy asks for.
 
     Attributes:
         sequence: Where the stream stood when the gateway was opened: its next record's number.
@@ -121,6 +129,7 @@ class Gateway:
         once: The permits of calls that have a key; None without a spool.
         waiting: The outcomes that are still to come, of calls that will go on, by their keys.
         withholding: What it withholds; None for nothing.
+        require: What decisions must be, unless ``authorize`` is told otherwise.
     """
 
     def __init__(
@@ -141,6 +150,7 @@ class Gateway:
         withhold: Iterable[str] | None = None,
         keep: Keep | None = None,
         pseudonyms: Mapping[str, Path | str] | None = None,
+        require: Require = "cosigned",
     ) -> None:
         if not 1 <= batch_records <= MAX_BATCH_RECORDS:
             raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
@@ -149,6 +159,8 @@ class Gateway:
         seconds: object = deadline
         if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"deadline: expected a number of seconds above 0, got {seconds!a}")
+        check_require(require, policy)
+        self.require: Require = require
         self.withholding = Withholding.of(withhold, keep, pseudonyms)
         if keep == "gateway" and spool is None:
             raise ValueError("keep: 'gateway' needs a spool, in whose file addenda are kept")
@@ -321,6 +333,7 @@ class Gateway:
         records: Iterable[RecordInput],
         *,
         published: bool = False,
+        mirrored: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
         addenda: Iterable[bytes] = (),
     ) -> list[Receipt]:
@@ -333,14 +346,16 @@ class Gateway:
         withhold members already; they travel, or are kept, as the gateway's own.
 
         With ``published`` it waits for the quorum's cosignatures too, and the receipts can make
-        proofs. Cancelling the call, like its deadline (``timeout`` seconds), ends the waiting:
-        records that are in a batch already will be logged, the others will not.
+        proofs; with ``mirrored`` also until the mirrors that the policy asks for hold the records,
+        which the proofs then say. Cancelling the call, like its deadline (``timeout`` seconds),
+        ends the waiting: records that are in a batch already will be logged, the others will not.
 
         Raises:
             RecordError: If a record is not one; with its number from 0, and names the member.
                 Nothing of the call was sent.
             RecordRefused, Refused: If the log will not take them.
-            NotPublished: If they are durable, but were not cosigned in time.
+            NotPublished: If they are durable, but were not cosigned in time; ``NotMirrored`` if
+                they were, and mirrors do not hold them.
             Undelivered: If the deadline passed first.
             StreamError: If the stream is not where this gateway left it.
             VerificationError: If what the log published does not verify.
@@ -349,7 +364,11 @@ class Gateway:
         """
         prepared = self.prepare_withheld(records, addenda)
         return await self.submit_encoded(
-            prepared.entries, published=published, timeout=timeout, addenda=prepared.addenda
+            prepared.entries,
+            published=published,
+            mirrored=mirrored,
+            timeout=timeout,
+            addenda=prepared.addenda,
         )
 
     async def authorize(
@@ -359,6 +378,7 @@ class Gateway:
         edges: Iterable[RecordInput] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
         addenda: Iterable[bytes] = (),
+        require: Require | None = None,
     ) -> Permit:
         """Logs a decision; returns its permit once a quorum's cosigned proof was verified here.
 
@@ -366,15 +386,17 @@ class Gateway:
         of false is logged too, and then denied with its codes. ``edges`` are logged right behind
         the decision, in the same batch, and not with a denial: see ``lineage_edges``. What the
         gateway withholds is taken out first; the permit can disclose it, and ``addenda``, those of
-        a decision that withholds members already.
+        a decision that withholds members already. ``require`` is the gateway's own if None; with
+        ``mirrored`` the permit's proof is one that mirrors have cosigned, too.
 
         Raises:
             Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
                 passes, the decision may be logged all the same; an outcome ``aborted`` with the
                 codes is put into the spool then, if there is one, and so it is on cancellation.
-            ValueError: If the gateway has no policy: then it cannot verify anything.
+            ValueError: If the gateway has no policy: then it cannot verify anything; or mirrors are
+                required, and its policy names none.
         """
-        return await authorize(self, decision, edges, timeout, addenda)
+        return await authorize(self, decision, edges, timeout, addenda, require=require)
 
     def call(
         self,
@@ -430,6 +452,7 @@ class Gateway:
         entries: Sequence[bytes],
         *,
         published: bool = False,
+        mirrored: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
         passage: Passage | None = None,
         addenda: Addenda = NO_ADDENDA,
@@ -445,16 +468,18 @@ class Gateway:
         delivery = self._delivery
         if delivery is None:
             raise GatewayClosed("the gateway is not open")
+        mirroring = naming_mirrors(self.policy) if mirrored else None
+        until = asyncio.get_running_loop().time() + limit
         try:
             async with asyncio.timeout(limit):
                 if addenda and self.withholding is not None and self.withholding.keep == "gateway":
                     await self.spool.keep_addenda(entries, addenda)
                     addenda = NO_ADDENDA
-                return await self._submit(
+                receipts = await self._submit(
                     delivery,
                     Submission(
                         entries,
-                        published,
+                        published or mirrored,
                         asyncio.get_running_loop().create_future(),
                         passage or Passage(),
                         addenda,
@@ -470,6 +495,15 @@ class Gateway:
         except NotPublished as error:
             self.breaker.failed(str(error))
             raise
+        if mirroring is None:
+            return receipts
+        return await mirrored_receipts(
+            self._client,
+            receipts,
+            origin=self.origin,
+            policy=mirroring,
+            seconds=until - asyncio.get_running_loop().time(),
+        )
 
     async def _submit(self, delivery: Delivery, submission: Submission) -> list[Receipt]:
         while delivery.queue.size >= MAX_QUEUED_BYTES and delivery.failure is None:

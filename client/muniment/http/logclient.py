@@ -30,7 +30,7 @@ from muniment.tlog.encoding import FormatError, parse_base64
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import MAX_PROOF
-from muniment.tlog.tiles import COSIGNED, Tile
+from muniment.tlog.tiles import COSIGNED, MIRRORED, Tile
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one request, from the connection to the last byte of the answer."""
@@ -218,6 +218,22 @@ class LogClient:
             if refusal.problem.status != 404:
                 raise
             return None
+
+    async def mirrored_checkpoint(self, size: int = 0, seconds: float = 0.0) -> bytes:
+        """Reads ``/checkpoint.mirrored``, once: the newest whose leaves mirrors hold, unverified.
+
+        A log waits up to `seconds` for one of at least `size` leaves, and refuses with 503 if there
+        is none then; a copy of static files gives what is there.
+        """
+        query = f"?size={size}&timeout={seconds:.3f}" if size else ""
+        data = await self._once(
+            "GET",
+            f"/{MIRRORED}{query}",
+            limit=MAX_NOTE_SIZE,
+            timeout=self._timeout + seconds,
+        )
+        self._tiles.show(data)
+        return data
 
     async def tile(self, tile: Tile) -> bytes:
         """Reads a hash tile (32 bytes a hash) or an entry bundle; see `ServedTiles.read`."""

@@ -151,6 +151,7 @@ class LogLink:
             deadline=file.deadline_seconds,
             publish_wait=file.deadline_seconds,
             spool=file.spool,
+            require=file.require,
             access=self._access,
         )
         try:
