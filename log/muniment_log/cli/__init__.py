@@ -34,6 +34,7 @@ from muniment_log.cli.export import export
 from muniment_log.cli.indexlog import new_index_log
 from muniment_log.cli.listentry import list_entry
 from muniment_log.cli.progress import PROGRESS, Progress
+from muniment_log.cli.restore import restore
 from muniment_log.cli.rotate import own_keys
 from muniment_log.cli.setup import CONFIG_NAME, init
 from muniment_log.config import LogConfig, load
@@ -132,6 +133,7 @@ main.add_command(integrator)
 main.add_command(migrate)
 main.add_command(export)
 main.add_command(copy)
+main.add_command(restore)
 main.add_command(erase)
 main.add_command(list_entry)
 main.add_command(new_addenda)

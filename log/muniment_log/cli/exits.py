@@ -4,10 +4,10 @@
 (click's); 3 a configuration or key cannot be used; 4 the database or the object store cannot be
 used (in use, damaged, another program's, another version's); 5 the address cannot be bound; 6 the
 database belongs to another origin or other keys; 7 the database was rolled back: a witness or the
-bucket knows more than it holds, or the addenda's file less than it knows; 8 `check` or `repair`:
-the database is damaged; 9 the log does not run; 10 nothing can be written now: the file system is
-full or read-only, or another program keeps the database locked. After what may pass (1, 5, 10) a
-service is to be started again.
+bucket knows more than it holds, or the addenda's file less than it knows; 8 `check`, `repair` or
+`restore`: the database, or what a mirror shows, is damaged; 9 the log does not run; 10 nothing can
+be written now: the file system is full or read-only, or another program keeps the database locked.
+After what may pass (1, 5, 10) a service is to be started again.
 """
 
 from __future__ import annotations
