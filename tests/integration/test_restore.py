@@ -52,6 +52,18 @@ def mirrored(url: str, size: int) -> None:
     assert ask(f"{url}/checkpoint.mirrored?size={size}&timeout=60").status == 200
 
 
+def published(url: str, size: int) -> None:
+    """Waits until the log, which has just started, has published its tree again."""
+
+    def is_shown() -> bool:
+        answer = ask(f"{url}/checkpoint")
+        return answer.status == 200 and (
+            parse_signed_checkpoint(answer.body).checkpoint.size == size
+        )
+
+    eventually(is_shown)
+
+
 def lose(deployment: Deployment) -> None:
     """The machine is gone, and with it all but the keys and the configuration."""
     deployment.log.kill()
@@ -86,6 +98,7 @@ def test_a_lost_log_is_rebuilt_and_goes_on(deployment: Deployment) -> None:
     check = processes.run(processes.muniment_log("check", "--config", deployment.config))
     assert check.returncode == 0, check.stdout
     deployment.start_log()
+    published(deployment.url, size)
     assert leaves_of(deployment.url, size) == leaves
     # Whoever repeats what was acknowledged gets the first receipt, and nothing is logged twice.
     for body, receipt in zip(sent, first, strict=True):
@@ -160,12 +173,7 @@ def test_an_interrupted_restore_goes_on(deployment: Deployment) -> None:
     size = 0
     for start in range(0, 5000, 1000):
         size = deployment.post(stream.take(RECORDS[start : start + 1000])).json["size"]
-    eventually(
-        lambda: (
-            parse_signed_checkpoint(ask(f"{deployment.url}/checkpoint").body).checkpoint.size
-            == size
-        )
-    )
+    published(deployment.url, size)
     mirrored(deployment.url, size)
     lose(deployment)
     config = load(deployment.config)
@@ -188,9 +196,4 @@ def test_an_interrupted_restore_goes_on(deployment: Deployment) -> None:
     assert told[1] > told[0]
     assert not list(config.database.parent.glob(f"*{SUFFIX}*"))
     deployment.start_log()
-    eventually(
-        lambda: (
-            parse_signed_checkpoint(ask(f"{deployment.url}/checkpoint").body).checkpoint.size
-            == size
-        )
-    )
+    published(deployment.url, size)
