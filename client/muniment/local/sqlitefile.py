@@ -40,6 +40,7 @@ from muniment.local.sqliteerrors import (
 from muniment.local.sqliteopen import (
     BUSY_MILLISECONDS,
     CACHE_KIBIBYTES,
+    DEFAULT_PAGE,
     READER_KIBIBYTES,
     Expected,
     Fill,
@@ -73,7 +74,7 @@ __all__ = [
 ]
 """All that a store needs of a file, in one place."""
 
-PAGE_BYTES: Final = 4096 + 24
+PAGE_BYTES: Final = DEFAULT_PAGE + 24
 """A page in the write-ahead log: SQLite's default size, and the header of its frame."""
 
 LEAST_PAGES: Final = 256
@@ -184,6 +185,7 @@ class Writer:
         expected: Expected = "either",
         fill: Fill = lambda _: None,
         shared: bool = False,
+        page_bytes: int = DEFAULT_PAGE,
     ) -> "Writer":
         """Locks, opens and migrates a database, or makes a new one (but not its folder).
 
@@ -200,6 +202,7 @@ class Writer:
                 a transaction.
             shared: Whether other processes of this program may write to it, too: then it is locked
                 only while it is opened, and for each transaction.
+            page_bytes: The size of a new database's pages, a power of two.
 
         Raises:
             AbsentDatabaseError: If none is there, or an empty one, and none may be made.
@@ -207,7 +210,14 @@ class Writer:
                 program (the message names both schema versions), or there although it must not be.
         """
         return await asyncio.to_thread(
-            cls._open, path, migrations, application, expected, fill, shared=shared
+            cls._open,
+            path,
+            migrations,
+            application,
+            expected,
+            fill,
+            shared=shared,
+            page_bytes=page_bytes,
         )
 
     @classmethod
@@ -220,6 +230,7 @@ class Writer:
         fill: Fill,
         *,
         shared: bool,
+        page_bytes: int,
     ) -> "Writer":
         if expected == "old":
             is_there(path, expected)  # before the lock's file is made in an unmounted folder
@@ -227,7 +238,7 @@ class Writer:
         try:
             found = is_there(path, expected)
             if not found:
-                make(path, migrations, application, fill)
+                make(path, migrations, application, fill, page_bytes)
             check_writable(path)
             connection = connect(path)
             try:

@@ -30,6 +30,9 @@ CACHE_KIBIBYTES: Final = 16 * 1024
 READER_KIBIBYTES: Final = 2 * 1024
 """Page cache of other connections: what they read is large, and is not asked for again soon."""
 
+DEFAULT_PAGE: Final = 4096
+"""A page of a new database, unless its store wants another size: what SQLite itself takes."""
+
 Expected = Literal["old", "new", "either"]
 """Which database is opened: one that is there, one that is made now, or whichever it is."""
 
@@ -132,7 +135,9 @@ def check_content(connection: sqlite3.Connection, path: Path) -> None:
         raise AbsentDatabaseError(f"{path}: a database without any content")
 
 
-def make(path: Path, migrations: Sequence[str], application: int, fill: Fill) -> None:
+def make(
+    path: Path, migrations: Sequence[str], application: int, fill: Fill, page_bytes: int
+) -> None:
     """Makes a database under another name, and gives it its own when it is complete."""
     draft = path.with_name(f".{path.name}.new")
     files = [draft.with_name(draft.name + end) for end in ("", "-wal", "-shm")]
@@ -141,6 +146,7 @@ def make(path: Path, migrations: Sequence[str], application: int, fill: Fill) ->
     try:
         connection = connect(draft)
         try:
+            connection.execute(f"PRAGMA page_size={page_bytes}")
             set_up(connection, draft, migrations, application)
             connection.execute("BEGIN IMMEDIATE")
             fill(connection)

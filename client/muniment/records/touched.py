@@ -17,7 +17,7 @@ lists, and is dropped when it is read. What a record withholds is in no list: me
 are committed to stand as they are in the leaf.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from struct import pack
 from typing import Final, Literal, TypeAlias
@@ -214,3 +214,19 @@ def _of_manifest(leaf: bytes) -> list[tuple[Kind, str]]:
         return [("stream", producer.decode())] if space else []
     except UnicodeDecodeError:
         return []
+
+
+def touched_by(leaves: Iterable[bytes], first: int, origin: str) -> dict[bytes, list[int]]:
+    """The keys that consecutive leaves touch, `first` being the first, each with their indices.
+
+    The same as `touched` for each of them, and faster: a name that comes often is hashed once.
+    """
+    found: dict[tuple[Kind, str], list[int]] = {}
+    for index, leaf in enumerate(leaves, first):
+        for value in touched_values(leaf, origin):
+            indices = found.get(value)
+            if indices is None:
+                found[value] = [index]
+            elif indices[-1] != index:
+                indices.append(index)
+    return {map_key(kind, value): indices for (kind, value), indices in found.items()}

@@ -179,24 +179,8 @@ class MemTree:
         """
         asked = sorted(set(keys))
         _check_many([*asked, *self._items] if asked else asked, len(asked))
-        view = self._view()
         values = {key: self._items.get(key) for key in asked}
-        if not view.keys:
-            return values, b""
-
-        def prove(low: int, high: int, asked: Sequence[bytes], above: int) -> bytes:
-            if high - low == 1:
-                key = view.keys[low]
-                return b"\0" if key in asked else b"\1" + _leaf(key, self._items[key])
-            bit, middle = view.split(low, high)
-            sides = ((low, middle, 0), (middle, high, 1))
-            out = uvarint(bit - above + 1)
-            for start, end, side in sides:
-                here = [key for key in asked if bit_of(key, bit) == side]
-                out += prove(start, end, here, bit) if here else view.hash_of(start, end)
-            return out
-
-        return values, prove(0, len(view.keys), asked, -1)
+        return values, prove_items(self.items(), asked, -1) if self._items else b""
 
     def _view(self) -> "_View":
         return _View(self.items())
@@ -226,6 +210,27 @@ class _View:
             return leaf_node(self.keys[low], self._values[low])
         bit, middle = self.split(low, high)
         return inner_node(bit, self.hash_of(low, middle), self.hash_of(middle, high))
+
+
+def prove_items(items: Sequence[tuple[bytes, bytes]], asked: Sequence[bytes], above: int) -> bytes:
+    """A proof's node over all keys of a tree, or of a part of it, as they stand in order.
+
+    `asked` are the keys that are to be proved, at least one; `above` is the bit of the node above.
+    """
+    view = _View(items)
+
+    def prove(low: int, high: int, asked: Sequence[bytes], above: int) -> bytes:
+        if high - low == 1:
+            key, value = items[low]
+            return b"\0" if key in asked else b"\1" + _leaf(key, value)
+        bit, middle = view.split(low, high)
+        out = uvarint(bit - above + 1)
+        for start, end, side in ((low, middle, 0), (middle, high, 1)):
+            here = [key for key in asked if bit_of(key, bit) == side]
+            out += prove(start, end, here, bit) if here else view.hash_of(start, end)
+        return out
+
+    return prove(0, len(items), asked, above)
 
 
 def verify(root: bytes, key: bytes, value: bytes | None, proof: bytes) -> None:

@@ -1,0 +1,142 @@
+"""Buckets: the keys of one slot of the map, as a row of the file holds them.
+
+A row is the CRC-32 of what follows, then for each key in order: its 31 bytes after the kind, and
+its list. A list of at most INLINE indices is their number and six bytes for each; a longer one is a
+zero, the number in six bytes, and the peaks of its compact range. Then its indices are in chunks of
+their own. All numbers are big-endian.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+from zlib import crc32
+
+from muniment.tlog.merkle import HASH_SIZE, CompactRange, join_peaks, root_of, split_hashes
+from muniment.tlog.mpt import uvarint
+
+INLINE: Final = 15
+"""Most indices of a list that are in the bucket itself."""
+
+INDEX_BYTES: Final = 6
+"""Bytes of a leaf index in a row: tlog sizes are bounded by 2**48 here, see `MAX_LEAVES`."""
+
+MAX_LEAVES: Final = 1 << 48
+
+ABSENT: Final = bytes(HASH_SIZE)
+"""What stands for the hash of a part of the tree without keys."""
+
+_REST: Final = 31  # bytes of a key after its kind
+_PAD: Final = bytes(8 - INDEX_BYTES)
+_LEAF: Final = b"\0" + _PAD  # begins the Merkle leaf of an index
+INNER: Final = [b"\x01" + uvarint(bit) for bit in range(8 * (_REST + 1))]
+"""What is hashed before the two sides of an inner node, by its bit."""
+
+
+class Rot(Exception):  # noqa: N818 - caught within this package, and told as a DatabaseError
+    """A row contradicts itself."""
+
+
+def inner(bit: int, left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node of the map, see `tlog.mpt`."""
+    return sha256(INNER[bit] + left + right).digest()
+
+
+def parse(row: bytes) -> dict[bytes, bytes]:
+    """The keys of a row, without their kind, each with its list as it is stored; or Rot."""
+    if int.from_bytes(row[:4], "big") != crc32(memoryview(row)[4:]):
+        raise Rot("a checksum that is not its own")
+    lists: dict[bytes, bytes] = {}
+    at, size = 4, len(row)
+    while at < size:
+        start = at + _REST
+        count = row[start]
+        if count:
+            end = start + 1 + INDEX_BYTES * count
+        else:
+            end = start + 1 + INDEX_BYTES
+            end += HASH_SIZE * int.from_bytes(row[start + 1 : end], "big").bit_count()
+        lists[row[at:start]] = row[start:end]
+        at = end
+    return lists
+
+
+def encode(lists: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The row of keys with their lists, in order."""
+    body = b"".join([part for item in lists for part in item])
+    return crc32(body).to_bytes(4, "big") + body
+
+
+def hash_of(kind: bytes, lists: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The hash of the subtree of some keys in order; ABSENT for none."""
+    start = b"\0\x20" + kind
+    leaf, inner_ = sha256, INNER
+    if len(lists) == 1:
+        [(key, list_)] = lists
+        return leaf(start + key + b"\x28" + value_of(list_)).digest()
+    # A node waits until all keys to its right that differ from it later have been joined to it.
+    waiting: list[bytes] = []
+    bits: list[int] = []
+    before = 0
+    for key, list_ in lists:
+        number = int.from_bytes(key, "big")
+        if waiting:
+            bit = 256 - (before ^ number).bit_length()
+            while bits and bits[-1] > bit:
+                right = waiting.pop()
+                waiting[-1] = leaf(inner_[bits.pop()] + waiting[-1] + right).digest()
+            bits.append(bit)
+        waiting.append(leaf(start + key + b"\x28" + value_of(list_)).digest())
+        before = number
+    while bits:
+        right = waiting.pop()
+        waiting[-1] = leaf(inner_[bits.pop()] + waiting[-1] + right).digest()
+    return waiting[0] if waiting else ABSENT
+
+
+def value_of(list_: bytes) -> bytes:
+    """The value that the map gives a key with this list: count and root."""
+    count = list_[0]
+    if count == 1:
+        return b"\0\0\0\0\0\0\0\x01" + sha256(_LEAF + list_[1:]).digest()
+    if count:
+        return count.to_bytes(8, "big") + root_of(_hashes(list_[1:]))
+    return _PAD + list_[1 : 1 + INDEX_BYTES] + join_peaks(split_hashes(list_[1 + INDEX_BYTES :]))
+
+
+def count_of(list_: bytes) -> int:
+    """How many indices a list has."""
+    return list_[0] or int.from_bytes(list_[1 : 1 + INDEX_BYTES], "big")
+
+
+def inline_of(list_: bytes) -> bytes | None:
+    """The indices of a list side by side; None if they are in chunks."""
+    return list_[1:] if list_[0] else None
+
+
+def longer(list_: bytes | None, indices: bytes) -> bytes:
+    """A list with more indices at its end; None for one that has none yet."""
+    if list_ is None:
+        list_ = b"\0" + bytes(INDEX_BYTES)  # looks like a long one, and is empty
+    inline = inline_of(list_)
+    before = 0 if inline is not None else count_of(list_)
+    together = indices if inline is None else inline + indices
+    count = before + len(together) // INDEX_BYTES
+    if count <= INLINE:
+        return bytes((count,)) + together
+    peaks = [] if inline is not None else split_hashes(list_[1 + INDEX_BYTES :])
+    range_ = CompactRange(before, tuple(peaks)).extend(_hashes(together))
+    return b"\0" + count.to_bytes(INDEX_BYTES, "big") + b"".join(range_.peaks)
+
+
+def root_of_indices(indices: bytes) -> bytes:
+    """The value of a list of indices side by side."""
+    count = len(indices) // INDEX_BYTES
+    return count.to_bytes(8, "big") + root_of(_hashes(indices))
+
+
+def _hashes(indices: bytes) -> list[bytes]:
+    hash_ = sha256
+    return [
+        hash_(_LEAF + indices[at : at + INDEX_BYTES]).digest()
+        for at in range(0, len(indices), INDEX_BYTES)
+    ]

@@ -1,0 +1,92 @@
+"""The tables of a map's file.
+
+A node of a kind has a number: ``kind << 48 | 1 << depth | place``. A bucket's row is at that of its
+slot. A tile holds the hashes of the TILE nodes that are TILE_BITS below its own; so read at one
+size, the file tells what stands beside any key without what `levels` has in memory.
+"""
+
+import sqlite3
+from typing import Final, NamedTuple
+
+from muniment.map.bucket import Rot
+from muniment.tlog.merkle import CompactRange, split_hashes
+
+APPLICATION_ID: Final = 0x4D6E4D61  # "MnMa"
+
+TILE_BITS: Final = 4
+TILE: Final = 1 << TILE_BITS
+
+PAGE_BYTES: Final = 1024
+"""A page of the file. A new key changes one bucket, anywhere: small pages keep what is written of
+each small."""
+
+KIND_SHIFT: Final = 48
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE state (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        version INTEGER NOT NULL,
+        origin TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        peaks BLOB NOT NULL,
+        root BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE kind (
+        kind INTEGER PRIMARY KEY,
+        depth INTEGER NOT NULL,
+        keys INTEGER NOT NULL,
+        root BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE bucket (id INTEGER PRIMARY KEY, root BLOB NOT NULL, data BLOB NOT NULL) STRICT;
+    CREATE TABLE tile (id INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
+    CREATE TABLE chunk (
+        key BLOB NOT NULL,
+        number INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (key, number)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+CHUNK: Final = 128
+"""Indices of a long list in a row of their own."""
+
+
+def node_id(kind: int, depth: int, place: int) -> int:
+    """The number of a node."""
+    return kind << KIND_SHIFT | 1 << depth | place
+
+
+def bottom(depth: int) -> int:
+    """The lowest depth that has a tile's hashes, where the slots are at `depth`.
+
+    Below it are the rows of at most 128 slots.
+    """
+    return max(0, (depth - TILE_BITS) // TILE_BITS * TILE_BITS)
+
+
+class State(NamedTuple):
+    """What a map's file reflects."""
+
+    range: CompactRange
+    """Of the leaves that it took."""
+    root: bytes
+    """Of the map."""
+
+
+def read_state(db: sqlite3.Connection) -> State:
+    """Reads what the file reflects, or raises Rot."""
+    size, peaks, root = db.execute("SELECT size, peaks, root FROM state").fetchone()
+    try:
+        return State(CompactRange.from_peaks(size, split_hashes(peaks)), root)
+    except ValueError as error:
+        raise Rot(str(error)) from None
+
+
+def write_state(db: sqlite3.Connection, state: State) -> None:
+    """Writes what the file reflects."""
+    db.execute(
+        "UPDATE state SET size = ?, peaks = ?, root = ?",
+        (state.range.size, b"".join(state.range.peaks), state.root),
+    )
