@@ -18,6 +18,7 @@ from muniment.map.schema import CHUNK, TILE, TILE_BITS, bottom, node_id
 from muniment.tlog.merkle import HASH_SIZE
 
 _AT_ONCE: Final = 2048  # buckets that are read and written in one go
+_CHUNKS_AT_ONCE: Final = 200  # read in one go: two parameters each
 _CHUNK_BYTES: Final = CHUNK * INDEX_BYTES
 
 
@@ -102,7 +103,6 @@ class Batch:
             above + (slot >> 1) if depth and whole[slot >> 1] else start + slot for slot, _ in many
         ]
         found = self._read(ids)
-        byte = bytes((kind,))
         rows: list[tuple[int, bytes, bytes]] = []
         long: list[tuple[bytes, int, bytes]] = []
         opened: dict[int, dict[bytes, bytes]] = {}  # slots whose bucket was whole until now
@@ -118,9 +118,11 @@ class Batch:
                 lists = bucket.parse(found[id_]) if id_ in found else {}
             for key in keys:
                 rest, more = key[1:], touched[key]
-                before = lists.get(rest)
+                stored = lists.get(rest)
+                before = None if stored is None else stored[HASH_SIZE:]
                 indices = b"".join([index.to_bytes(INDEX_BYTES, "big") for index in more])
-                lists[rest] = after = bucket.longer(before, indices)
+                after = bucket.longer(before, indices)
+                lists[rest] = bucket.hashed(key, after)
                 if before is None:
                     levels.count += 1
                 if not after[0]:
@@ -128,12 +130,12 @@ class Batch:
                     count = 0 if before is None or inline is not None else bucket.count_of(before)
                     long.append((key, count, (inline or b"") + indices))
             ordered = sorted(lists.items())
-            hashes[slot] = hash_ = bucket.hash_of(byte, ordered)
+            hashes[slot] = hash_ = bucket.hash_of(ordered)
             if ordered:
                 rows.append((start + slot, hash_, bucket.encode(ordered)))
         for slot, lists in opened.items():
             ordered = sorted(lists.items())
-            hashes[slot] = hash_ = bucket.hash_of(byte, ordered)
+            hashes[slot] = hash_ = bucket.hash_of(ordered)
             if ordered:
                 rows.append((start + slot, hash_, bucket.encode(ordered)))
         db = self._db
@@ -187,16 +189,24 @@ class Batch:
 
     def _write_chunks(self, long: Sequence[tuple[bytes, int, bytes]]) -> None:
         """Adds indices, side by side, to long lists, which have so many already."""
+        last = [(key, count // CHUNK) for key, count, _ in long if count % CHUNK]
+        found: dict[tuple[bytes, int], bytes] = {}
+        for at in range(0, len(last), _CHUNKS_AT_ONCE):
+            some = last[at : at + _CHUNKS_AT_ONCE]
+            places = ",".join(["(?,?)"] * len(some))
+            for key, number, data in self._db.execute(
+                f"SELECT * FROM chunk WHERE (key, number) IN (VALUES {places})",  # noqa: S608 - constants
+                [part for one in some for part in one],
+            ):
+                found[key, number] = data
         rows: list[tuple[bytes, int, bytes]] = []
         for key, count, indices in long:
             number, used = divmod(count, CHUNK)
             if used:
-                found = self._db.execute(
-                    "SELECT data FROM chunk WHERE key = ? AND number = ?", (key, number)
-                ).fetchone()
-                if found is None or len(found[0]) != used * INDEX_BYTES:
+                begun = found.get((key, number), b"")
+                if len(begun) != used * INDEX_BYTES:
                     raise Rot(f"the list of key {key.hex()}")
-                indices = found[0] + indices
+                indices = begun + indices
             rows += [
                 (key, number + at // _CHUNK_BYTES, indices[at : at + _CHUNK_BYTES])
                 for at in range(0, len(indices), _CHUNK_BYTES)

@@ -1,9 +1,12 @@
 """Buckets: the keys of one slot of the map, as a row of the file holds them.
 
-A row is the CRC-32 of what follows, then for each key in order: its 31 bytes after the kind, and
-its list. A list of at most INLINE indices is their number and six bytes for each; a longer one is a
-zero, the number in six bytes, and the peaks of its compact range. Then its indices are in chunks of
-their own. All numbers are big-endian.
+A row is the CRC-32 of what follows, then for each key in order: its 31 bytes after the kind, the
+hash of its leaf in the map, and its list. A list of at most INLINE indices is their number and six
+bytes for each; a longer one is a zero, the number in six bytes, and the peaks of its compact range.
+Then its indices are in chunks of their own. All numbers are big-endian.
+
+The leaves' hashes could be made of the lists. They are what an update of one key needs of the
+others.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,38 +45,42 @@ def inner(bit: int, left: bytes, right: bytes) -> bytes:
 
 
 def parse(row: bytes) -> dict[bytes, bytes]:
-    """The keys of a row, without their kind, each with its list as it is stored; or Rot."""
+    """The keys of a row, without their kind, each with its leaf's hash and its list; or Rot."""
     if int.from_bytes(row[:4], "big") != crc32(memoryview(row)[4:]):
         raise Rot("a checksum that is not its own")
     lists: dict[bytes, bytes] = {}
     at, size = 4, len(row)
     while at < size:
-        start = at + _REST
+        key = at + _REST
+        start = key + HASH_SIZE
         count = row[start]
         if count:
             end = start + 1 + INDEX_BYTES * count
         else:
             end = start + 1 + INDEX_BYTES
             end += HASH_SIZE * int.from_bytes(row[start + 1 : end], "big").bit_count()
-        lists[row[at:start]] = row[start:end]
+        lists[row[at:key]] = row[key:end]
         at = end
     return lists
 
 
 def encode(lists: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The row of keys with their lists, in order."""
+    """The row of keys in order, each with its leaf's hash and its list."""
     body = b"".join([part for item in lists for part in item])
     return crc32(body).to_bytes(4, "big") + body
 
 
-def hash_of(kind: bytes, lists: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The hash of the subtree of some keys in order; ABSENT for none."""
-    start = b"\0\x20" + kind
-    leaf, inner_ = sha256, INNER
+def hashed(key: bytes, list_: bytes) -> bytes:
+    """A key's list with the hash of its leaf before it."""
+    return sha256(b"\0\x20" + key + b"\x28" + value_of(list_)).digest() + list_
+
+
+def hash_of(lists: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The hash of the subtree of some keys in order, by their leaves' hashes; ABSENT for none."""
     if len(lists) == 1:
-        [(key, list_)] = lists
-        return leaf(start + key + b"\x28" + value_of(list_)).digest()
+        return lists[0][1][:HASH_SIZE]
     # A node waits until all keys to its right that differ from it later have been joined to it.
+    inner_, hash_ = INNER, sha256
     waiting: list[bytes] = []
     bits: list[int] = []
     before = 0
@@ -83,13 +90,13 @@ def hash_of(kind: bytes, lists: Sequence[tuple[bytes, bytes]]) -> bytes:
             bit = 256 - (before ^ number).bit_length()
             while bits and bits[-1] > bit:
                 right = waiting.pop()
-                waiting[-1] = leaf(inner_[bits.pop()] + waiting[-1] + right).digest()
+                waiting[-1] = hash_(inner_[bits.pop()] + waiting[-1] + right).digest()
             bits.append(bit)
-        waiting.append(leaf(start + key + b"\x28" + value_of(list_)).digest())
+        waiting.append(list_[:HASH_SIZE])
         before = number
     while bits:
         right = waiting.pop()
-        waiting[-1] = leaf(inner_[bits.pop()] + waiting[-1] + right).digest()
+        waiting[-1] = hash_(inner_[bits.pop()] + waiting[-1] + right).digest()
     return waiting[0] if waiting else ABSENT
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from muniment.map.bucket import ABSENT, INNER
 from muniment.tlog.merkle import HASH_SIZE
 
-LOAD: Final = 8
+LOAD: Final = 5
 """Keys a slot at which a kind gets twice as many slots."""
 
 KIND_BITS: Final = 8

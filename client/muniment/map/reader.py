@@ -22,7 +22,7 @@ from muniment.map.schema import (
     node_id,
     read_state,
 )
-from muniment.tlog.merkle import split_hashes
+from muniment.tlog.merkle import HASH_SIZE, split_hashes
 
 MAX_KEPT: Final = 200_000
 """Nodes that a reader keeps for the next question: some 30 MB."""
@@ -180,8 +180,13 @@ class MapReader:
             if hash_ != ABSENT:
                 raise Rot(f"no bucket {id_}")
             return {}
-        lists = bucket.parse(row[0])
-        if bucket.hash_of(bytes((kind,)), sorted(lists.items())) != hash_:
+        byte, stored_lists = bytes((kind,)), bucket.parse(row[0])
+        lists: dict[bytes, bytes] = {}
+        for key, stored in stored_lists.items():
+            lists[key] = list_ = stored[HASH_SIZE:]
+            if bucket.hashed(byte + key, list_) != stored:
+                raise Rot(f"key {(byte + key).hex()}")
+        if bucket.hash_of(sorted(stored_lists.items())) != hash_:
             raise Rot(f"bucket {id_}")
         return lists
 
