@@ -46,7 +46,7 @@ def log(**changes: Any) -> Situation:
 @pytest.mark.parametrize(
     ("situation", "kind"),
     [
-        (replace(QUIET, evidence=[(LOG, "ab")]), "evidence"),
+        (replace(QUIET, evidence=[(LOG, "ab", "fork")]), "evidence"),
         (replace(QUIET, unresolved=[(LOG, PEER, NOW - 901)]), "unresolved"),
         (replace(QUIET, restored=[LOG]), "restored"),
         (replace(QUIET, heads={LOG: NOW - 3601}), "old-head"),
@@ -91,7 +91,12 @@ def test_within_the_limits_there_is_none(situation: Situation) -> None:
 
 def test_the_gravest_comes_first() -> None:
     found = alarms(
-        replace(peer(size=9, ahead=1), clock_is_behind=True, evidence=[(LOG, "ab")], restored=[LOG])
+        replace(
+            peer(size=9, ahead=1),
+            clock_is_behind=True,
+            evidence=[(LOG, "ab", "fork")],
+            restored=[LOG],
+        )
     )
     assert [KINDS.index(alarm.kind) for alarm in found] == sorted(
         KINDS.index(alarm.kind) for alarm in found

@@ -31,6 +31,7 @@ from muniment_witness.gossip.pull import Puller
 from muniment_witness.gossip.push import Pusher
 from muniment_witness.gossip.quotas import Quotas
 from muniment_witness.gossip.receive import PushReceiver
+from muniment_witness.gossip.recompute import IndexJudge, Maps
 from muniment_witness.gossip.requests import RequestObserver
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import TileCache, TileReader
@@ -77,6 +78,7 @@ async def serve(
         await store.make_ready()
         mirror = await _open_mirror(config, store, clock)
         async with (
+            Maps(file.database) as maps,
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,
         ):
@@ -94,6 +96,7 @@ async def serve(
                 metrics=Metrics(_METRICS),
                 clock=clock,
                 quotas=quotas,
+                maps=maps,
                 lists=lists,
                 mirror=mirror,
             )
@@ -107,6 +110,7 @@ async def serve(
                     clock=clock,
                     cosigner=parts.watch.cosigner,
                     quotas=quotas,
+                    maps=maps,
                     lists=lists,
                     mirror=mirror,
                 )
@@ -164,6 +168,7 @@ def build(
     clock: Callable[[], int],
     cosigner: Cosigner | None = None,
     quotas: Quotas | None = None,
+    maps: Maps | None = None,
     lists: Lists | None = None,
     mirror: Mirror | None = None,
 ) -> Parts:
@@ -202,8 +207,22 @@ def build(
         catch_up=CatchUp(network),
         clock=clock,
     )
+    indices = IndexJudge(
+        logs=logs,
+        options=options,
+        store=store,
+        suspensions=suspensions,
+        archive=archive,
+        reader=reader,
+        maps=maps or Maps(config.file.database),
+    )
     advancer = HeadAdvancer(
-        store=store, cosigner=cosigner, comparer=comparer, suspensions=suspensions, reader=reader
+        store=store,
+        cosigner=cosigner,
+        comparer=comparer,
+        suspensions=suspensions,
+        reader=reader,
+        indices=indices,
     )
     peer_reader = PeerReader(
         name=config.name,

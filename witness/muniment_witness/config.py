@@ -18,6 +18,7 @@
 | `[[log]] period_seconds` | optional: how often; the period of gossip by default |
 | `[[log]] cosign_pulled` | optional: also cosign the heads that were read; false by default |
 | `[[log]] max_age_seconds` | optional: age of the newest head that raises an alarm; a day |
+| `[[log]] recompute` | optional: of an index log, cosign only what was computed |
 | `[[log]] per_day` | optional: how often it may ask for cosignatures in a day |
 | `[[log]] acknowledged` | optional: hashes of evidence against it, to cosign again in spite of it |
 | `[[list]] url` | optional: a list of further logs (C2SP tlog-list), see `ListEntry` |
@@ -37,6 +38,8 @@ from msgspec import Meta
 
 from muniment.http.access import check_token_url, read_token
 from muniment.http.urls import split_url
+from muniment.map.recompute import about
+from muniment.records.touched import MAP_VERSION
 from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.cosignature import (
     MAX_NAME_SIZE,
@@ -93,6 +96,7 @@ class LogEntry(Config, frozen=True):
     cosign_pulled: bool = False
     max_age_seconds: Seconds = 86_400.0
     per_day: Annotated[int, Meta(ge=1, le=MAX_PER_DAY)] | None = None
+    recompute: bool = False
     acknowledged: tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...] = ()
 
 
@@ -195,6 +199,7 @@ class LogOptions:
     max_age: float = 86_400.0
     acknowledged: frozenset[str] = frozenset()
     per_day: int | None = None
+    recompute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +271,7 @@ def watched(
     """Reads logs and peers of a file: logs, options and read tokens as in `WitnessConfig`."""
     logs = _logs(path, file, signers)
     options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
+    _check_recomputed(path, file, options)
     for number, entry in enumerate(file.list):
         with config_key(path, f"list[{number}].url"):
             split_url(entry.url)
@@ -350,7 +356,24 @@ def _options(path: Path, file: WitnessFile, number: int) -> LogOptions:
         entry.max_age_seconds,
         frozenset(entry.acknowledged),
         entry.per_day,
+        entry.recompute,
     )
+
+
+def _check_recomputed(path: Path, file: WitnessFile, options: Mapping[str, LogOptions]) -> None:
+    """Checks that an index that is to be recomputed can be: both logs are read."""
+    for number, (origin, each) in enumerate(zip(options, file.log, strict=True)):
+        if not each.recompute:
+            continue
+        key, log = f"log[{number}].recompute", about(origin)
+        if log is None:
+            config_error(path, key, f"{origin} is no index log of map {MAP_VERSION}")
+        if each.url is None:
+            config_error(path, key, "needs the url of the index log")
+        if each.cosign_pulled:
+            config_error(path, key, "an index log asks for its cosignatures: no cosign_pulled")
+        if log not in options or options[log].url is None:
+            config_error(path, key, f"needs a [[log]] for {log}, with the url of its leaves")
 
 
 def _tokens(path: Path, file: WitnessFile) -> dict[str, str]:

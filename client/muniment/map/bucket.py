@@ -29,6 +29,7 @@ ABSENT: Final = bytes(HASH_SIZE)
 """What stands for the hash of a part of the tree without keys."""
 
 _REST: Final = 31  # bytes of a key after its kind
+_CRC: Final = 1  # what the checksum begins with: a row of zeros has none that fits
 _PAD: Final = bytes(8 - INDEX_BYTES)
 _LEAF: Final = b"\0" + _PAD  # begins the Merkle leaf of an index
 INNER: Final = [b"\x01" + uvarint(bit) for bit in range(8 * (_REST + 1))]
@@ -46,7 +47,7 @@ def inner(bit: int, left: bytes, right: bytes) -> bytes:
 
 def parse(row: bytes) -> dict[bytes, bytes]:
     """The keys of a row, without their kind, each with its leaf's hash and its list; or Rot."""
-    if int.from_bytes(row[:4], "big") != crc32(memoryview(row)[4:]):
+    if int.from_bytes(row[:4], "big") != crc32(memoryview(row)[4:], _CRC):
         raise Rot("a checksum that is not its own")
     lists: dict[bytes, bytes] = {}
     at, size = 4, len(row)
@@ -67,7 +68,7 @@ def parse(row: bytes) -> dict[bytes, bytes]:
 def encode(lists: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The row of keys in order, each with its leaf's hash and its list."""
     body = b"".join([part for item in lists for part in item])
-    return crc32(body).to_bytes(4, "big") + body
+    return crc32(body, _CRC).to_bytes(4, "big") + body
 
 
 def hashed(key: bytes, list_: bytes) -> bytes:

@@ -19,6 +19,7 @@ from muniment.map.schema import (
     MIGRATIONS,
     PAGE_BYTES,
     State,
+    read_passed,
     read_state,
     write_state,
 )
@@ -127,11 +128,18 @@ class MapFile:
             raise DatabaseError(f"{self.path}: rotten: {error}; it can be made again") from None
         return self._state
 
+    async def passed(self, size: int) -> tuple[bytes, bytes] | None:
+        """The roots of the tree and of the map when a batch ended at a size.
+
+        None if none did, or too long ago (`schema.PASSED` batches).
+        """
+        return await self._writer.run(lambda db: read_passed(db, size))
+
     async def clear(self) -> None:
         """Forgets everything, to build the map again."""
 
         def work(db: sqlite3.Connection) -> None:
-            for table in ("kind", "bucket", "tile", "chunk"):
+            for table in ("passed", "kind", "bucket", "tile", "chunk"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
             db.execute("UPDATE state SET size = 0, peaks = x'', root = ?", (EMPTY,))
 

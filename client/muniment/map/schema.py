@@ -32,6 +32,11 @@ MIGRATIONS: Final = (
         peaks BLOB NOT NULL,
         root BLOB NOT NULL
     ) STRICT;
+    CREATE TABLE passed (
+        size INTEGER PRIMARY KEY,
+        tree_root BLOB NOT NULL,
+        root BLOB NOT NULL
+    ) STRICT;
     CREATE TABLE kind (
         kind INTEGER PRIMARY KEY,
         depth INTEGER NOT NULL,
@@ -48,6 +53,10 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID;
     """,
 )
+
+PASSED: Final = 4096
+"""States of which the roots are kept: whoever compares an index with the map may have to begin
+again a little behind."""
 
 CHUNK: Final = 128
 """Indices of a long list in a row of their own."""
@@ -85,8 +94,25 @@ def read_state(db: sqlite3.Connection) -> State:
 
 
 def write_state(db: sqlite3.Connection, state: State) -> None:
-    """Writes what the file reflects."""
+    """Writes what the file reflects, and notes it among the PASSED newest states."""
     db.execute(
         "UPDATE state SET size = ?, peaks = ?, root = ?",
         (state.range.size, b"".join(state.range.peaks), state.root),
     )
+    size = state.range.size
+    db.execute(
+        "INSERT OR REPLACE INTO passed VALUES (?, ?, ?)", (size, state.range.root(), state.root)
+    )
+    db.execute(
+        "DELETE FROM passed WHERE size <"
+        " (SELECT size FROM passed ORDER BY size DESC LIMIT 1 OFFSET ?)",
+        (PASSED,),
+    )
+
+
+def read_passed(db: sqlite3.Connection, size: int) -> tuple[bytes, bytes] | None:
+    """The roots of the tree and of the map at a size that was passed; None if it is not known."""
+    row: tuple[bytes, bytes] | None = db.execute(
+        "SELECT tree_root, root FROM passed WHERE size = ?", (size,)
+    ).fetchone()
+    return row

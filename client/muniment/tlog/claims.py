@@ -11,6 +11,7 @@ from typing import ClassVar, Final, Literal, TypeAlias
 
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from muniment.tlog.encoding import FormatError, format_base64
+from muniment.tlog.indexleaf import IndexLeaf, index_origin
 from muniment.tlog.merkle import EMPTY_ROOT, HASH_SIZE
 from muniment.tlog.proofs import MAX_PROOF
 
@@ -19,8 +20,10 @@ HEADER: Final = "muniment/evidence/v1"
 
 INDEX: Final = "index "
 LEAF: Final = "leaf "
+ENTRY: Final = "entry "
+COMPUTED: Final = "computed "
 
-Kind: TypeAlias = Literal["same-size", "fork", "leaf", "empty-root"]
+Kind: TypeAlias = Literal["same-size", "fork", "leaf", "empty-root", "index"]
 
 
 class _Claim(ABC):
@@ -193,7 +196,62 @@ class EmptyRoot(_Claim):
         return (self.checkpoint,)
 
 
-Evidence: TypeAlias = SameSize | Fork | Leaf | EmptyRoot
+@dataclass(frozen=True, slots=True)
+class Index(_Claim):
+    """A leaf of an index log with a map root that the leaves of the log do not have.
+
+    FormatError if the leaf is not one of that index log, or has the computed root. Who verifies it
+    needs the leaves of the log: they say which map root is the right one.
+
+    Attributes:
+        index: Which leaf of the index log it is.
+        leaf: What it states.
+        proof: Its inclusion proof, of at most MAX_PROOF hashes.
+        computed: The root of the map over the leaves of the log.
+        checkpoint: The index log's.
+    """
+
+    kind: ClassVar[Kind] = "index"
+
+    index: int
+    leaf: IndexLeaf
+    proof: tuple[bytes, ...]
+    computed: bytes
+    checkpoint: SignedCheckpoint
+
+    def __post_init__(self) -> None:
+        _check_lines(self.checkpoint)
+        _check_hashes((self.computed,), self.proof)
+        head = self.checkpoint.checkpoint
+        if head.origin != index_origin(self.leaf.origin, self.leaf.version):
+            raise FormatError("evidence: index: a leaf of another index log")
+        if not 0 <= self.index < head.size:
+            raise FormatError("evidence: index: the index is not in the tree")
+        if self.computed == self.leaf.map_root:
+            raise FormatError("evidence: index: the leaf has the root that was computed")
+
+    @property
+    def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
+        """The index log's checkpoint."""
+        return (self.checkpoint,)
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The header lines after the kind."""
+        return (
+            f"{INDEX}{self.index}",
+            f"{ENTRY}{format_base64(self.leaf.encode())}",
+            f"{COMPUTED}{format_base64(self.computed)}",
+            *map(format_base64, self.proof),
+        )
+
+    @property
+    def contradiction(self) -> bytes:
+        """SHA-256 over what the leaf states: the key for dedup, whatever tree it is shown in."""
+        return sha256(b"muniment/contradiction/v1\n" + self.leaf.encode()).digest()
+
+
+Evidence: TypeAlias = SameSize | Fork | Leaf | EmptyRoot | Index
 
 
 def _check_pair(first: SignedCheckpoint, second: SignedCheckpoint) -> None:

@@ -1,20 +1,24 @@
-r"""The evidence file (docs/formats.md), which shows that a log's key signed two histories.
+r"""The evidence file (docs/formats.md), which shows that a log's key signed what cannot be true.
 
 A text of at most MAX_EVIDENCE_SIZE bytes, in three or five blocks with an empty line between them:
 a header, and one or two signed checkpoints verbatim (each is two blocks: text and signatures)::
 
     file       = header "\n" note [ "\n" note ]
-    header     = "muniment/evidence/v1\n" ( same-size / fork / leaf / empty-root )
+    header     = "muniment/evidence/v1\n" ( same-size / fork / leaf / empty-root / index )
     same-size  = "same-size\n"                                        two notes
     fork       = "fork\n" hash "\n" *63( hash "\n" )                  two notes
     leaf       = "leaf\n" "index " decimal "\n" shown shown           two notes
     shown      = "leaf " hash "\n" *63( hash "\n" )
     empty-root = "empty-root\n"                                       one note
+    index      = "index\n" "index " decimal "\n" "entry " base64 "\n"
+                 "computed " hash "\n" *63( hash "\n" )              one note
     hash       = canonical base64 of 32 bytes
 
 `fork` gives the root that the newer tree implies at the older size, then the consistency proof
 from that size to the newer one. `leaf` gives the index and, for each note in turn, a leaf hash and
 its inclusion proof: what two tlog-proofs hold, without the entries, which may be confidential.
+`index` gives a leaf of an index log with its index and inclusion proof, and the map root that the
+leaves of the log have instead.
 
 One contradiction has one spelling. The notes are of one origin and ordered: `same-size` by root,
 `fork` by size, `leaf` by leaf hash. They carry signature lines of the log alone (the key name is
@@ -32,12 +36,15 @@ from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.claims import (
+    COMPUTED,
+    ENTRY,
     HEADER,
     INDEX,
     LEAF,
     EmptyRoot,
     Evidence,
     Fork,
+    Index,
     Kind,
     Leaf,
     SameSize,
@@ -45,12 +52,14 @@ from muniment.tlog.claims import (
 )
 from muniment.tlog.encoding import (
     FormatError,
+    parse_base64,
     parse_decimal,
     parse_hash,
     parse_text,
     split_lines,
 )
 from muniment.tlog.heads import Prefix, Relation, relate
+from muniment.tlog.indexleaf import parse_index_leaf
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import (
     MAX_NOTE_SIZE,
@@ -78,6 +87,7 @@ __all__ = [
     "EmptyRoot",
     "Evidence",
     "Fork",
+    "Index",
     "Kind",
     "Leaf",
     "Proven",
@@ -100,8 +110,9 @@ __all__ = [
 EXTENSION: Final = ".evidence"
 """File name extension."""
 
-MAX_HEADER_SIZE: Final = 8 * 1024
-"""Most bytes before the first note: two proofs of 63 hashes take 5,800."""
+MAX_HEADER_SIZE: Final = 12 * 1024
+"""Most bytes before the first note: two proofs of 63 hashes take 5,800, a proof and the largest
+leaf of an index log 8,500."""
 
 MAX_EVIDENCE_SIZE: Final = MAX_HEADER_SIZE + 2 * MAX_NOTE_SIZE
 """Largest evidence in bytes. Notes are not limited further: what a log can sign must fit."""
@@ -224,6 +235,16 @@ def parse_evidence(data: bytes) -> Evidence:
             return _parse_leaf(index[len(INDEX) :], shown, first, second)
         case ["empty-root"], [checkpoint]:
             return EmptyRoot(checkpoint)
+        case ["index", index, entry, computed, *proof], [checkpoint] if (
+            index.startswith(INDEX) and entry.startswith(ENTRY) and computed.startswith(COMPUTED)
+        ):
+            return Index(
+                parse_decimal(index[len(INDEX) :], "evidence: index"),
+                parse_index_leaf(parse_base64(entry[len(ENTRY) :], "evidence: entry")),
+                _proof(proof),
+                parse_hash(computed[len(COMPUTED) :], "evidence: computed root"),
+                checkpoint,
+            )
         case _:
             raise FormatError("evidence: the kind, its lines and its notes do not go together")
 

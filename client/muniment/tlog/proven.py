@@ -11,6 +11,9 @@ signs one root a size, all of them roots of prefixes of one list of leaves. Then
 * `leaf`: two inclusion proofs of one index lead from two leaf hashes to two signed roots. The
   number of hashes in a proof follows from index and size, so no inner node can pass for a leaf.
 * `empty-root`: there is one tree of size 0, and its root is not the one signed.
+* `index`: a leaf of the log's index is signed, which states the root of the log's leaves and that
+  of the map over them. Leaves that have the first root and not the second make it false, and no
+  other leaves have the first one. Which map root they have, whoever has them computes.
 
 A failed proof shows nothing, because anyone can spoil one; there is no kind for it. Nor does it
 matter which witnesses cosigned what. What is proven is about *keys*: it does not tell the log's
@@ -18,13 +21,14 @@ operator from a thief of its key, nor which of the histories is the true one.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint
-from muniment.tlog.claims import EmptyRoot, Evidence, Fork, Kind, Leaf, SameSize, Shown
+from muniment.tlog.claims import EmptyRoot, Evidence, Fork, Index, Kind, Leaf, SameSize, Shown
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError, format_base64
+from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
@@ -42,6 +46,7 @@ SENTENCES: Final[dict[Kind, str]] = {
     "fork": "the log signed a tree that does not contain the tree it signed before",
     "leaf": "the log signed two trees with different leaves at the same index",
     "empty-root": "the log signed an empty tree with a root that is not the empty tree's",
+    "index": "the log signed an index that is not that of its leaves",
 }
 """What each kind proves, in a sentence."""
 
@@ -97,15 +102,20 @@ def log_verifiers(
 
 
 def verify_evidence(
-    evidence: Evidence, verifiers: Iterable[Verifier], *, origin: str | None = None
+    evidence: Evidence,
+    verifiers: Iterable[Verifier],
+    *,
+    origin: str | None = None,
+    computed: bytes | None = None,
 ) -> Proven:
     """Verifies that keys of the log signed what the evidence says, and that it is a contradiction.
 
     The checkpoints may be signed by different keys of the log: a log with two keys could otherwise
     sign each of its histories with one of them. `origin` is that of the log that all verifiers are
     of; when it is None, each is of the log that has its key's name as its origin, and the others do
-    not count, nor do other keys than logs'. Raises VerificationError, which says what does not
-    hold; nothing is then proven about the log.
+    not count, nor do other keys than logs'. `computed` is what only `index` needs: the root of the
+    map over leaves that have the root of the tree that the index leaf names. Raises
+    VerificationError, which says what does not hold; nothing is then proven about the log.
     """
     known = [
         verifier
@@ -122,13 +132,13 @@ def verify_evidence(
         except VerificationError as error:
             raise VerificationError(f"evidence: checkpoint {number}: {error}") from None
     try:
-        _check_proofs(evidence)
+        _check_proofs(evidence, computed)
     except VerificationError as error:
         raise VerificationError(f"evidence: {error}") from None
     return Proven(_reduce(evidence, signatures), tuple(signatures))
 
 
-def _check_proofs(evidence: Evidence) -> None:
+def _check_proofs(evidence: Evidence, computed: bytes | None) -> None:
     match evidence:
         case Fork():
             older, newer = evidence.heads
@@ -139,6 +149,15 @@ def _check_proofs(evidence: Evidence) -> None:
             for shown in (evidence.first, evidence.second):
                 head = shown.checkpoint.checkpoint
                 verify_inclusion(shown.leaf_hash, evidence.index, head.size, shown.proof, head.root)
+        case Index():
+            head, entry = evidence.checkpoint.checkpoint, leaf_hash(evidence.leaf.encode())
+            verify_inclusion(entry, evidence.index, head.size, evidence.proof, head.root)
+            if computed is None:
+                raise VerificationError("it takes the leaves of the log to say which root is right")
+            if computed != evidence.computed:
+                raise VerificationError(
+                    f"the map over the leaves has the root {format_base64(computed)}"
+                )
         case SameSize() | EmptyRoot():
             pass  # that the heads contradict each other is a condition of their type
 
@@ -163,6 +182,8 @@ def _reduce(evidence: Evidence, signatures: list[tuple[Verified, ...]]) -> Evide
             return Leaf(evidence.index, first, second)
         case EmptyRoot():
             return EmptyRoot(*kept)
+        case Index():
+            return replace(evidence, checkpoint=kept[0])
 
 
 def _only(signed: SignedCheckpoint, key_ids: set[int]) -> SignedCheckpoint:
@@ -198,6 +219,17 @@ def describe(evidence: Evidence) -> list[str]:
             lines.append("A log never replaces a leaf: these are two histories.")
         case EmptyRoot():
             lines.append("There is only one tree without leaves, and this is not its root.")
+        case Index():
+            stated = evidence.leaf
+            lines.append(
+                f"Leaf {evidence.index} of it is about the first {stated.head.size} leaves of log "
+                f"{_printable(stated.origin)}, root {format_base64(stated.head.root)}: their map "
+                f"has the root {format_base64(stated.map_root)}, it says."
+            )
+            lines.append(
+                f"By the leaves themselves that is {format_base64(evidence.computed)}, so what is "
+                "proved from this index may leave records out, or name some that do not belong."
+            )
     return lines
 
 
@@ -211,10 +243,15 @@ def explain(proven: Proven) -> list[str]:
         lines.append(
             "No single key signed both checkpoints; all of these keys are known as the log's."
         )
-    lines.append(
-        "A log that keeps one history never signs this. Whoever holds the log's key did: the "
-        "log, or a thief of its key. Which history is the true one, this does not say."
-    )
+    if isinstance(proven.evidence, Index):
+        lines.append(
+            "A log that indexes all its leaves never signs this. Whoever holds the log's key did."
+        )
+    else:
+        lines.append(
+            "A log that keeps one history never signs this. Whoever holds the log's key did: the "
+            "log, or a thief of its key. Which history is the true one, this does not say."
+        )
     return lines
 
 

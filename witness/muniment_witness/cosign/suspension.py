@@ -1,7 +1,8 @@
 """Why a witness does not sign for an origin: proven misbehaviour, or a record of its own it lost.
 
-* The log's key was proven to have signed two histories: 403, until the operator has acknowledged
-  every piece of evidence (in the configuration, so that it is on record who did).
+* The log's key was proven to have signed two histories, or an index that is not that of its leaves:
+  403, until the operator has acknowledged every piece of evidence (in the configuration, so that it
+  is on record who did).
 * The database may lack what this witness signed, because it is a backup that was put in the place
   of a lost one, or was begun anew: 503, until those who can know were asked: the log, where it has
   a URL, and a peer, where it has any; and until the newest head that they showed is taken up. A
@@ -13,6 +14,7 @@
 Other origins are not affected by the evidence, or by the lost record, of one.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -35,6 +37,11 @@ COPY: Final = "restored-copy"
 
 ANEW: Final = "begun-anew"
 """Slug of the refusal while it is not known what was signed before the new database."""
+
+WHAT: Final[defaultdict[str, str]] = defaultdict(
+    lambda: "two histories", index="an index that is not that of its leaves"
+)
+"""What evidence of a kind proves the log's key to have signed."""
 
 Informant = Literal["log", "peer"]
 
@@ -150,7 +157,7 @@ class Suspensions:
             return Refusal(
                 403,
                 PROVEN,
-                f"the log's key is proven to have signed two histories: evidence "
+                f"the log's key is proven to have signed {WHAT[filed[0].kind]}: evidence "
                 f"{filed[0].hash.hex()}; the operator of this witness has to acknowledge it",
             )
         if (own := self.lost.get(origin)) is not None:

@@ -18,6 +18,7 @@ from muniment.tlog.note import UnverifiedNote, Verifier, verify_note
 from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.cosign.suspension import LostRecord, Suspensions
 from muniment_witness.gossip.comparer import Comparer
+from muniment_witness.gossip.recompute import IndexJudge
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Authentic, Refusal
@@ -36,6 +37,7 @@ class HeadAdvancer:
     comparer: Comparer
     suspensions: Suspensions
     reader: TileReader
+    indices: IndexJudge
 
     async def cosign(
         self, candidate: SignedHead, prefixes: Sequence[str]
@@ -44,9 +46,11 @@ class HeadAdvancer:
 
         Raises:
             UnresolvedError: If no source gave the tiles for the proof.
-            Problem: 503, when too many requests wait.
+            Problem: 503, when too many requests wait, or an index is not computed yet.
         """
-        return await self.cosigner.add_checkpoint(await self._request(candidate, prefixes))
+        request = await self._request(candidate, prefixes)
+        await self.indices.judge(request)
+        return await self.cosigner.add_checkpoint(request)
 
     async def cosign_newest(
         self, origin: str, prefixes: Sequence[str]
@@ -58,13 +62,15 @@ class HeadAdvancer:
 
         Raises:
             UnresolvedError: If no source gave the tiles for the proof.
-            Problem: 503, when too many requests wait.
+            Problem: 503, when too many requests wait, or an index is not computed yet.
         """
         self.comparer.reconcile(origin)
         frontier = self.comparer.frontier(origin)
         if frontier is None or frontier.size <= self.store.head(origin).size:
             return None
-        return await self.cosigner.add_while_suspended(await self._request(frontier, prefixes))
+        request = await self._request(frontier, prefixes)
+        await self.indices.judge(request)
+        return await self.cosigner.add_while_suspended(request)
 
     async def _request(self, candidate: SignedHead, prefixes: Sequence[str]) -> Authentic:
         head = self.store.head(candidate.origin)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
 from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.cosign.suspension import WHAT
 from muniment_witness.gossip.lists import ListState
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
@@ -57,7 +58,7 @@ class Situation:
     """What alarms depend on. All times are Unix seconds, 0 for never.
 
     Attributes:
-        evidence: Unacknowledged evidence: origin and hash (hexadecimal).
+        evidence: Unacknowledged evidence: origin, hash (hexadecimal) and kind.
         unresolved: Unresolved heads: origin, source, and since when.
         restored: Origins that are suspended because a record was lost.
         unknown: Origins of which the database may lack what was signed, and why.
@@ -69,7 +70,7 @@ class Situation:
     name: str
     limits: Gossip
     options: Mapping[str, LogOptions]
-    evidence: Sequence[tuple[str, str]] = ()
+    evidence: Sequence[tuple[str, str, str]] = ()
     unresolved: Sequence[tuple[str, str, int]] = ()
     restored: Sequence[str] = ()
     unknown: Sequence[tuple[str, str]] = ()
@@ -83,8 +84,8 @@ class Situation:
 def alarms(at: Situation) -> list[WitnessAlarm]:
     """Finds the alarms of a situation, the gravest kinds first."""
     found = [
-        WitnessAlarm("evidence", origin, f"evidence {name}: its key signed two histories")
-        for origin, name in at.evidence
+        WitnessAlarm("evidence", origin, f"evidence {name}: its key signed {WHAT[kind]}")
+        for origin, name, kind in at.evidence
     ]
     found += [
         WitnessAlarm(

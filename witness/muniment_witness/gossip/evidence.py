@@ -10,7 +10,7 @@ from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from muniment.tlog.claims import Evidence
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import parse_evidence
-from muniment.tlog.proven import verify_evidence
+from muniment.tlog.proven import SENTENCES, verify_evidence
 from muniment_service.metrics import Metrics
 from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.alarmboard import AlarmBoard
@@ -40,26 +40,34 @@ class EvidenceArchive:
     def __post_init__(self, metrics: Metrics) -> None:
         self._count = metrics.counter("evidence", "Evidence filed.", ("origin", "kind"))
 
-    def verified(self, evidence: Evidence) -> Evidence:
+    def verified(self, evidence: Evidence, computed: bytes | None = None) -> Evidence:
         """Verifies evidence with this witness's own keys of the log; drops what was not verified.
 
-        Raises VerificationError if it proves nothing.
+        `computed` is the map root that this witness has computed itself, for `Index`. Raises
+        VerificationError if it proves nothing.
         """
         log = self.logs.get(evidence.origin)
         if log is None:
             raise VerificationError("evidence against a log that this witness does not know")
-        return verify_evidence(evidence, log.verifiers, origin=log.origin).evidence
+        return verify_evidence(
+            evidence, log.verifiers, origin=log.origin, computed=computed
+        ).evidence
 
     async def file(
-        self, evidence: Evidence, source: str, is_ours: Callable[[SignedCheckpoint], bool]
+        self,
+        evidence: Evidence,
+        source: str,
+        is_ours: Callable[[SignedCheckpoint], bool],
+        *,
+        computed: bytes | None = None,
     ) -> FiledEvidence | None:
         """Verifies evidence and keeps it; None when it says nothing new or there is enough of it.
 
-        `is_ours` tells whether a checkpoint is known to be of this witness's own side. Raises
-        VerificationError if it proves nothing.
+        `is_ours` tells whether a checkpoint is known to be of this witness's own side; `computed`
+        is as for `verified`. Raises VerificationError if it proves nothing.
         """
         origin = evidence.origin
-        proven = self.verified(evidence)
+        proven = self.verified(evidence, computed)
         # A head of the other side contradicts each head of ours: one file says it all, else every
         # growth of our side would make new evidence of what the operator has acknowledged.
         foreign = [signed for signed in proven.checkpoints if not is_ours(signed)]
@@ -73,14 +81,15 @@ class EvidenceArchive:
             event(
                 _LOGGER,
                 logging.ERROR,
-                "the log's key signed two histories; nothing is signed for this log",
+                f"{SENTENCES[proven.kind]}; nothing is signed for this log",
                 origin=origin,
                 kind=filed.kind,
                 evidence=filed.hash.hex(),
                 source=source,
             )
             self._count.labels(origin, filed.kind).inc()
-            self.outbox.add_evidence(filed)
+            if filed.kind != "index":  # which takes the leaves: who recomputes finds it as well
+                self.outbox.add_evidence(filed)
             self.board.ask_for_look()
         return filed
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from muniment.local.bytecache import ByteCache
-from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.encoding import MAX_ENTRY, FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
-from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment.tlog.treereader import prefix_from, read_served, tiles_of_prefix
 from muniment_witness.config import CACHE_BYTES
 from muniment_witness.gossip.net import Transport, UnreachableError
 
 _TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
+_BUNDLE_BYTES: Final = TILE_WIDTH * (2 + MAX_ENTRY)
 
 
 class UnresolvedError(MunimentError):
@@ -81,13 +82,17 @@ class TileReader:
                 if missing and not prefix:
                     continue
                 try:
-                    tiles = {**held, **await self._read(prefix, missing)}
+                    tiles = {**held, **await self.fetch(prefix, missing)}
                     return prefix_from(view, old, tiles), tiles
                 except (UnreachableError, FormatError, VerificationError) as error:
                     reasons.append(str(error))
         raise UnresolvedError("; ".join(dict.fromkeys(reasons)) or "nobody to ask for tiles")
 
-    async def _read(self, prefix: str, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+    async def fetch(self, prefix: str, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+        """Reads tiles and bundles under a URL prefix at the same time, unverified.
+
+        Raises UnreachableError or FormatError if one could not be read.
+        """
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._read_one(prefix, tile)) for tile in tiles]
         contents = [task.result() for task in tasks]
@@ -100,7 +105,8 @@ class TileReader:
 
     async def _read_one(self, prefix: str, tile: Tile) -> bytes | MunimentError:
         async def get(tile: Tile) -> bytes:
-            answer = await self._transport.get(f"{prefix}/{tile.path}", most=_TILE_BYTES)
+            most = _BUNDLE_BYTES if tile.level == ENTRIES else _TILE_BYTES
+            answer = await self._transport.get(f"{prefix}/{tile.path}", most=most)
             if answer.status != 200:
                 raise _StatusError(f"{tile.path}: status {answer.status}")
             return answer.body

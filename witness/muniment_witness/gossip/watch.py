@@ -144,7 +144,7 @@ class Watch:
             limits=self.config.file.gossip,
             options=self.config.options,
             evidence=[
-                (origin, filed.hash.hex())
+                (origin, filed.hash.hex(), filed.kind)
                 for origin in self.config.logs
                 for filed in self.suspensions.evidence(origin)
             ],

@@ -130,6 +130,7 @@ class WitnessHttp:
             headers = {"Retry-After": str(seconds)}
             raise Problem(429, "over-quota", detail, headers=headers)
         await self._watch.requests.prepare(judged)
+        await self._watch.advancer.indices.judge(judged)
         outcome = await self._cosigner.add_checkpoint(judged)
         if isinstance(outcome, Refusal):
             # Durable before the answer: what proves misbehaviour must not be lost with it.
