@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import index_tools as tools
 from muniment.local.sqlitefile import DatabaseError
 from muniment.map import batch, levels
-from muniment.map.bucket import INLINE
+from muniment.map.bucket import CHUNK, INLINE
 from muniment.map.mapfile import MapFile
 from muniment.map.reader import MapReader
 from muniment.records.touched import list_value, map_key, touched
@@ -109,7 +109,7 @@ def outcomes(run: str, count: int) -> list[bytes]:
 
 def test_a_list_is_as_it_should_be_at_each_length_where_its_form_changes(tmp_path: Path) -> None:
     path, leaves = tmp_path / "map.db", list[bytes]()
-    for more in (1, INLINE - 1, 1, 1, 110, 1, 127, 128, 129, 1):
+    for more in (1, INLINE - 1, 1, CHUNK - INLINE - 3, 1, 1, CHUNK, 2 * CHUNK + 1, CHUNK - 2, 1, 1):
         added = [*outcomes("a", more), *outcomes("b", 1)]
         apply(path, added)
         leaves += added
@@ -247,7 +247,7 @@ def test_what_has_rotted_is_noticed_before_it_is_told(
     tmp_path: Path, table: str, statement: str
 ) -> None:
     path = tmp_path / "map.db"
-    leaves = [*mixed(Random(7), 900), *outcomes("long", 40)]
+    leaves = [*mixed(Random(7), 900), *outcomes("long", 150)]
     apply(path, leaves)
     with tools.database(path) as db:
         (rows,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()

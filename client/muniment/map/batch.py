@@ -12,14 +12,12 @@ from typing import Final
 from msgspec.json import encode as to_json
 
 from muniment.map import bucket, proving
-from muniment.map.bucket import INDEX_BYTES, Rot
+from muniment.map.bucket import ABSENT, INDEX_BYTES, Rot
 from muniment.map.levels import LOAD, Levels
-from muniment.map.schema import CHUNK, TILE, TILE_BITS, bottom, node_id
+from muniment.map.schema import TILE, TILE_BITS, bottom, node_id
 from muniment.tlog.merkle import HASH_SIZE
 
 _AT_ONCE: Final = 2048  # buckets that are read and written in one go
-_CHUNKS_AT_ONCE: Final = 200  # read in one go: two parameters each
-_CHUNK_BYTES: Final = CHUNK * INDEX_BYTES
 
 
 def load(db: sqlite3.Connection, root: bytes) -> dict[int, Levels]:
@@ -104,31 +102,29 @@ class Batch:
         ]
         found = self._read(ids)
         rows: list[tuple[int, bytes, bytes]] = []
-        long: list[tuple[bytes, int, bytes]] = []
+        chunks: list[tuple[bytes, int, bytes]] = []
         opened: dict[int, dict[bytes, bytes]] = {}  # slots whose bucket was whole until now
         gone: list[tuple[int]] = []
         for (slot, keys), id_ in zip(many, ids, strict=True):
             if id_ < start and slot not in opened:
                 # Of a bucket that is halved now, both halves are written, this one changed.
-                opened.update(self._halve(levels, slot >> 1, found[id_]))
+                opened.update(self._halve(levels, slot >> 1, _row(found, id_)))
                 gone.append((id_,))
             if slot in opened:
                 lists = opened.pop(slot)
+            elif levels.hash_at(depth, slot) == ABSENT:
+                lists = {}
             else:
-                lists = bucket.parse(found[id_]) if id_ in found else {}
+                lists = bucket.parse(_row(found, id_))
             for key in keys:
                 rest, more = key[1:], touched[key]
                 stored = lists.get(rest)
-                before = None if stored is None else stored[HASH_SIZE:]
-                indices = b"".join([index.to_bytes(INDEX_BYTES, "big") for index in more])
-                after = bucket.longer(before, indices)
-                lists[rest] = bucket.hashed(key, after)
-                if before is None:
+                if stored is None:
                     levels.count += 1
-                if not after[0]:
-                    inline = b"" if before is None else bucket.inline_of(before)
-                    count = 0 if before is None or inline is not None else bucket.count_of(before)
-                    long.append((key, count, (inline or b"") + indices))
+                indices = b"".join([index.to_bytes(INDEX_BYTES, "big") for index in more])
+                list_, full = bucket.longer(None if stored is None else stored[HASH_SIZE:], indices)
+                lists[rest] = bucket.hashed(key, list_)
+                chunks += [(key, number, data) for number, data in full]
             ordered = sorted(lists.items())
             hashes[slot] = hash_ = bucket.hash_of(ordered)
             if ordered:
@@ -142,7 +138,7 @@ class Batch:
         if gone:
             db.executemany("DELETE FROM bucket WHERE id = ?", gone)
         db.executemany("INSERT OR REPLACE INTO bucket VALUES (?, ?, ?)", rows)
-        self._write_chunks(long)
+        db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", chunks)
 
     def _read(self, ids: Sequence[int]) -> dict[int, bytes]:
         return dict(
@@ -187,28 +183,9 @@ class Batch:
                 ],
             )
 
-    def _write_chunks(self, long: Sequence[tuple[bytes, int, bytes]]) -> None:
-        """Adds indices, side by side, to long lists, which have so many already."""
-        last = [(key, count // CHUNK) for key, count, _ in long if count % CHUNK]
-        found: dict[tuple[bytes, int], bytes] = {}
-        for at in range(0, len(last), _CHUNKS_AT_ONCE):
-            some = last[at : at + _CHUNKS_AT_ONCE]
-            places = ",".join(["(?,?)"] * len(some))
-            for key, number, data in self._db.execute(
-                f"SELECT * FROM chunk WHERE (key, number) IN (VALUES {places})",  # noqa: S608 - constants
-                [part for one in some for part in one],
-            ):
-                found[key, number] = data
-        rows: list[tuple[bytes, int, bytes]] = []
-        for key, count, indices in long:
-            number, used = divmod(count, CHUNK)
-            if used:
-                begun = found.get((key, number), b"")
-                if len(begun) != used * INDEX_BYTES:
-                    raise Rot(f"the list of key {key.hex()}")
-                indices = begun + indices
-            rows += [
-                (key, number + at // _CHUNK_BYTES, indices[at : at + _CHUNK_BYTES])
-                for at in range(0, len(indices), _CHUNK_BYTES)
-            ]
-        self._db.executemany("INSERT OR REPLACE INTO chunk VALUES (?, ?, ?)", rows)
+
+def _row(found: Mapping[int, bytes], id_: int) -> bytes:
+    row = found.get(id_)
+    if row is None:
+        raise Rot(f"bucket {id_} is gone")
+    return row

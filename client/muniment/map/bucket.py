@@ -2,8 +2,9 @@
 
 A row is the CRC-32 of what follows, then for each key in order: its 31 bytes after the kind, the
 hash of its leaf in the map, and its list. A list of at most INLINE indices is their number and six
-bytes for each; a longer one is a zero, the number in six bytes, and the peaks of its compact range.
-Then its indices are in chunks of their own. All numbers are big-endian.
+bytes for each; a longer one is a zero, the number in six bytes, the peaks of its compact range, and
+the indices after the last full chunk: each CHUNK of them are a row of their own. All numbers are
+big-endian.
 
 The leaves' hashes could be made of the lists. They are what an update of one key needs of the
 others.
@@ -22,6 +23,9 @@ INLINE: Final = 15
 
 INDEX_BYTES: Final = 6
 """Bytes of a leaf index in a row: tlog sizes are bounded by 2**48 here, see `MAX_LEAVES`."""
+
+CHUNK: Final = 64
+"""Indices of a long list in a row of their own: as many as may have to wait in the bucket."""
 
 MAX_LEAVES: Final = 1 << 48
 
@@ -59,7 +63,8 @@ def parse(row: bytes) -> dict[bytes, bytes]:
             end = start + 1 + INDEX_BYTES * count
         else:
             end = start + 1 + INDEX_BYTES
-            end += HASH_SIZE * int.from_bytes(row[start + 1 : end], "big").bit_count()
+            count = int.from_bytes(row[start + 1 : end], "big")
+            end += HASH_SIZE * count.bit_count() + INDEX_BYTES * (count % CHUNK)
         lists[row[at:key]] = row[key:end]
         at = end
     return lists
@@ -108,7 +113,8 @@ def value_of(list_: bytes) -> bytes:
         return b"\0\0\0\0\0\0\0\x01" + sha256(_LEAF + list_[1:]).digest()
     if count:
         return count.to_bytes(8, "big") + root_of(_hashes(list_[1:]))
-    return _PAD + list_[1 : 1 + INDEX_BYTES] + join_peaks(split_hashes(list_[1 + INDEX_BYTES :]))
+    peaks, _ = _long(list_)
+    return _PAD + list_[1 : 1 + INDEX_BYTES] + join_peaks(peaks)
 
 
 def count_of(list_: bytes) -> int:
@@ -116,24 +122,38 @@ def count_of(list_: bytes) -> int:
     return list_[0] or int.from_bytes(list_[1 : 1 + INDEX_BYTES], "big")
 
 
-def inline_of(list_: bytes) -> bytes | None:
-    """The indices of a list side by side; None if they are in chunks."""
-    return list_[1:] if list_[0] else None
+def indices_of(list_: bytes) -> bytes:
+    """The indices of a list side by side; of a long one those after its full chunks."""
+    return list_[1:] if list_[0] else _long(list_)[1]
 
 
-def longer(list_: bytes | None, indices: bytes) -> bytes:
-    """A list with more indices at its end; None for one that has none yet."""
-    if list_ is None:
-        list_ = b"\0" + bytes(INDEX_BYTES)  # looks like a long one, and is empty
-    inline = inline_of(list_)
-    before = 0 if inline is not None else count_of(list_)
-    together = indices if inline is None else inline + indices
-    count = before + len(together) // INDEX_BYTES
+def longer(list_: bytes | None, indices: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """A list with more indices at its end; None for one that has none yet.
+
+    Returns:
+        The list, and the chunks that are full now, with their numbers.
+    """
+    before, waiting = (0, b"") if list_ is None else (count_of(list_), indices_of(list_))
+    count = before + len(indices) // INDEX_BYTES
+    together = waiting + indices
     if count <= INLINE:
-        return bytes((count,)) + together
-    peaks = [] if inline is not None else split_hashes(list_[1 + INDEX_BYTES :])
-    range_ = CompactRange(before, tuple(peaks)).extend(_hashes(together))
-    return b"\0" + count.to_bytes(INDEX_BYTES, "big") + b"".join(range_.peaks)
+        return bytes((count,)) + together, []
+    if list_ is not None and not list_[0]:
+        range_ = CompactRange(before, tuple(_long(list_)[0])).extend(_hashes(indices))
+    else:
+        range_ = CompactRange(0, ()).extend(_hashes(together))
+    size, first = CHUNK * INDEX_BYTES, before // CHUNK
+    end = len(together) // size * size
+    chunks = [(first + at // size, together[at : at + size]) for at in range(0, end, size)]
+    head = b"\0" + count.to_bytes(INDEX_BYTES, "big")
+    return b"".join((head, *range_.peaks, together[end:])), chunks
+
+
+def _long(list_: bytes) -> tuple[list[bytes], bytes]:
+    """The peaks of a long list, and the indices after its full chunks."""
+    start = 1 + INDEX_BYTES
+    end = start + HASH_SIZE * count_of(list_).bit_count()
+    return split_hashes(list_[start:end]), list_[end:]
 
 
 def root_of_indices(indices: bytes) -> bytes:

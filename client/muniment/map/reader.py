@@ -110,10 +110,10 @@ class MapReader:
         found = self._list(key)
         if found is None:
             return []
-        data = bucket.inline_of(found)
-        if data is None:
+        data = bucket.indices_of(found)
+        if bucket.count_of(found) >= bucket.CHUNK:
             rows = self._db.execute("SELECT data FROM chunk WHERE key = ? ORDER BY number", (key,))
-            data = b"".join([row for (row,) in rows])
+            data = b"".join([*(row for (row,) in rows), data])
         if bucket.root_of_indices(data) != bucket.value_of(found):
             raise self._rotten(Rot(f"the list of key {key.hex()}"))
         width = bucket.INDEX_BYTES

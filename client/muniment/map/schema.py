@@ -58,9 +58,6 @@ PASSED: Final = 4096
 """States of which the roots are kept: whoever compares an index with the map may have to begin
 again a little behind."""
 
-CHUNK: Final = 128
-"""Indices of a long list in a row of their own."""
-
 
 def node_id(kind: int, depth: int, place: int) -> int:
     """The number of a node."""
