@@ -45,12 +45,17 @@ class Indexed:
         for index, leaf in enumerate(world.entries()[: made.size]):
             for key in () if index in left_out else touched(leaf, world.origin):
                 made.lists.setdefault(key, []).append(index)
-        for key, indices in made.lists.items():
-            value = Listing.of(indices).value()
-            assert value is not None
-            made.tree.set(key, value)
+        made.remake()
         made.before = tuple(b"an earlier leaf %d" % number for number in range(6))
         return made
+
+    def remake(self) -> None:
+        """Makes the map of the lists as they are, for who has changed them."""
+        self.tree = MemTree()
+        for key, indices in self.lists.items():
+            value = Listing.of(indices).value()
+            if value is not None:
+                self.tree.set(key, value)
 
     def prove(
         self,

@@ -204,6 +204,8 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield "complete", indexed.prove([revoked, agent]).encode()
     yield "complete", indexed.prove([run, revoked, agent], records=True).encode()
     yield "complete", indexed.prove([run], records=True, limit=2).encode()
+    status = indexed.prove([run, revoked], records=True), indexed.prove([run, revoked])
+    yield "permit", world.permit(index).with_status(*status).encode()
     yield from (("complete-key", one.text.encode()) for one in (run, revoked, agent))
     for private, signer in (
         (ed25519("key"), None),

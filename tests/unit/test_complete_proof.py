@@ -152,7 +152,7 @@ class TestVerify:
             AGENT: 1,
         }
         assert found.lists[REVOKED].indices == (7,)
-        assert set(found.records) == {3, 4, 5, 6, 7}
+        assert set(found.entries) == {3, 4, 5, 6, 7}
         assert found.log.time() == found.index.time() == NOW
 
     def test_a_revocation_that_is_left_out_of_a_list_is_missed_by_its_root(self) -> None:

@@ -4,11 +4,12 @@ A key is a kind and its parts. In text both stand in one line, parted by spaces,
 percent-encoded (RFC 3986, unreserved characters kept): ``revocations execution run-17``.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, unquote
 
-from muniment.lineage.facts import Ref, Role, TargetRef
+from muniment.lineage import mapkeys
+from muniment.lineage.facts import Role
 from muniment.records.touched import Kind, map_key
 from muniment.tlog.encoding import FormatError
 
@@ -78,39 +79,7 @@ def parse_key(text: str) -> Key:
     return found
 
 
-def key_of(role: Role, asked: Any) -> Key:
-    """The key under which the map has the records that play a role for a thing, id or target."""
-    return _KEY_OF[role](asked)
-
-
-def _from(thing: Ref) -> Key:
-    if thing.type == "run" and thing.origin is None:
-        return Key("execution", (thing.id,))
-    return _thing("from", thing)
-
-
-def _thing(kind: Literal["from", "to"], thing: Ref) -> Key:
-    origin = () if thing.origin is None else (thing.origin,)
-    return Key(kind, (thing.type, thing.id, *origin))
-
-
-def revocations_key(target: TargetRef) -> Key:
-    """The key of all revocations of a target."""
-    return Key("revocations", (target.kind, target.id))
-
-
-def _execution(run: str) -> Key:
-    return Key("execution", (run,))
-
-
-_KEY_OF: Final[Mapping[Role, Callable[[Any], Key]]] = {
-    "from": _from,
-    "to": lambda thing: _thing("to", thing),
-    "decision": lambda id_: Key("decision", (id_,)),
-    "decision of": _execution,
-    "outcome": _execution,
-    "verification": _execution,
-    "revocation": revocations_key,
-    "erasure": lambda digest: Key("erasure", (digest,)),
-    "approval": lambda id_: Key("approval", (id_,)),
-}
+def key_of(role: Role, asked: Any, origin: str) -> Key:
+    """The key of the records that play a role for what `Facts` is asked about, see `mapkeys`."""
+    kind, value = mapkeys.key_of(role, asked, origin)
+    return Key(kind, tuple(value.split("\0")))

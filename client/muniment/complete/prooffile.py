@@ -43,8 +43,6 @@ from muniment.lineage.leaflines import (
     verify_leaves,
 )
 from muniment.lineage.multiproof import plan_multiproof
-from muniment.records.codec import parse_leaves
-from muniment.records.kinds import Record
 from muniment.records.manifest import MANIFEST
 from muniment.records.touched import MAP_VERSION, touched
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -159,15 +157,13 @@ class VerifiedComplete:
     """What a verified completeness proof states; only `verify_complete` makes one.
 
     Of each key, `lists` has all leaves that touch it, or the first of so many, among the leaves
-    of the log's head. `records` are those that came with the proof, by leaf index, None for a leaf
-    that is no valid record; `manifests` are apart.
+    of the log's head. `entries` are the leaves that came with the proof, by leaf index.
     """
 
     log: CosignedCheckpoint
     index: CosignedCheckpoint
     lists: Mapping[Key, Listing]
-    records: Mapping[int, Record | None] = field(repr=False)
-    manifests: Mapping[int, bytes] = field(repr=False)
+    entries: Mapping[int, bytes] = field(repr=False)
 
 
 def make_complete(
@@ -308,8 +304,8 @@ def verify_complete(
     log = policy.verify(proof.log)
     origin = index_origin(log.origin, proof.version)
     index = (index_policy or policy).verify(proof.index, origin=origin)
-    leaf = leaf_hash(proof.leaf.encode())
-    verify_inclusion(leaf, index.size - 1, index.size, proof.path, index.root)
+    stated = leaf_hash(proof.leaf.encode())
+    verify_inclusion(stated, index.size - 1, index.size, proof.path, index.root)
     values = {key.digest: listing.value() for key, listing in proof.lists}
     verify_many(proof.map_root, values, proof.multiproof)
     for key, listing in proof.lists:
@@ -317,31 +313,32 @@ def verify_complete(
             raise VerificationError(f"{_WHAT}: {key.text}: a leaf beyond the tree of {log.size}")
     if proof.entries:
         verify_leaves(proof.entries, proof.nodes, log.head, _WHAT)
-        _check_entries(proof)
-    manifests = {index: leaf for index, leaf in proof.entries if leaf.startswith(MANIFEST)}
-    others = [(index, leaf) for index, leaf in proof.entries if index not in manifests]
-    parsed = parse_leaves([leaf for _, leaf in others])
-    records = {index: record for (index, _), record in zip(others, parsed, strict=True)}
-    return VerifiedComplete(log, index, dict(proof.lists), records, manifests)
+    lists, entries = dict(proof.lists), dict(proof.entries)
+    check_entries(lists, entries, log.origin)
+    listed = {index for listing in lists.values() for index in listing.indices}
+    for at, leaf in entries.items():
+        if at not in listed and not leaf.startswith(MANIFEST):
+            raise VerificationError(f"{_WHAT}: the record at leaf {at} is in no list")
+    return VerifiedComplete(log, index, lists, entries)
 
 
-def _check_entries(proof: CompleteProof) -> None:
-    """Each leaf must be in just those lists that it belongs to, as far as they go."""
-    origin = proof.log.checkpoint.origin
-    places = {index: set(touched(leaf, origin)) for index, leaf in proof.entries}
-    listed: set[int] = set()
-    for key, listing in proof.lists:
+def check_entries(lists: Mapping[Key, Listing], entries: Mapping[int, bytes], origin: str) -> None:
+    """Checks that leaves are in just those lists to which they belong, as far as these go.
+
+    Raises VerificationError if one is not: then the map is not that of the leaves, whoever has
+    cosigned it.
+    """
+    places = {index: set(touched(leaf, origin)) for index, leaf in entries.items()}
+    for key, listing in lists.items():
         named = set(listing.indices)
-        listed |= named
         end = None if listing.is_whole else max(named, default=-1)
         for index, touches in places.items():
-            if (index in named) != (key.digest in touches) and (end is None or index <= end):
+            if end is not None and index > end:
+                continue
+            if (index in named) != (key.digest in touches):
                 verb = "does not concern" if index in named else "concerns"
                 found = "in" if index in named else "not in"
                 raise VerificationError(
                     f"{_WHAT}: the record at leaf {index} {verb} {key.text}, and is {found} its "
                     "list: the map is wrong"
                 )
-    for index, leaf in proof.entries:
-        if index not in listed and not leaf.startswith(MANIFEST):
-            raise VerificationError(f"{_WHAT}: the record at leaf {index} is in no list")

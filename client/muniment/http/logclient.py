@@ -52,6 +52,9 @@ _MAX_PUBLISHED: Final = 64 * 1024 * 1024
 # A hundred records of the largest size.
 _MAX_FOUND: Final = 100 * (_MAX_ENTRY_ANSWER + 100)
 _MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
+_MAX_INDEX_PROOF: Final = 32 << 20
+# A longer query goes in the body: servers and proxies bound the first line.
+_MAX_QUERY: Final = 6 * 1024
 _FIRST_PAUSE: Final = 0.1
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -335,13 +338,41 @@ class LogClient:
         )
         return decode_hashes(answer.proof, "consistency proof")
 
+    async def index_proof(
+        self, keys: Sequence[str], *, size: int = 0, records: bool = False
+    ) -> bytes:
+        """Reads the completeness proof of some keys (``complete.Key.text``), unverified.
+
+        ``Refused`` if the log keeps no index log, its index is behind or lost, or it takes no such
+        key.
+
+        Args:
+            keys: The keys, at least one.
+            size: How many leaves the proof must be about, at least.
+            records: Whether to take the leaves along that it names.
+        """
+        asked = [("key", key) for key in keys]
+        asked += [("size", str(size))] if size else []
+        asked += [("records", "1")] if records else []
+        query = urlencode(asked)
+        if len(query) <= _MAX_QUERY:
+            return await self._get(f"/v1/index/proof?{query}", limit=_MAX_INDEX_PROOF)
+        return await self._read(
+            "POST", "/v1/index/proof", limit=_MAX_INDEX_PROOF, body=query.encode("ascii")
+        )
+
     # The two ways to ask
 
     async def _get(self, path: str, *, limit: int) -> bytes:
+        return await self._read("GET", path, limit=limit)
+
+    async def _read(
+        self, method: str, path: str, *, limit: int, body: bytes | None = None
+    ) -> bytes:
         backoff = Backoff(_FIRST_PAUSE, factor=3)
         for attempt in range(1, READ_ATTEMPTS + 1):
             try:
-                return await self._once("GET", path, limit=limit)
+                return await self._once(method, path, limit=limit, body=body)
             except (Unreachable, Refused) as error:
                 retry_after = 0.0
                 if isinstance(error, Refused):

@@ -161,6 +161,14 @@ class Facts(ABC):
         """Edges whose `to` is the thing: from what came after it."""
         return self.find("to", things, after, limit)
 
+    def revoking_edges(
+        self, decisions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Edge]]:
+        """Edges from the decision, the `revoked_by` edges among them at least."""
+        return self.edges_from(
+            [Ref("decision", id_) for id_ in decisions], after=after, limit=limit
+        )
+
     def decisions(
         self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Decision]]:

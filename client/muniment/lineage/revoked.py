@@ -189,7 +189,7 @@ def revocations_of(
         # The log signs for those who cannot sign, with its own key.
         targets[TargetRef("key_name", facts.head.origin)] = None
     keys = list(targets)
-    edges = reader.all(facts.edges_from, [Ref("decision", id_) for id_ in ids])
+    edges = reader.all(facts.revoking_edges, list(ids))
     pages = zip(keys, reader.all(facts.revocations, keys), strict=True)
     records = {target: page for target, page in pages if page}
     return Revocations(

@@ -63,7 +63,8 @@ class Context:
         thumbprint: Digest of the runtime's public key (DER SubjectPublicKeyInfo).
         measurements: What was measured of the environment: name to digest.
         governance: Labels of the governance domain that the runtime is in.
-        facts: What is known of the log: lineage and revocations.
+        facts: What is known of the log: lineage and revocations. None for what the permit's own
+            status tells of them, if it has one.
     """
 
     now: int
@@ -103,6 +104,9 @@ class Trust:
             lineage. None for all that the log admits: then each run's own producer speaks for it,
             and decisions of one run by two of them deny it.
         max_facts_age: Oldest facts, in seconds; None for any age.
+        max_index_age: Oldest facts that a completeness proof states, in seconds, by the newest head
+            of the log that it is about; None to leave it with `max_facts_age`.
+        index_policy: Whom to trust for the log's index log; None for whom `policy` names.
         max_checkpoint_age: Oldest checkpoint of a permit, in seconds; None for any age, as a proof
             does not go off.
         require_execution: Whether the decision must state the run that it authorises.
@@ -130,6 +134,8 @@ class Trust:
     approvals: int = 1
     gateways: tuple[VKey, ...] | None = None
     max_facts_age: int | None = MAX_FACTS_AGE
+    max_index_age: int | None = None
+    index_policy: Policy | None = None
     max_checkpoint_age: int | None = None
     require_artifact: bool = True
     require_execution: bool = True
@@ -173,6 +179,7 @@ class Trust:
             raise ValueError(f"gateways: expected a tuple of keys (parse_vkey), got {gateways!a}")
         for member, age in (
             ("max_facts_age", self.max_facts_age),
+            ("max_index_age", self.max_index_age),
             ("max_checkpoint_age", self.max_checkpoint_age),
         ):
             if age is not None and not 0 <= age < MAX_DURATION:

@@ -1,13 +1,16 @@
 """The checks against what is known of the log: freshness, lineage, revocation.
 
-They rest on facts that the runtime holds itself. Facts that cannot be read, are too old, or do
-not hold the very decision that the permit shows, are as good as none.
+They rest on facts that the runtime holds itself, or on the permit's status: completeness proofs,
+verified by the runtime's own policy. Facts that cannot be read, are too old, or do not hold the
+very decision that the permit shows, are as good as none.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
+from muniment.complete.facts import CompleteFacts
+from muniment.complete.prooffile import verify_complete
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, FactsHead, Found, Ref, is_same, ref_of
 from muniment.lineage.issuers import Gateways, counts
@@ -28,11 +31,29 @@ _JUDGED_APART: Final[frozenset[BreakKind]] = frozenset({"unknown_run", "unauthor
 that it allows."""
 
 
+def known_facts(
+    permit: Permit, context: Context, trust: Trust, *, is_proven: bool
+) -> tuple[Facts | None, list[Finding]]:
+    """The facts that a permit is judged by: those of the context, else what its status tells.
+
+    `is_proven` says whether the permit's own record was verified to be in the log.
+    """
+    if context.facts is not None or not permit.status:
+        return context.facts, []
+    try:
+        *before, newest = [
+            verify_complete(one, trust.policy, trust.index_policy) for one in permit.status
+        ]
+        own = {permit.index: permit.entry} if is_proven else {}
+        return CompleteFacts(newest, before=before, entries=own, now=context.now), []
+    except MunimentError as error:
+        return None, [_mesh("status", "completeness proofs that verify", terminal(str(error)))]
+
+
 def check_knowledge(
-    permit: Permit, context: Context, trust: Trust
+    permit: Permit, facts: Facts | None, context: Context, trust: Trust
 ) -> tuple[FactsHead | None, list[Finding]]:
     """Runs all checks that need facts; says at which state of the log."""
-    facts = context.facts
     if facts is None:
         if not trust.require_facts:
             return None, []
@@ -42,6 +63,8 @@ def check_knowledge(
     try:
         head = facts.head
         findings += _check_head(head, permit, context, trust)
+        if isinstance(facts, CompleteFacts) and trust.max_index_age is not None:
+            findings += _check_age("index age", head, context, trust.max_index_age)
         # Facts on another log say nothing on this decision.
         if permit.decision is not None and head.origin == permit.proof.checkpoint.checkpoint.origin:
             if head.size > permit.index:
@@ -77,9 +100,13 @@ def _check_head(
         yield _mesh("facts size", f"more than {permit.index} leaves", str(head.size))
     if head.time > context.now + CLOCK_SKEW:
         yield _mesh("facts age", f"a time up to {context.now}", str(head.time))
-    oldest = trust.max_facts_age
-    if oldest is not None and head.time < context.now - oldest:
-        yield _mesh("facts age", f"at most {oldest} s", f"{context.now - head.time} s")
+    if trust.max_facts_age is not None:
+        yield from _check_age("facts age", head, context, trust.max_facts_age)
+
+
+def _check_age(check: str, head: FactsHead, context: Context, oldest: int) -> Iterator[Finding]:
+    if head.time < context.now - oldest:
+        yield _mesh(check, f"at most {oldest} s", f"{context.now - head.time} s")
 
 
 def _check_presence(permit: Permit, decision: Decision, facts: Facts) -> Iterator[Finding]:

@@ -2,7 +2,9 @@
 
 Any tool that reads tlog-proofs reads a permit. The leaf hash is computed from the extra data, so
 nothing in it counts unless the proof holds. Addenda that disclose withheld members of the record
-stand before the proof, in lines of their own: see `HEADER`.
+stand before the proof, in lines of their own: see `HEADER`. A permit's *status*, completeness
+proofs that tell of its lineage and that nothing of it is revoked, stands before all that: see
+`WITH_STATUS`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +12,7 @@ from dataclasses import InitVar, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, Self
 
+from muniment.complete.prooffile import MAX_COMPLETE_SIZE, CompleteProof, parse_complete
 from muniment.records.addenda import Disclosure, disclose
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision, Record
@@ -38,7 +41,18 @@ _MAX_LINES_SIZE: Final = (
     len(HEADER) + (MAX_DISCLOSED + 2) // 3 * 4 + MAX_ITEMS * (len(_ADDENDUM) + 5)
 )
 
-MAX_PERMIT_SIZE: Final = _MAX_LINES_SIZE + MAX_TLOG_PROOF_SIZE
+WITH_STATUS: Final = "muniment/permit-with-status/v1"
+"""The first line of a permit with its status; behind its first empty line stands the permit."""
+
+MAX_STATUS: Final = 2
+"""Most completeness proofs of a permit: one with the records of its lineage, and a newer one."""
+
+_STATUS: Final = "status "
+_MAX_STATUS_SIZE: Final = len(WITH_STATUS) + MAX_STATUS * (
+    (MAX_COMPLETE_SIZE + 2) // 3 * 4 + len(_STATUS) + 1
+)
+
+MAX_PERMIT_SIZE: Final = _MAX_STATUS_SIZE + _MAX_LINES_SIZE + MAX_TLOG_PROOF_SIZE
 """Largest permit in bytes."""
 
 
@@ -50,6 +64,8 @@ class Permit:
     valid record. A permit that is any good holds a decision. Its `addenda`, by ascending digest,
     disclose withheld members of that; FormatError if it names none of them, or together they are
     longer than MAX_DISCLOSED bytes. What is `held` beside them, by digest, is not in the file.
+    The `status` is for runtimes without a replica: the last of its completeness proofs answers, the
+    others have leaves.
     """
 
     proof: TlogProof
@@ -58,11 +74,14 @@ class Permit:
     parsed: InitVar[Record | None] = None
     addenda: tuple[bytes, ...] = field(default=(), repr=False)
     held: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False, compare=False)
+    status: tuple[CompleteProof, ...] = field(default=(), repr=False)
     _disclosure: Disclosure | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self, parsed: Record | None) -> None:
         if self.proof.extra is None:
             raise FormatError("permit: the proof has no extra line with the record")
+        if len(self.status) > MAX_STATUS:
+            raise FormatError(f"permit: a status of more than {MAX_STATUS} proofs")
         object.__setattr__(self, "entry", self.proof.extra)
         try:
             object.__setattr__(self, "record", parsed or parse_record(self.entry))
@@ -146,15 +165,28 @@ class Permit:
             if digest not in known:
                 raise FormatError(f"{pointer}: addendum {digest} is not at hand: give it, too")
             chosen.append(known[digest])
-        return type(self)(self.proof, self.record, tuple(chosen), known)
+        return type(self)(self.proof, self.record, tuple(chosen), known, self.status)
+
+    def with_status(self, *status: CompleteProof) -> Self:
+        """The permit with these completeness proofs, at most MAX_STATUS, in place of those it has.
+
+        Raises FormatError if they are too many.
+        """
+        return type(self)(self.proof, self.record, self.addenda, self.held, status)
 
     def encode(self) -> bytes:
         """The bytes of the file; `parse_permit` gives back an equal permit."""
-        proof = self.proof.encode()
-        if not self.addenda:
-            return proof
-        lines = [HEADER, *(f"{_ADDENDUM}{format_base64(one)}" for one in self.addenda), "", ""]
-        return "\n".join(lines).encode("ascii") + proof
+        parts: list[tuple[str, list[str]]] = []
+        if self.status:
+            lines = [f"{_STATUS}{format_base64(one.encode())}" for one in self.status]
+            parts.append((WITH_STATUS, lines))
+        if self.addenda:
+            lines = [f"{_ADDENDUM}{format_base64(one)}" for one in self.addenda]
+            parts.append((HEADER, lines))
+        return (
+            "".join("\n".join((header, *lines, "", "")) for header, lines in parts).encode("ascii")
+            + self.proof.encode()
+        )
 
 
 def parse_permit(data: bytes) -> Permit:
@@ -165,23 +197,38 @@ def parse_permit(data: bytes) -> Permit:
     """
     if len(data) > MAX_PERMIT_SIZE:
         raise FormatError(f"permit: more than {MAX_PERMIT_SIZE} bytes")
-    addenda: list[bytes] = []
-    if data.startswith(f"{HEADER}\n".encode("ascii")):
-        cut = data.find(b"\n\n", 0, _MAX_LINES_SIZE)
-        if cut < 0:
-            raise FormatError("permit: no empty line after the addenda, or they are too long")
-        lines = split_lines(parse_text(data[: cut + 1], "permit", most=_MAX_LINES_SIZE))[1:]
-        for number, line in enumerate(lines):
-            if not line.startswith(_ADDENDUM):
-                raise FormatError(f"permit: line {number + 2} is no addendum")
-            addenda.append(parse_base64(line[len(_ADDENDUM) :], f"permit: addendum {number}"))
-        digests = [*map(_digest, addenda)]
-        if not digests or digests != sorted(set(digests)):
-            raise FormatError("permit: the addenda are not in the order of their digests")
-        data = data[cut + 2 :]
+    status, data = _take(data, WITH_STATUS, _STATUS, _MAX_STATUS_SIZE)
+    if len(status) > MAX_STATUS:
+        raise FormatError(f"permit: a status of more than {MAX_STATUS} proofs")
+    addenda, data = _take(data, HEADER, _ADDENDUM, _MAX_LINES_SIZE)
+    digests = [*map(_digest, addenda)]
+    if digests != sorted(set(digests)):
+        raise FormatError("permit: the addenda are not in the order of their digests")
     if len(data) > MAX_TLOG_PROOF_SIZE:
         raise FormatError(f"permit: a proof of more than {MAX_TLOG_PROOF_SIZE} bytes")
-    return Permit(parse_tlog_proof(data), addenda=tuple(addenda))
+    proofs = tuple(map(parse_complete, status))
+    return Permit(parse_tlog_proof(data), addenda=tuple(addenda), status=proofs)
+
+
+def _take(data: bytes, header: str, word: str, most: int) -> tuple[list[bytes], bytes]:
+    """What the lines below a header have, at least one, and the data behind their empty line.
+
+    Nothing, and all data, when it does not begin with the header.
+    """
+    if not data.startswith(f"{header}\n".encode("ascii")):
+        return [], data
+    cut = data.find(b"\n\n", 0, most)
+    if cut < 0:
+        raise FormatError(f"permit: no empty line after {header}, or it is too far behind")
+    found: list[bytes] = []
+    lines = split_lines(parse_text(data[: cut + 1], "permit", most=most))[1:]
+    for number, line in enumerate(lines):
+        if not line.startswith(word):
+            raise FormatError(f"permit: line {number + 2} is no {word.rstrip()}")
+        found.append(parse_base64(line[len(word) :], f"permit: {word}{number}"))
+    if not found:
+        raise FormatError(f"permit: nothing after {header}")
+    return found, data[cut + 2 :]
 
 
 def _digest(addendum: bytes) -> str:

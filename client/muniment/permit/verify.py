@@ -6,7 +6,7 @@ The checks, in their order, which is that of the denial codes:
    approval;
 2. signatures: log, witnesses and inclusion; authorities; gateway; approver;
 3. runtime identity; 4. policy; 5. environment;
-6. governance mesh: labels, age of the checkpoint, the facts and their age;
+6. governance mesh: labels, age of the checkpoint, the facts or the permit's status, and their age;
 7. lineage; 8. revocation.
 
 All of them always run. What cannot be verified is denied.
@@ -16,7 +16,7 @@ from muniment.lineage.escape import terminal
 from muniment.permit.approval import check_approval
 from muniment.permit.arguments import check_arguments
 from muniment.permit.context import Context, Trust
-from muniment.permit.knowledge import check_knowledge, withholding
+from muniment.permit.knowledge import check_knowledge, known_facts, withholding
 from muniment.permit.permitfile import Permit, parse_permit
 from muniment.permit.signatures import (
     check_authorities,
@@ -65,8 +65,9 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
         findings += check_policy(artifact, context, trust)
         findings += check_environment(artifact, context, trust)
         findings += check_governance(artifact, context, trust)
-    head, unknown = check_knowledge(permit, context, trust)
-    findings += unknown
+    facts, unverified = known_facts(permit, context, trust, is_proven=cosigned is not None)
+    head, unknown = check_knowledge(permit, facts, context, trust)
+    findings += [*unverified, *unknown]
     if cosigned is None:
         return Verdict.of(findings, head=head)
     return Verdict.of(
@@ -74,7 +75,7 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
         index=permit.index,
         head=head,
         ahead=cosigned.ahead(context.now),
-        withholding=withholding(permit, context.facts if head is not None else None),
+        withholding=withholding(permit, facts if head is not None else None),
     )
 
 

@@ -1,0 +1,332 @@
+"""Permits with completeness proofs: judged as by a replica, refreshed alone, denied without."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from complete_tools import Indexed, policy
+from governed import DIGEST, GATEWAY, World, artifact, story
+from muniment.complete.asking import Ask
+from muniment.complete.keys import Key
+from muniment.complete.prooffile import CompleteProof
+from muniment.permit import Context, Permit, Trust, parse_permit, verify_permit
+from muniment.permit.context import ExpectedPolicy
+from muniment.permit.status import fetch_status, refresh_status
+from muniment.records.artifact import Actor, Attribution
+from muniment.records.kinds import Entity
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from signing import NOW, log_signer
+
+OTHER = "gateway.example/two"
+TRUST = Trust(policy=policy())
+CONTEXT = Context(
+    now=NOW,
+    action="read",
+    resource=Entity("document", "7"),
+    subject=Entity("agent", "sub"),
+    execution="call",
+    spiffe_id="spiffe://example.org/agent/sub",
+    measurements={"image": DIGEST},
+    policy=ExpectedPolicy(id="main"),
+    governance={"region": "eu"},
+)
+
+
+class Asked:
+    """A log that answers from its world, and notes what it was asked."""
+
+    def __init__(self, world: World, now: int = NOW) -> None:
+        self.world = world
+        self.now = now
+        self.questions: list[tuple[tuple[Key, ...], bool]] = []
+        self.answers: list[CompleteProof] = []
+
+    async def __call__(self, keys: Sequence[Key], *, size: int, records: bool) -> CompleteProof:
+        assert size <= len(self.world.records)
+        self.questions.append((tuple(keys), records))
+        limit = 256 if records else 65_536
+        self.answers.append(
+            Indexed.of(self.world).prove(keys, records=records, limit=limit, now=self.now)
+        )
+        return self.answers[-1]
+
+
+def fetched(permit: Permit, ask: Ask, trust: Trust = TRUST, now: int = NOW) -> Permit:
+    return asyncio.run(fetch_status(permit, ask, trust, now=now))
+
+
+def refreshed(permit: Permit, ask: Ask, trust: Trust = TRUST, now: int = NOW) -> Permit:
+    return asyncio.run(refresh_status(permit, ask, trust, now=now))
+
+
+def test_a_permit_with_its_status_needs_no_replica() -> None:
+    world, index = story()
+    bare = world.permit(index)
+    assert verify_permit(bare, CONTEXT, TRUST).codes == ("governance_mesh_discontinuity",)
+    log = Asked(world)
+    permit = fetched(bare, log)
+    verdict = verify_permit(permit, CONTEXT, TRUST)
+    assert verdict.permitted, verdict.findings
+    assert verdict.head is not None
+    assert verdict.head.size == len(world.records)
+    assert len(log.questions) <= 6
+    assert verdict == verify_permit(bare, replace(CONTEXT, facts=world.facts()), TRUST)
+
+
+def test_a_revocation_of_an_ancestor_denies() -> None:
+    world, index = story()
+    bare = world.permit(index)
+    world.revoke(execution="plan")
+    permit = fetched(bare, Asked(world))
+    assert verify_permit(permit, CONTEXT, TRUST).codes == ("revoked_authorization",)
+
+
+def test_a_refresh_is_one_request_without_records() -> None:
+    world, index = story()
+    permit = fetched(world.permit(index), Asked(world))
+    world.decide("elsewhere")
+    log = Asked(world, NOW + 3600)
+    late = replace(CONTEXT, now=NOW + 3600)
+    assert "governance_mesh_discontinuity" in verify_permit(permit, late, TRUST).codes
+    fresh = refreshed(permit, log, now=NOW + 3600)
+    [(keys, records)] = log.questions
+    assert set(keys) == set(permit.status[0].keys)
+    assert not records
+    assert verify_permit(fresh, replace(late, now=NOW + 900), TRUST).permitted is False  # ahead
+    verdict = verify_permit(fresh, late, TRUST)
+    assert [one.check for one in verdict.findings] == ["validity"]  # of the artifact alone
+
+
+def test_a_refresh_that_meets_new_records_fetches_them() -> None:
+    world, index = story()
+    permit = fetched(world.permit(index), Asked(world))
+    world.revoke(execution="call")
+    log = Asked(world)
+    fresh = refreshed(permit, log)
+    assert len(log.questions) > 1
+    assert verify_permit(fresh, CONTEXT, TRUST).codes == ("revoked_authorization",)
+    assert len(fresh.status) == 1
+
+
+def test_an_older_proof_than_the_runtime_takes_denies() -> None:
+    world, index = story()
+    permit = fetched(world.permit(index), Asked(world))
+    late = replace(CONTEXT, now=NOW + 61)
+    assert verify_permit(permit, late, replace(TRUST, max_index_age=61)).permitted
+    verdict = verify_permit(permit, late, replace(TRUST, max_index_age=60))
+    assert verdict.codes == ("governance_mesh_discontinuity",)
+    assert [one.check for one in verdict.findings] == ["index age"]
+    # The index log's own cosignatures are new; the tree that it is about is old.
+    still = Indexed.of(world).prove(permit.status[0].keys, records=True, index_now=NOW + 61)
+    stood = permit.with_status(still)
+    assert not verify_permit(stood, late, replace(TRUST, max_index_age=60)).permitted
+
+
+def test_what_the_proof_does_not_cover_denies() -> None:
+    world, index = story()
+    bare = world.permit(index)
+    permit = fetched(bare, Asked(world))
+    keys = permit.status[0].keys
+    indexed = Indexed.of(world)
+    for left_out in keys:
+        rest = [key for key in keys if key != left_out]
+        verdict = verify_permit(bare.with_status(indexed.prove(rest, records=True)), CONTEXT, TRUST)
+        assert verdict.codes == ("governance_mesh_discontinuity",), left_out
+
+
+def test_a_proof_that_does_not_verify_denies() -> None:
+    world, index = story()
+    permit = fetched(world.permit(index), Asked(world))
+    broken = permit.with_status(replace(permit.status[0], map_root=bytes(32)))
+    verdict = verify_permit(broken, CONTEXT, TRUST)
+    assert verdict.codes == ("governance_mesh_discontinuity",)
+    assert verdict.findings[0].check == "status"
+    nobody = replace(TRUST, index_policy=replace(policy(), quorum="none", groups=(), logs=()))
+    assert not verify_permit(permit, CONTEXT, nobody).permitted
+
+
+def test_a_map_that_hides_a_revocation_from_one_list_is_caught_by_another() -> None:
+    world, index = story()
+    bare = world.permit(index)
+    lying = Indexed.of(world)
+    keys = fetched(bare, Asked(world)).status[0].keys
+    world.revoke(execution="call")
+    honest = Indexed.of(world)
+    revocations = Key("revocations", ("execution", "call")).digest
+    run = Key("execution", ("call",)).digest
+    for hidden in (revocations, run):
+        lying = Indexed.of(world)
+        lying.lists[hidden] = lying.lists[hidden][:-1]
+        lying.remake()
+        permit = bare.with_status(lying.prove(keys, records=True))
+        assert not verify_permit(permit, CONTEXT, TRUST).permitted
+    assert not verify_permit(
+        bare.with_status(honest.prove(keys, records=True)), CONTEXT, TRUST
+    ).permitted
+
+
+def test_a_log_that_keeps_records_back_is_not_believed() -> None:
+    world, index = story()
+
+    async def ask(keys: Sequence[Key], *, size: int, records: bool) -> CompleteProof:
+        return Indexed.of(world).prove(keys)
+
+    with pytest.raises(VerificationError, match="are not with it"):
+        fetched(world.permit(index), ask)
+
+
+def test_a_busy_agent_is_judged_by_the_beginning_of_its_list() -> None:
+    """Lineage reads the first page of an agent's delegations; its proof has no more of them."""
+    world, index = story()
+    for _ in range(300):
+        world.edge("delegated_by", "agent:sub", "agent:orch")
+    permit = fetched(world.permit(index), Asked(world))
+    delegations = dict(permit.status[0].lists)[Key("from", ("agent", "sub"))]
+    assert (delegations.count, len(delegations.indices)) == (301, 256)
+    verdict = verify_permit(permit, CONTEXT, TRUST)
+    assert verdict.permitted, verdict.findings
+
+
+class TestFile:
+    def test_the_status_travels_in_the_permit(self) -> None:
+        world, index = story()
+        permit = fetched(world.permit(index), Asked(world))
+        both = permit.with_status(permit.status[0], Indexed.of(world).prove(permit.status[0].keys))
+        for one in (permit, both):
+            data = one.encode()
+            again = parse_permit(data)
+            assert again == one
+            assert again.encode() == data
+            # What stands behind the status is the permit as it was.
+            assert parse_permit(data.split(b"\n\n", 1)[1]) == world.permit(index)
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            "muniment/permit-with-status/v1\n\n",
+            "muniment/permit-with-status/v1\nstatus AAAA\n\n",
+            "muniment/permit-with-status/v1\naddendum AAAA\n\n",
+            "muniment/permit-with-status/v1\n",
+        ],
+    )
+    def test_no_other_head(self, head: str) -> None:
+        world, index = story()
+        with pytest.raises(FormatError):
+            parse_permit(head.encode() + world.permit(index).encode())
+
+    def test_not_more_than_two(self) -> None:
+        world, index = story()
+        permit = fetched(world.permit(index), Asked(world))
+        with pytest.raises(FormatError, match="more than 2"):
+            permit.with_status(*permit.status * 3)
+
+
+# Random lineages
+
+
+def two_of(names: list[str]) -> st.SearchStrategy[list[str]]:
+    return st.permutations(names).map(lambda found: list(found[:2]))
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[World, int]:
+    """A log of a few runs and agents, with all that can go wrong, and a decision to judge."""
+    world = World()
+    runs = ["call", "plan", "root", "side"]
+    agents = ["sub", "orch", "boss"]
+    ids = iter(range(100))
+    stories = st.sampled_from(
+        ["decide", "decide", "trigger", "trigger", "perform", "delegate", "authorize", "outcome",
+         "verification", "revoke", "revoked_by", "use"]
+    )  # fmt: skip
+    run, agent = st.sampled_from(runs), st.sampled_from(agents)
+
+    def said() -> None:
+        match draw(stories):
+            case "decide":
+                world.decide(
+                    draw(run | st.none()),
+                    id_=f"d-{next(ids)}",
+                    subject=draw(agent),
+                    allow=draw(st.integers(0, 7)) > 0,
+                    artifact=draw(st.sampled_from([None, artifact()])),
+                )
+            case "trigger":
+                one, other = draw(two_of(runs))
+                world.edge("triggered_by", f"run:{one}", f"run:{other}")
+            case "perform":
+                world.edge("performed_by", f"run:{draw(run)}", f"agent:{draw(agent)}")
+            case "delegate":
+                one, other = draw(two_of(agents))
+                world.edge("delegated_by", f"agent:{one}", f"agent:{other}")
+            case "authorize":
+                end = f"decision:d-{draw(st.integers(0, 6))}"
+                world.edge("authorized_by", f"run:{draw(run)}", end)
+            case "outcome":
+                world.outcome(draw(run))
+            case "verification":
+                world.verification(draw(run))
+            case "revoke":
+                target = draw(
+                    st.sampled_from(
+                        [{"execution": draw(run)}, {"decision": f"d-{draw(st.integers(0, 6))}"},
+                         {"key": DIGEST}, {"key": f"{draw(producers)}+0000002a"}]
+                    )
+                )  # fmt: skip
+                world.revoke(since=draw(st.sampled_from([NOW - 10, NOW + 10])), **target)
+            case "revoked_by":
+                decided = f"decision:d-{draw(st.integers(0, 6))}"
+                world.edge("revoked_by", decided, f"run:{draw(run)}")
+            case _:
+                world.edge("used", f"run:{draw(run)}", f"artifact:{draw(st.integers(0, 2))}")
+
+    producers = st.sampled_from([GATEWAY, OTHER])
+    for _ in range(draw(st.integers(0, 8))):
+        with world.speaking_as(draw(producers)):
+            said()
+    world.decide("plan", id_="d-plan", subject="orch")
+    index = world.decide(
+        draw(st.sampled_from(["call", "call", None])),
+        id_="d-call",
+        artifact=artifact(attribution=Attribution(authority="acme", act=Actor(sub="sub"))),
+    )
+    world.edge("performed_by", "run:call", "agent:sub")
+    if draw(st.booleans()):
+        world.edge("triggered_by", "run:call", "run:plan")
+    for _ in range(draw(st.integers(0, 12))):
+        with world.speaking_as(draw(producers)):
+            said()
+    return world, index
+
+
+BOTH = (log_signer(GATEWAY).vkey, log_signer(OTHER).vkey)
+trusts = st.builds(
+    lambda gateways, unlogged: replace(
+        TRUST, gateways=gateways, allow_unlogged_delegation=unlogged
+    ),
+    st.sampled_from([None, (log_signer(GATEWAY).vkey,), (log_signer(OTHER).vkey,), BOTH]),
+    st.booleans(),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(worlds(), trusts, st.sampled_from([None, "plan"]))
+def test_a_proof_gives_the_verdict_of_a_replica(
+    made: tuple[World, int], trust: Trust, parent: str | None
+) -> None:
+    world, index = made
+    bare = world.permit(index)
+    context = replace(CONTEXT, parent=parent)
+    by_replica = verify_permit(bare, replace(context, facts=world.facts()), trust)
+    try:
+        permit = fetched(bare, Asked(world), trust)
+    except MunimentError as error:
+        pytest.fail(f"no status: {error}")
+    by_proof = verify_permit(parse_permit(permit.encode()), context, trust)
+    event(", ".join(by_replica.codes) or "permitted")
+    assert by_proof.findings == by_replica.findings
+    assert by_proof.head == by_replica.head
