@@ -7,9 +7,10 @@ from click.testing import CliRunner, Result
 
 from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import VerificationError
+from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import parse_vkey, verify_note
+from muniment.tlog.policy import parse_policy
 from muniment_log.cli import main
 from muniment_log.config import load
 from muniment_service.config import ConfigError
@@ -54,6 +55,23 @@ def test_what_one_log_signs_is_not_the_other_s(config: Path) -> None:
     with pytest.raises(VerificationError):
         verify_note(signed.note, log.verifiers)
     assert parse_signed_checkpoint(signed.encode()).checkpoint.origin != ORIGIN
+
+
+def test_who_trusts_the_log_knows_the_keys_of_its_index_log(config: Path) -> None:
+    log = load(config)
+    text = "".join(f"log {key}\n" for key in log.vkeys)
+    with pytest.raises(FormatError, match="is there already"):  # not both in one policy
+        parse_policy("".join([text, *(f"log {key}\n" for key in log.index_log.vkeys)]).encode())
+    policy = parse_policy(f"{text}quorum none\n".encode())
+    own = policy.of_index_log(ORIGIN)
+    assert [str(one.vkey) for one in own.logs] == log.index_log.vkeys
+    for origin, known, other in ((ORIGIN, policy, own), (f"{ORIGIN}/index", own, policy)):
+        signers = log.signers if origin == ORIGIN else log.index_log.signers
+        signed = sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), signers, 1_790_000_000)
+        assert known.verify(signed).origin == origin
+        with pytest.raises(VerificationError, match="does not list"):
+            other.verify(signed)
+    assert policy.of_index_log("other.example/log").logs == ()
 
 
 def test_its_database_is_made_once(config: Path) -> None:

@@ -5,7 +5,7 @@ what may be believed.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from muniment.tlog import quorum
@@ -13,6 +13,7 @@ from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.heads import Head
+from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.note import Verified, Verifier, VKey
 from muniment.tlog.policyrules import PolicyGroup, PolicyLog, PolicyWitness, Rules, show
 
@@ -136,6 +137,21 @@ class Policy:
         keys = [log.vkey for log in self.logs if origin in log.origins]
         names = {key.name for key in keys}
         return tuple(dict.fromkeys((*keys, *(key for key in old if key.name in names))))
+
+    def of_index_log(self, origin: str, version: int = 1) -> "Policy":
+        """The same trust in the index log of a log: its keys are the log's under that origin.
+
+        A policy file cannot list both: "Duplicate logs, i.e., multiple log lines with the same
+        public key, are not allowed" (tlog-policy). One that lists no log of this origin gives one
+        without logs.
+        """
+        name = index_origin(origin, version)
+        logs = [
+            PolicyLog(VKey.of(name, log.vkey.algorithm, log.vkey.public))
+            for log in self.logs
+            if origin in log.origins
+        ]
+        return replace(self, logs=tuple(logs))
 
     def is_met(self, cosigners: Collection[str]) -> bool:
         """Whether these witnesses, by their names in the policy, make a quorum.
