@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from governed import WITNESSES, World
-from governed import policy as log_policy
 from muniment.complete.keys import Key
 from muniment.complete.listing import MAX_LISTED, Listing
 from muniment.complete.prooffile import CompleteProof, make_complete
@@ -14,17 +13,9 @@ from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoi
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf, index_origin
 from muniment.tlog.mpt import MemTree
-from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.proofs import Node
 from rfc6962 import MTH, PATH
 from signing import NOW, log_signer, witness
-
-
-def policy(origin: str = World().origin) -> Policy:
-    """The policy of the governed log, which knows its index log too."""
-    known = log_policy()
-    index = PolicyLog(log_signer(index_origin(origin)).vkey)
-    return Policy((*known.logs, index), known.witnesses, known.groups, known.quorum)
 
 
 @dataclass
@@ -90,7 +81,8 @@ class Indexed:
 
     def _signed(self, checkpoint: Checkpoint, now: int) -> SignedCheckpoint:
         cosigners = [witness(name) for name in WITNESSES]
-        return sign_checkpoint(checkpoint, [log_signer(checkpoint.origin), *cosigners], now)
+        signer = log_signer(self.world.origin).under(checkpoint.origin)
+        return sign_checkpoint(checkpoint, [signer, *cosigners], now)
 
 
 def _hashes(chosen: Iterable[int], entries: list[bytes]) -> dict[Node, bytes]:

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from complete_tools import policy as indexed_policy
 from fuzzing.law import bytes_of, parsed, target, text_of
 from fuzzing.notes import GOVERNED
 from fuzzing.records import AUTHORITIES
@@ -32,7 +31,6 @@ from muniment_witness import config as witness_config
 from signing import NOW
 
 _TRUST: Final = Trust(policy=GOVERNED, authorities=AUTHORITIES)
-_INDEXED: Final = indexed_policy()
 _CONTEXT: Final = Context(now=NOW, action="read", resource=Entity("document", "7"))
 
 
@@ -78,7 +76,7 @@ def _complete(data: bytes) -> None:
     proof = parsed(parse_complete, lambda proof: proof.encode(), data)
     if proof is not None:
         with suppress(VerificationError, FormatError):
-            verify_complete(proof, _INDEXED)
+            verify_complete(proof, GOVERNED)
 
 
 @target("complete-key")

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from complete_tools import Indexed, policy
-from governed import policy as log_policy
-from governed import story
+from complete_tools import Indexed
+from governed import policy, story
 from muniment.complete.keys import PARTS, Key, key, parse_key
 from muniment.complete.listing import Listing
 from muniment.complete.prooffile import parse_complete, verify_complete
 from muniment.tlog.encoding import FormatError, VerificationError
-from signing import NOW, mutations
+from signing import NOW, ORIGIN, mutations
 
 RUN = key("execution", "call")
 REVOKED = key("revocations", "execution", "call")
@@ -177,10 +176,11 @@ class TestVerify:
         with pytest.raises(VerificationError):
             verify_complete(replace(PROOF, log=older.log, entries=(), nodes=()), policy())
 
-    def test_the_policy_must_know_the_index_log(self) -> None:
+    def test_the_index_log_is_trusted_by_the_log_s_keys_or_by_a_policy_of_its_own(self) -> None:
+        own = policy().of_index_log(ORIGIN)
+        assert verify_complete(PROOF, policy(), own) == verify_complete(PROOF, policy())
         with pytest.raises(VerificationError, match=r"does not list log .*/index"):
-            verify_complete(PROOF, log_policy())
-        assert verify_complete(PROOF, log_policy(), policy())
+            verify_complete(PROOF, policy(), policy())
 
     def test_another_version_of_the_map_is_refused(self) -> None:
         with pytest.raises(VerificationError, match="version 2"):

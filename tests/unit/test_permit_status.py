@@ -8,12 +8,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from complete_tools import Indexed, policy
-from governed import DIGEST, GATEWAY, World, artifact, story
+from complete_tools import Indexed
+from governed import DIGEST, GATEWAY, World, artifact, policy, story
 from muniment.complete.asking import Ask
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof
-from muniment.permit import Context, Permit, Trust, parse_permit, verify_permit
+from muniment.permit import Context, Finding, Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
 from muniment.permit.status import fetch_status, refresh_status
 from muniment.records.artifact import Actor, Attribution
@@ -45,10 +45,12 @@ class Asked:
         self.questions: list[tuple[tuple[Key, ...], bool]] = []
         self.answers: list[CompleteProof] = []
 
-    async def __call__(self, keys: Sequence[Key], *, size: int, records: bool) -> CompleteProof:
+    async def __call__(
+        self, keys: Sequence[Key], *, size: int, records: bool, limit: int | None = None
+    ) -> CompleteProof:
         assert size <= len(self.world.records)
         self.questions.append((tuple(keys), records))
-        limit = 256 if records else 65_536
+        assert limit == 256
         self.answers.append(
             Indexed.of(self.world).prove(keys, records=records, limit=limit, now=self.now)
         )
@@ -172,7 +174,9 @@ def test_a_map_that_hides_a_revocation_from_one_list_is_caught_by_another() -> N
 def test_a_log_that_keeps_records_back_is_not_believed() -> None:
     world, index = story()
 
-    async def ask(keys: Sequence[Key], *, size: int, records: bool) -> CompleteProof:
+    async def ask(
+        keys: Sequence[Key], *, size: int, records: bool, limit: int | None = None
+    ) -> CompleteProof:
         return Indexed.of(world).prove(keys)
 
     with pytest.raises(VerificationError, match="are not with it"):
@@ -313,7 +317,17 @@ trusts = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+def compared(verdict: Verdict) -> list[Finding | str]:
+    """The findings, but for why a decision that an edge claims is not one on the edge's run.
+
+    A replica knows a decision on any other run, a proof those on the runs that it covers; to both
+    the edge is a break.
+    """
+    kinds = ("lineage (dangling_decision)", "lineage (misbound_decision)")
+    return ["claim" if one.check in kinds else one for one in verdict.findings]
+
+
+@settings(deadline=None, max_examples=100)
 @given(worlds(), trusts, st.sampled_from([None, "plan"]))
 def test_a_proof_gives_the_verdict_of_a_replica(
     made: tuple[World, int], trust: Trust, parent: str | None
@@ -328,5 +342,5 @@ def test_a_proof_gives_the_verdict_of_a_replica(
         pytest.fail(f"no status: {error}")
     by_proof = verify_permit(parse_permit(permit.encode()), context, trust)
     event(", ".join(by_replica.codes) or "permitted")
-    assert by_proof.findings == by_replica.findings
+    assert compared(by_proof) == compared(by_replica)
     assert by_proof.head == by_replica.head

@@ -13,10 +13,12 @@ from muniment.tlog.encoding import FormatError
 class Ask(Protocol):
     """How a log is asked."""
 
-    async def __call__(self, keys: Sequence[Key], *, size: int, records: bool) -> CompleteProof:
+    async def __call__(
+        self, keys: Sequence[Key], *, size: int, records: bool, limit: int | None = None
+    ) -> CompleteProof:
         """Asks for the proof of some keys, about `size` leaves at least; it is unverified.
 
-        `records` says whether the leaves come along that it names.
+        It names so many leaves of each key at most, and `records` says whether they come along.
         """
         ...
 
@@ -24,8 +26,12 @@ class Ask(Protocol):
 def asking(client: LogClient) -> Ask:
     """How to ask a log; what `LogClient.index_proof` raises, and BadAnswer for another answer."""
 
-    async def ask(keys: Sequence[Key], *, size: int, records: bool) -> CompleteProof:
-        data = await client.index_proof([key.text for key in keys], size=size, records=records)
+    async def ask(
+        keys: Sequence[Key], *, size: int, records: bool, limit: int | None = None
+    ) -> CompleteProof:
+        data = await client.index_proof(
+            [key.text for key in keys], size=size, records=records, limit=limit
+        )
         try:
             proof = parse_complete(data)
         except FormatError as error:

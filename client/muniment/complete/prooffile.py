@@ -290,12 +290,12 @@ def verify_complete(
 
     How old the heads are is for the caller to judge. Raises VerificationError if a policy does not
     accept its checkpoint, a root does not follow, or the map is of a version that this program does
-    not know; FormatError if an entry is no valid leaf.
+    not know.
 
     Args:
         proof: The proof.
         policy: Whom to trust, for the log.
-        index_policy: The same for the index log, where that is another policy.
+        index_policy: The same for the index log, if not by the log's own keys and witnesses.
     """
     if proof.version != MAP_VERSION:
         raise VerificationError(
@@ -303,7 +303,8 @@ def verify_complete(
         )
     log = policy.verify(proof.log)
     origin = index_origin(log.origin, proof.version)
-    index = (index_policy or policy).verify(proof.index, origin=origin)
+    trusted = index_policy or policy.of_index_log(log.origin, proof.version)
+    index = trusted.verify(proof.index, origin=origin)
     stated = leaf_hash(proof.leaf.encode())
     verify_inclusion(stated, index.size - 1, index.size, proof.path, index.root)
     values = {key.digest: listing.value() for key, listing in proof.lists}

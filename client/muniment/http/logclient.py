@@ -339,7 +339,12 @@ class LogClient:
         return decode_hashes(answer.proof, "consistency proof")
 
     async def index_proof(
-        self, keys: Sequence[str], *, size: int = 0, records: bool = False
+        self,
+        keys: Sequence[str],
+        *,
+        size: int = 0,
+        records: bool = False,
+        limit: int | None = None,
     ) -> bytes:
         """Reads the completeness proof of some keys (``complete.Key.text``), unverified.
 
@@ -350,10 +355,12 @@ class LogClient:
             keys: The keys, at least one.
             size: How many leaves the proof must be about, at least.
             records: Whether to take the leaves along that it names.
+            limit: Most leaves that it names of a key.
         """
         asked = [("key", key) for key in keys]
         asked += [("size", str(size))] if size else []
         asked += [("records", "1")] if records else []
+        asked += [] if limit is None else [("limit", str(limit))]
         query = urlencode(asked)
         if len(query) <= _MAX_QUERY:
             return await self._get(f"/v1/index/proof?{query}", limit=_MAX_INDEX_PROOF)

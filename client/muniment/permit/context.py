@@ -106,7 +106,8 @@ class Trust:
         max_facts_age: Oldest facts, in seconds; None for any age.
         max_index_age: Oldest facts that a completeness proof states, in seconds, by the newest head
             of the log that it is about; None to leave it with `max_facts_age`.
-        index_policy: Whom to trust for the log's index log; None for whom `policy` names.
+        index_policy: Whom to trust for the log's index log; None for the log's own keys and
+            witnesses, as `policy` has them.
         max_checkpoint_age: Oldest checkpoint of a permit, in seconds; None for any age, as a proof
             does not go off.
         require_execution: Whether the decision must state the run that it authorises.

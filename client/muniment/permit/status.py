@@ -12,6 +12,7 @@ from muniment.complete.facts import CompleteFacts
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof, VerifiedComplete, verify_complete
 from muniment.lineage.escape import terminal
+from muniment.lineage.facts import PAGE
 from muniment.permit.context import Context, Trust
 from muniment.permit.knowledge import check_knowledge
 from muniment.permit.permitfile import Permit
@@ -42,7 +43,7 @@ async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> P
     """
     asked = dict.fromkeys(_first_keys(permit))
     for _ in range(MAX_ROUNDS):
-        proof = await ask([*asked], size=permit.index + 1, records=True)
+        proof = await ask([*asked], size=permit.index + 1, records=True, limit=PAGE)
         missing = _missing(permit, trust, now, proof)
         if not missing:
             return permit.with_status(proof)
@@ -64,7 +65,7 @@ async def refresh_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) ->
         return await fetch_status(permit, ask, trust, now=now)
     first, newest = permit.status[0], permit.status[-1]
     size = max(permit.index + 1, newest.log.checkpoint.size)
-    proof = await ask(newest.keys, size=size, records=False)
+    proof = await ask(newest.keys, size=size, records=False, limit=PAGE)
     if _missing(permit, trust, now, proof, _verified(first, trust)):
         return await fetch_status(permit, ask, trust, now=now)
     return permit.with_status(first, proof)
