@@ -31,6 +31,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "permit": ("permit", "permit", "Say whether a runtime may do what it wants to do."),
     "policy": ("policy", "policy", "Explain trust policies."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
+    "prove-complete": ("complete", "prove_complete", "Prove that an answer leaves nothing out."),
     "pseudonym": ("pseudonym", "pseudonym", "Print the pseudonym under which an id is logged."),
     "refresh": ("refresh", "refresh", "Add cosignatures that came later to a proof or permit."),
     "report": ("report", "report", "Write a report that stands alone, or make one again."),

@@ -10,8 +10,11 @@ import click
 
 from muniment import page
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
+from muniment.cli.complete import verify_file
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.facts import open_facts
+from muniment.complete.prooffile import HEADER as COMPLETE
+from muniment.complete.prooffile import MAX_COMPLETE_SIZE
 from muniment.errors import FormatError, VerificationError
 from muniment.lineage.facts import Facts
 from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
@@ -21,7 +24,6 @@ from muniment.records.canonical import canonicalize
 from muniment.records.codec import parse_record
 from muniment.tlog.policy import Policy, show
 from muniment.tlog.tlogproof import (
-    MAX_TLOG_PROOF_SIZE,
     TlogProof,
     parse_tlog_proof,
     verify_tlog_proof,
@@ -42,8 +44,13 @@ def _show_page(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # 
 
 
 @click.command()
-@click.argument("proof_path", metavar="FILE.tlog-proof", type=FILE)
-@click.option("--entry", type=FILE, required=True, metavar="FILE", help="The leaf, byte for byte.")
+@click.argument("proof_path", metavar="FILE", type=FILE)
+@click.option(
+    "--entry",
+    type=FILE,
+    metavar="FILE",
+    help="The leaf, byte for byte. A completeness proof needs none.",
+)
 @policy_option
 @addendum_options
 @click.option(
@@ -64,7 +71,7 @@ def _show_page(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # 
 @json_option
 def verify(
     proof_path: Path,
-    entry: Path,
+    entry: Path | None,
     policy_path: Path,
     addendum_paths: tuple[Path, ...],
     addenda_folder: Path | None,
@@ -77,11 +84,19 @@ def verify(
     Nothing is fetched: the proof, the entry and the policy are all it takes. Addenda of a record
     that withholds members are checked against it, and shown is what is disclosed, withheld and, by
     a replica, erased.
+
+    Of a completeness proof (muniment prove-complete), it says what that states.
     """
     policy = read_policy(policy_path)
+    stated = read_bounded(proof_path, "proof", most=MAX_COMPLETE_SIZE)
+    if stated.startswith(f"{COMPLETE}\n".encode("ascii")):
+        verify_file(stated, policy, as_json=as_json)
+        return
+    if entry is None:
+        raise click.MissingParameter(param_type="option", param_hint="'--entry'")
     data = read_bounded(entry, "entry", most=MAX_SPELLING)
     try:
-        proof = parse_tlog_proof(read_bounded(proof_path, "proof", most=MAX_TLOG_PROOF_SIZE))
+        proof = parse_tlog_proof(stated)
         # Apart from the proof, so that the message can say which of the two does not hold.
         policy.verify(proof.checkpoint)
         try:

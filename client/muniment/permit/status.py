@@ -5,9 +5,8 @@ what they lack is asked for, until they lack nothing: a round or two for each ru
 status that was given before needs one small request.
 """
 
-from typing import Final
-
 from muniment.complete.asking import Ask
+from muniment.complete.exploring import explore
 from muniment.complete.facts import CompleteFacts
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof, VerifiedComplete, verify_complete
@@ -18,9 +17,6 @@ from muniment.permit.knowledge import check_knowledge
 from muniment.permit.permitfile import Permit
 from muniment.records.kinds import Entity
 from muniment.tlog.encoding import VerificationError
-
-MAX_ROUNDS: Final = 200
-"""Most requests for one status: a chain of a hundred runs."""
 
 
 async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> Permit:
@@ -41,18 +37,22 @@ async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> P
             lineage is too long.
         MunimentError: What `ask` raises.
     """
-    asked = dict.fromkeys(_first_keys(permit))
-    for _ in range(MAX_ROUNDS):
-        proof = await ask([*asked], size=permit.index + 1, records=True, limit=PAGE)
-        missing = _missing(permit, trust, now, proof)
-        if not missing:
-            return permit.with_status(proof)
-        if missing.keys() <= asked.keys():
-            raise VerificationError(
-                f"completeness proof: records on {next(iter(missing)).text} are not with it"
-            )
-        asked |= missing
-    raise VerificationError(f"a lineage that takes more than {MAX_ROUNDS} requests")
+    decision = permit.decision
+    if decision is None:
+        raise VerificationError("a permit that holds no decision has no status")
+    first = Key("decision", (decision.id,))
+    if decision.execution is not None:
+        first = Key("execution", (decision.execution,))
+    proof, _ = await explore(
+        [first],
+        ask,
+        lambda facts: _look(permit, facts, trust, now),
+        lambda proof: _verified(proof, permit, trust),
+        size=permit.index + 1,
+        now=now,
+        entries={permit.index: permit.entry},
+    )
+    return permit.with_status(proof)
 
 
 async def refresh_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> Permit:
@@ -66,37 +66,31 @@ async def refresh_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) ->
     first, newest = permit.status[0], permit.status[-1]
     size = max(permit.index + 1, newest.log.checkpoint.size)
     proof = await ask(newest.keys, size=size, records=False, limit=PAGE)
-    if _missing(permit, trust, now, proof, _verified(first, trust)):
+    facts = CompleteFacts(
+        _verified(proof, permit, trust),
+        before=[_verified(first, permit, trust)],
+        entries={permit.index: permit.entry},
+        now=now,
+        explore=True,
+    )
+    _look(permit, facts, trust, now)
+    if facts.missing:
         return await fetch_status(permit, ask, trust, now=now)
     return permit.with_status(first, proof)
 
 
-def _first_keys(permit: Permit) -> list[Key]:
-    decision = permit.decision
-    if decision is None:
-        raise VerificationError("a permit that holds no decision has no status")
-    if decision.execution is None:
-        return [Key("decision", (decision.id,))]
-    return [Key("execution", (decision.execution,))]
+def _look(permit: Permit, facts: CompleteFacts, trust: Trust, now: int) -> None:
+    """Asks all that the checks of a permit ask; what they find is nobody's business yet."""
+    nothing = Entity("", "")
+    check_knowledge(permit, facts, Context(now=now, action="", resource=nothing), trust)
 
 
-def _missing(
-    permit: Permit, trust: Trust, now: int, proof: CompleteProof, *before: VerifiedComplete
-) -> dict[Key, None]:
-    """What the checks of a permit ask about and a proof does not tell."""
-    verified = _verified(proof, trust)
+def _verified(proof: CompleteProof, permit: Permit, trust: Trust) -> VerifiedComplete:
+    verified = verify_complete(proof, trust.policy, trust.index_policy)
     origin = permit.proof.checkpoint.checkpoint.origin
     if verified.log.origin != origin:
         raise VerificationError(
             f"completeness proof: of log {terminal(verified.log.origin)}, and the permit is of "
             f"{terminal(origin)}"
         )
-    own = {permit.index: permit.entry}
-    facts = CompleteFacts(verified, before=before, entries=own, now=now, explore=True)
-    nowhere = Entity("", "")
-    check_knowledge(permit, facts, Context(now=now, action="", resource=nowhere), trust)
-    return facts.missing
-
-
-def _verified(proof: CompleteProof, trust: Trust) -> VerifiedComplete:
-    return verify_complete(proof, trust.policy, trust.index_policy)
+    return verified
