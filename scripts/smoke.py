@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "deploy" / "Containerfile"
-EXTRA = (  # what needs an extra to be imported: `explore`, `cluster`
+EXTRA = (  # what needs an extra to be imported: `bastion`, `explore`, `cluster`
+    "muniment_service/http2.py",
     "muniment/explore/",
     "muniment_log/cluster/",
     "muniment_log/app/addendakeeping.py",

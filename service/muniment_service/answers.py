@@ -24,7 +24,7 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOGETHER: Final = 32 << 10
 """Bytes of a body that is copied behind its head; a longer one costs less as a write of its own."""
 
-_BARE: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+BARE: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 """What has no body, and no length of one (RFC 9110 section 8.6)."""
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -63,7 +63,7 @@ class Answer(web.StreamResponse):
             response = self._response
             body = response.body
             head = self._head(request)
-            if request.method == "HEAD" or response.status in _BARE:
+            if request.method == "HEAD" or response.status in BARE:
                 body = b""
             if len(body) > _TOGETHER:
                 await writer.write(head)
@@ -82,11 +82,8 @@ class Answer(web.StreamResponse):
         minor = 0 if request.version == HttpVersion10 else 1
         lines = _first_lines(minor, response.status, response.content_type)
         if response.headers:
-            headers = {**COMMON_HEADERS, "Content-Type": response.content_type}
-            headers["Cache-Control"] = "no-store"
-            headers.update(response.headers)
-            lines = _status_line(minor, response.status) + _lines(headers)
-        if response.status not in _BARE:
+            lines = _status_line(minor, response.status) + _lines(_headers_of(response))
+        if response.status not in BARE:
             lines += f"Content-Length: {len(response.body)}\r\n"
         lines += f"Date: {_date(int(time.time()))}\r\n"
         if self._stays and minor == 0:
@@ -96,14 +93,40 @@ class Answer(web.StreamResponse):
         return f"{lines}\r\n".encode()
 
 
+def fields_of(response: Response) -> list[tuple[str, str]]:
+    """All headers of a response as HTTP/2 has them (RFC 9113 section 8.3.2).
+
+    Raises ValueError if one has a control character.
+    """
+    headers = _headers_of(response)
+    _check(headers)
+    fields = [(":status", str(response.status))]
+    fields += [(name.lower(), value) for name, value in headers.items()]
+    if response.status not in BARE:
+        fields.append(("content-length", str(len(response.body))))
+    fields.append(("date", _date(int(time.time()))))
+    return fields
+
+
+def _headers_of(response: Response) -> dict[str, str]:
+    headers = {**COMMON_HEADERS, "Content-Type": response.content_type}
+    headers["Cache-Control"] = "no-store"
+    headers.update(response.headers)
+    return headers
+
+
 def _status_line(minor: int, status: int) -> str:
     return f"HTTP/1.{minor} {status} {_REASONS.get(status, '')}\r\n"
 
 
-def _lines(headers: dict[str, str]) -> str:
+def _check(headers: dict[str, str]) -> None:
     for name, value in headers.items():
         if _CONTROLS.search(name) or _CONTROLS.search(value):
             raise ValueError(f"a control character in the header {name!a}")
+
+
+def _lines(headers: dict[str, str]) -> str:
+    _check(headers)
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 

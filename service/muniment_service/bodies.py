@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
 from aiohttp import web
-from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
 
 from muniment_service.http import Problem
 from muniment_service.limits import Budget, Limits, too_large
@@ -28,14 +28,56 @@ class Client(Protocol):
         ...
 
 
+class Content(Protocol):
+    """What has come of a body, as aiohttp's `StreamReader` gives it."""
+
+    def is_eof(self) -> bool:
+        """Whether all of it has come."""
+        ...
+
+    def at_eof(self) -> bool:
+        """Whether all of it has come and was read."""
+        ...
+
+    def set_read_chunk_size(self, n: int) -> None:
+        """Lets so many bytes come before they are read."""
+        ...
+
+    async def readany(self) -> bytes:
+        """Reads what has come; OSError if the rest never will."""
+        ...
+
+
+class Received(Protocol):
+    """A request as its connection has it: aiohttp's own, or one of HTTP/2."""
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers."""
+        ...
+
+    @property
+    def content_length(self) -> int | None:
+        """The length that was announced."""
+        ...
+
+    @property
+    def content(self) -> Content:
+        """The body."""
+        ...
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Where "100 Continue" is written; None when nobody waits for that."""
+        ...
+
+
 class Body:
     """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
 
     __slots__ = ("_budget", "_client", "_held", "_limits", "_received", "headers")
 
-    def __init__(
-        self, client: Client, received: web.BaseRequest, limits: Limits, budget: Budget
-    ) -> None:
+    def __init__(self, client: Client, received: Received, limits: Limits, budget: Budget) -> None:
         self._client = client
         self._received = received
         self._limits = limits
@@ -90,7 +132,7 @@ class Body:
 
     async def _collect(
         self,
-        content: StreamReader,
+        content: Content,
         most: int,
         more: int,
         admit: Callable[[bytes], object] | None,

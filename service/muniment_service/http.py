@@ -131,9 +131,11 @@ class Request:
         query: The query as sent, undecoded; empty without one.
         headers: The headers; names compare case-insensitively.
         client: Address that the connection came from; empty when unknown.
+        about: Names of what it may be about, when that depends on the way that it came; None for
+            whatever the service knows.
     """
 
-    __slots__ = ("_body", "client", "headers", "method", "path", "query", "rest")
+    __slots__ = ("_body", "about", "client", "headers", "method", "path", "query", "rest")
 
     def __init__(
         self,
@@ -150,6 +152,7 @@ class Request:
         self.rest = ""
         self.headers = headers
         self.client = client
+        self.about: frozenset[str] | None = None
         self._body = body
 
     async def body(

@@ -13,6 +13,7 @@ from muniment_service.metrics import Metrics
 from muniment_service.process import allow_connections, print_ready
 from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context
+from muniment_witness.bastion.links import Bastions
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.cosign.suspension import Informant, Suspensions, UnknownRecord
@@ -89,6 +90,7 @@ async def serve(
                 lambda logs: running.add_listed(logs),  # noqa: PLW0108 - made below
                 clock,
             )
+            bastions = Bastions(lambda: running.config, file.limits, clock)
             parts = build(
                 config,
                 store,
@@ -99,6 +101,7 @@ async def serve(
                 maps=maps,
                 lists=lists,
                 mirror=mirror,
+                bastions=bastions,
             )
 
             def rebuild(changed: WitnessConfig) -> Parts:
@@ -113,11 +116,15 @@ async def serve(
                     maps=maps,
                     lists=lists,
                     mirror=mirror,
+                    bastions=bastions,
                 )
 
             running = Running(parts, rebuild, network, tasks)
             await running.start()
-            unasked = [tasks.create_task(lists.run(), name="lists")]
+            unasked = [
+                tasks.create_task(lists.run(), name="lists"),
+                tasks.create_task(bastions.run(running), name="bastions"),
+            ]
             if mirror is not None:
                 unasked.append(tasks.create_task(mirror.run(), name="mirror"))
             await serve_until_signal(
@@ -133,6 +140,7 @@ async def serve(
                 keys=len(config.signers),
                 peers=len(config.peers),
             )
+            await bastions.finish()
             for task in unasked:
                 task.cancel()
             running.stop()
@@ -171,6 +179,7 @@ def build(
     maps: Maps | None = None,
     lists: Lists | None = None,
     mirror: Mirror | None = None,
+    bastions: Bastions | None = None,
 ) -> Parts:
     """Builds the parts of a witness, each after those that it uses; nothing runs yet.
 
@@ -300,6 +309,7 @@ def build(
         gauges=WatchGauges(metrics),
         quotas=quotas,
         lists=lists,
+        bastions=bastions,
     )
     mirrored = None
     if mirror is not None and config.mirror is not None:

@@ -24,6 +24,7 @@
 | `[[list]] url` | optional: a list of further logs (C2SP tlog-list), see `ListEntry` |
 | `[mirror]` | optional: a mirror; with neither `name` nor `keys`, alone, see `mirror.table` |
 | `[about]` | optional: what `witness.v0.json` and the about page say, see `About` |
+| `[[bastion]] url`, `key` | optional: a bastion to be reached through, see `BastionEntry` |
 | `[[peer]] vkeys`, `url` | another witness: its keys, of one name, and its monitoring prefix |
 | `[gossip]` | optional: the limits of `Gossip`, with their units |
 | `[limits]` | optional: what its HTTP server takes, see `muniment_service.limits` |
@@ -67,6 +68,7 @@ from muniment_service.config import (
 )
 from muniment_service.limits import Count, Limits
 from muniment_service.servicefile import NamedFile, signers_of
+from muniment_witness.bastion.table import Bastion, BastionEntry, read_bastions
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.mirror.table import MirrorConfig, MirrorTable, read_mirror
 from muniment_witness.store.heads import HISTORY
@@ -179,6 +181,7 @@ class WitnessFile(NamedFile, frozen=True, kw_only=True):
     log: tuple[LogEntry, ...] = ()
     list: tuple[ListEntry, ...] = ()
     about: About = About()
+    bastion: tuple[BastionEntry, ...] = ()
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
     limits: HttpLimits = HttpLimits()
@@ -226,6 +229,7 @@ class WitnessConfig:
     peers: tuple[Peer, ...]
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
     mirror: MirrorConfig | None = None
+    bastions: tuple[Bastion, ...] = ()
 
     @property
     def name(self) -> str:
@@ -247,6 +251,11 @@ class WitnessConfig:
         origins = self.mirror.mirrored(configured)
         return {origin: self.logs[origin] for origin in origins if origin in self.logs}
 
+    @property
+    def ca(self) -> Path | None:
+        """The file with the CAs that are believed; None for the system's."""
+        return self.file.outgoing.ca
+
 
 def load(path: Path) -> WitnessConfig:
     """Reads witness.toml and the key files that it names; a `ConfigError` names file and key."""
@@ -262,7 +271,13 @@ def load(path: Path) -> WitnessConfig:
     mirror = None
     if file.mirror is not None:
         mirror = read_mirror(path, file.mirror, signers, watching[0])
-    return WitnessConfig(path, file, signers, *watching, mirror)
+    bastions = bastions_of(path, file, watching[0])
+    return WitnessConfig(path, file, signers, *watching, mirror=mirror, bastions=bastions)
+
+
+def bastions_of(path: Path, file: WitnessFile, logs: Mapping[str, KnownLog]) -> tuple[Bastion, ...]:
+    """Reads the bastions of a file, which may name these logs; any when lists bring more."""
+    return read_bastions(path, file.bastion, None if file.list else frozenset(logs))
 
 
 def watched(

@@ -18,7 +18,7 @@ from muniment_service.http import App, Request, Response, json_response
 from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
 from muniment_service.servicefile import reread_file
-from muniment_witness.config import WitnessConfig, add_listed, watched
+from muniment_witness.config import WitnessConfig, add_listed, bastions_of, watched
 from muniment_witness.gossip.net import HttpTransport
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.status import status_of
@@ -29,7 +29,9 @@ from muniment_witness.store.listed import ListedLogs
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-RELOADED: Final = frozenset({"log", "list", "about", "peer", "outgoing", "key_passphrase_file"})
+RELOADED: Final = frozenset(
+    {"log", "list", "about", "bastion", "peer", "outgoing", "key_passphrase_file"}
+)
 """The tables and keys of the file that a reload applies; all else takes a restart."""
 
 
@@ -174,4 +176,12 @@ def _describe(past: Past) -> Mapping[str, Any]:
 def _reread(now: WitnessConfig) -> WitnessConfig:
     file = reread_file(now.path, now.file, now.signers, use="witness", taken=RELOADED)
     logs, options, peers, tokens = watched(now.path, file, now.signers)
-    return replace(now, file=file, logs=logs, options=options, peers=peers, tokens=tokens)
+    return replace(
+        now,
+        file=file,
+        logs=logs,
+        options=options,
+        peers=peers,
+        tokens=tokens,
+        bastions=bastions_of(now.path, file, logs),
+    )

@@ -10,15 +10,16 @@ from typing import Final
 import click
 
 from muniment.local import logs as logging
-from muniment.local.keyfiles import new_passphrase
+from muniment.local.keyfiles import new_passphrase, write_key_file
 from muniment.local.memory import protect_memory
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, is_unwritable
 from muniment.tlog.encoding import MunimentError
-from muniment.tlog.keys.keyfile import Algorithm
+from muniment.tlog.keys.keyfile import Algorithm, KeyFile, generate
 from muniment_service import unixsocket
 from muniment_service.backup import backup
 from muniment_service.config import ConfigError, load_config
 from muniment_service.process import first_error, run
+from muniment_witness.bastion.table import hash_of
 from muniment_witness.cli import admin
 from muniment_witness.cli.exits import (
     EXIT_CONFIG,
@@ -236,6 +237,21 @@ def rotate_key(
             admin.rotate_log_key(config, origin, add, remove)
         result = "start the witness" if origin is None else _reload_running(config)
         click.echo(f"changed; {result}", err=True)
+
+
+@main.command("bastion-key")
+@click.argument("file", type=_PATH)
+def bastion_key(file: Path) -> None:
+    """Print the hash by which bastions know the Ed25519 key of FILE, which is made if absent.
+
+    A bastion's operator allows it; it is also the first part of the path at which logs reach a
+    witness through the bastion.
+    """
+    with _failing_on_config():
+        if not file.exists():
+            write_key_file(file, KeyFile(generate("ed25519"), None))
+            click.echo(f"wrote {file}", err=True)
+        click.echo(hash_of(file))
 
 
 @main.command()

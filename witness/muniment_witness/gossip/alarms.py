@@ -12,13 +12,14 @@
 | `future` | a peer's cosignature is from the future: one of the clocks is wrong |
 | `clock` | this witness's clock is behind its own cosignatures; it signs nothing |
 | `list` | a list of logs says something else of a log than this witness knows, or cannot be read |
-| `unreachable` | a log or peer has not answered within the deadline: nothing was compared |
+| `unreachable` | a log, peer or bastion has not answered within the deadline |
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
+from muniment_witness.bastion.link import BastionState
 from muniment_witness.config import Gossip, LogOptions
 from muniment_witness.cosign.suspension import WHAT
 from muniment_witness.gossip.lists import ListState
@@ -79,6 +80,7 @@ class Situation:
     peers: Mapping[str, PeerState] = field(default_factory=dict)
     clock_is_behind: bool = False
     lists: Mapping[str, ListState] = field(default_factory=dict)
+    bastions: Mapping[str, BastionState] = field(default_factory=dict)
 
 
 def alarms(at: Situation) -> list[WitnessAlarm]:
@@ -104,6 +106,11 @@ def alarms(at: Situation) -> list[WitnessAlarm]:
     found += _of_logs(at)
     found += _of_peers(at)
     found += _of_lists(at)
+    found += [
+        WitnessAlarm("unreachable", prefix, f"the bastion: {state.error}")
+        for prefix, state in at.bastions.items()
+        if state.error and at.now - max(state.reached, at.started) > at.limits.deadline_seconds
+    ]
     order = {kind: place for place, kind in enumerate(KINDS)}
     return sorted(found, key=lambda alarm: order[alarm.kind])
 

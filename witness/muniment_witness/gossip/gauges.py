@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from muniment_service.metrics import Metrics
+from muniment_witness.bastion.link import BastionState
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerState
 from muniment_witness.store.observations import Observations, counts
@@ -22,12 +23,19 @@ class WatchGauges:
         self._compared = metrics.gauge(
             "peer_compared", "Logs whose head at the peer was compared in time.", ("peer",)
         )
+        self._served = metrics.gauge(
+            "bastion_connected", "Whether the bastion takes this witness.", ("bastion",)
+        )
+        self._requests = metrics.gauge(
+            "bastion_requests", "Requests through the bastion since the start.", ("bastion",)
+        )
 
     def show(
         self,
         observations: Observations,
         peers: Mapping[str, PeerState],
         logs: Mapping[str, LogState],
+        bastions: Mapping[str, BastionState],
         *,
         since: float,
     ) -> None:
@@ -40,3 +48,6 @@ class WatchGauges:
             self._compared.labels(name).set(len(fresh))
         for origin, pulled in logs.items():
             self._pulled.labels(origin).set(pulled.reached)
+        for prefix, bastion in bastions.items():
+            self._served.labels(prefix).set(bastion.since > 0)
+            self._requests.labels(prefix).set(bastion.requests)

@@ -13,6 +13,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment_service.http import Problem
+from muniment_witness.bastion.links import Bastions
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.cosign.suspension import Suspensions
@@ -64,6 +65,7 @@ class Watch:
     gauges: WatchGauges
     quotas: Quotas
     lists: Lists | None = None
+    bastions: Bastions | None = None
 
     @property
     def alarms(self) -> list[WitnessAlarm]:
@@ -166,6 +168,7 @@ class Watch:
             peers=self.peer_reader.state,
             clock_is_behind=self.cosigner.clock_is_behind,
             lists={} if self.lists is None else self.lists.state,
+            bastions={} if self.bastions is None else self.bastions.state,
         )
 
     def refresh_alarms(self) -> list[WitnessAlarm]:
@@ -176,6 +179,7 @@ class Watch:
             self.store.observations,
             self.peer_reader.state,
             self.puller.state,
+            {} if self.bastions is None else self.bastions.state,
             since=self.clock() - 3 * self.config.file.gossip.period_seconds,
         )
         return found

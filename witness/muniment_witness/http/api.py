@@ -119,7 +119,8 @@ class WitnessHttp:
         body = await request.body(MAX_REQUEST_SIZE)
         call = parse_add_checkpoint(body)
         origin = call.checkpoint.checkpoint.origin
-        judged = authenticate(self._logs.get(origin), call)
+        known = self._logs.get(origin) if _may_be_about(request, origin) else None
+        judged = authenticate(known, call)
         if isinstance(judged, Refusal):
             return self._refuse(judged)
         grows = judged.checkpoint.size > self._store.head(origin).size
@@ -152,21 +153,23 @@ class WitnessHttp:
         if not self._subtree_signers:
             raise Problem(501, "not-supported", "this witness has no key that signs subtrees")
         call = parse_sign_subtree(await request.body(MAX_REQUEST_SIZE))
+        origin = call.reference.checkpoint.origin
+        known = origin in self._logs and _may_be_about(request, origin)
         if self._subtrees >= MAX_SUBTREES:
             raise overloaded("busy", "too many subtrees are being signed; try again")
         self._subtrees += 1
         try:
             # On another thread: signing takes a millisecond, and add-checkpoint shall not wait.
-            outcome = await asyncio.to_thread(self._cosign_subtree, call)
+            outcome = await asyncio.to_thread(self._cosign_subtree, call, known=known)
         finally:
             self._subtrees -= 1
         if isinstance(outcome, Refusal):
             return _refusal(outcome)
         return Response(200, format_subtree_signature(outcome), _TEXT)
 
-    def _cosign_subtree(self, call: SignSubtree) -> bytes | Refusal:
+    def _cosign_subtree(self, call: SignSubtree, *, known: bool) -> bytes | Refusal:
         origin = call.reference.checkpoint.origin
-        judged = decide_subtree(self._own, known=origin in self._logs, request=call)
+        judged = decide_subtree(self._own, known=known, request=call)
         if isinstance(judged, Refusal):
             return judged
         signer = self._subtree_signers[judged]
@@ -184,6 +187,11 @@ class WitnessHttp:
             return Response(200, latest.note, _TEXT, headers)
 
         return checkpoint
+
+
+def _may_be_about(request: Request, origin: str) -> bool:
+    """Whether a request for a log may come the way that it came."""
+    return request.about is None or origin in request.about
 
 
 def _refusal(refused: Refusal) -> Response:

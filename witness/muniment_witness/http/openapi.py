@@ -76,6 +76,7 @@ class Status(TypedDict):
     alarms: list[StatusAlarm]
     logs: list[StatusLog]
     peers: list[StatusPeer]
+    bastions: Any
 
 
 class About(TypedDict, total=False):

@@ -32,6 +32,7 @@ def status_of(watch: Watch) -> dict[str, Any]:
         "alarms": [alarm._asdict() for alarm in watch.refresh_alarms()],
         "logs": [_log(watch, origin) for origin in watch.config.logs],
         "peers": [_peer(watch, name) for name in watch.peer_reader.state],
+        "bastions": _bastions(watch),
     }
 
 
@@ -106,6 +107,23 @@ def _peer(watch: Watch, name: str) -> dict[str, Any]:
     }
 
 
+def _bastions(watch: Watch) -> list[dict[str, Any]]:
+    logs = {each.prefix: each.logs for each in watch.config.bastions}
+    states = {} if watch.bastions is None else watch.bastions.state
+    return [
+        {
+            "url": prefix,
+            "logs": sorted(chosen) if (chosen := logs.get(prefix)) else "all",
+            "since": state.since or None,
+            "reached": state.reached or None,
+            "error": state.error or None,
+            "connections": state.connections,
+            "requests": state.requests,
+        }
+        for prefix, state in states.items()
+    ]
+
+
 def html_of(status: dict[str, Any]) -> bytes:
     """Makes the status as an HTML page."""
     name = escape(status["name"])
@@ -140,6 +158,21 @@ def html_of(status: dict[str, Any]) -> bytes:
             ],
         ),
     ]
+    if status["bastions"]:
+        rows = [
+            (
+                each["url"],
+                each["logs"] if each["logs"] == "all" else ", ".join(each["logs"]),
+                _time(each["since"]) if each["since"] else "not now",
+                each["requests"],
+                each["error"],
+            )
+            for each in status["bastions"]
+        ]
+        parts += [
+            "<h2>Bastions</h2>",
+            _table(("submission prefix", "logs", "served since", "requests", "error"), rows),
+        ]
     evidence = [(log["origin"], each) for log in status["logs"] for each in log["evidence"]]
     parts += ["<h2>Evidence</h2>", _evidence(evidence)]
     unresolved = [
