@@ -26,6 +26,7 @@ from muniment_log.cluster.integrator import CommitActivity, IntegratedHeads, Int
 from muniment_log.cluster.keys import check_keys
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.objects import SwapLostError
+from muniment_log.cluster.partials import PartialTiles
 from muniment_log.cluster.takeover import BucketTiles, rebuild
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.view import IntegratorStatus
@@ -244,6 +245,7 @@ class Leadership:
                 still_leads=storage.still_leads,
                 clock=self.clock,
             )
+            partials = PartialTiles(self.objects, log.tiles, self.clock)
             self._term = _Term(integrator, log.publisher, witnesses, addenda)
             if self.config is not config:  # reloaded meanwhile
                 await witnesses.replace(self.config, log.publisher.use)
@@ -255,6 +257,7 @@ class Leadership:
                 inner.create_task(integrator.run(), name="integrator")
                 inner.create_task(log.publisher.run(), name="publisher")
                 inner.create_task(addenda.run(), name="addenda")
+                inner.create_task(partials.run(), name="partial tiles")
 
     def _status(self) -> bytes:
         publisher = self.publisher

@@ -24,6 +24,7 @@ from muniment_log.export import ExportResult, ExportTarget
 from muniment_log.export import export as export_log
 from muniment_log.storage.snapshot import SnapshotAddenda, SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
+from muniment_log.storage.tilewriter import PARTIALS_SECONDS, TIDY_SECONDS
 from muniment_service.process import run
 
 if TYPE_CHECKING:
@@ -39,13 +40,6 @@ FOLLOW_SECONDS: Final = 1.0
 
 LONGEST_PAUSE: Final = 60.0
 """The longest pause while an object store does not answer, with --follow."""
-
-PARTIALS_SECONDS: Final = 3600.0
-"""Partial tiles stay that long after the last of their place was written: who has an older
-checkpoint may be reading them. Once the full tile is there, C2SP tlog-tiles lets them go."""
-
-TIDY_SECONDS: Final = 600.0
-"""Between two looks for partial tiles that may go."""
 
 
 @click.command()

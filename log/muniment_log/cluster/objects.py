@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from obstore import Attributes
 
+    from muniment_log.cluster.s3 import Folder
     from muniment_service.metrics import Metrics
 
 __all__ = ["DivergedError", "ObjectStore", "SwapLostError", "Version"]
@@ -211,6 +212,15 @@ class ObjectStore:
             UnavailableError: it does not answer in time.
         """
         await self._client.delete(key)
+
+    async def list_folder(self, prefix: str) -> Folder:
+        """What is directly below a prefix, which has no final slash.
+
+        Raises:
+            StorageError: the store refuses.
+            UnavailableError: it does not answer in time.
+        """
+        return await self._client.list_folder(prefix)
 
     async def swap(
         self, key: str, data: bytes, expected: Version | None, attributes: Attributes = NOTE

@@ -31,6 +31,7 @@ from muniment_log.errors import EngineRefusedError, LogError, StorageError, Unav
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
 
     from obstore import Attributes, PutMode, PutResult
     from obstore.store import ClientConfig, S3Config
@@ -106,6 +107,13 @@ class Version(NamedTuple):
 
     e_tag: str | None
     version: str | None
+
+
+class Folder(NamedTuple):
+    """What is directly below a prefix: folders and objects by name, these with their times."""
+
+    folders: tuple[str, ...]
+    objects: Mapping[str, datetime]
 
 
 class ConditionFailedError(Exception):
@@ -205,6 +213,18 @@ class S3Client:
             await self._wait(obstore.delete_async(self._store, key))
 
         await self._attempt("delete", key, work)
+
+    async def list_folder(self, prefix: str) -> Folder:
+        """What is directly below a prefix, which has no final slash."""
+
+        async def work() -> Folder:
+            found = await self._wait(obstore.list_with_delimiter_async(self._store, prefix))
+            return Folder(
+                tuple(_name(each) for each in found["common_prefixes"]),
+                {_name(each["path"]): each["last_modified"] for each in found["objects"]},
+            )
+
+        return await self._attempt("list", prefix, work)
 
     async def close(self) -> None:
         """Waits for the requests under way; see the module."""
@@ -341,6 +361,10 @@ def _place(url: str) -> tuple[str, str]:
     if scheme != "s3" or not found or bad or set(url) & set("?#@") or not url.isascii():
         raise FormatError(f"object store {url!r}: not s3://bucket or s3://bucket/prefix")
     return bucket, prefix
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _is_loopback(endpoint: str) -> bool:

@@ -6,7 +6,7 @@ that are going to be signed, and for no others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from muniment_log.core.integrate import Integration, RightEdge
+
+
+PARTIALS_SECONDS: Final = 3600.0
+"""Partial tiles stay that long after they were replaced: who has an older checkpoint may be reading
+them. Once the full tile is there, C2SP tlog-tiles lets them go."""
+
+TIDY_SECONDS: Final = 600.0
+"""Between two looks for partial tiles that may go."""
 
 
 class Creating(Protocol):
