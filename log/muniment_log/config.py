@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
@@ -134,10 +135,13 @@ def addenda_beside(database: Path) -> Path:
     return database.with_name(name)
 
 
-def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
+def load(
+    path: Path, *, signers: tuple[Signer, ...] | None = None, now: int | None = None
+) -> LogConfig:
     """Reads log.toml, the key files and the policy that it names.
 
-    Raises ConfigError if anything in it cannot be used; names file and key.
+    Of a policy over time, the log's is what is in force at `now`, Unix seconds, by default those of
+    this machine. Raises ConfigError if anything in it cannot be used; names file and key.
     """
     file = load_config(path, LogFile)
     with config_key(path, "origin"):
@@ -154,7 +158,8 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     if file.policy is not None:
         with config_key(path, "policy"):
             data = read_file(file.policy, most=MAX_POLICY_SIZE)
-            policy, digest = parse_policy(data), sha256(data).hexdigest()
+            policy = parse_policy(data).at(int(time.time()) if now is None else now)
+            digest = sha256(data).hexdigest()
         mirrors = mirrors_of(policy)
         reached = [witness for witness in policy.witnesses if witness.url is not None]
         asked = [witness for witness in reached if witness not in mirrors]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from muniment.tlog.policy import show
+from muniment.tlog.policy import PolicyChain, show
 from muniment_log.config import load
 from muniment_log.publish.beside import BesideSetup
 from muniment_log.publish.mirrorclient import mirror_clients_of
@@ -41,13 +41,15 @@ RELOADED: Final = frozenset(
 """What of the file a running log takes up; all else takes a restart."""
 
 
-def reread(now: LogConfig) -> LogConfig:
+def reread(now: LogConfig, at: int | None = None) -> LogConfig:
     """Reads a configuration in force again, and all that it names; blocks.
+
+    `at` is the time in Unix seconds, by default that of this machine.
 
     Raises ConfigError if something cannot be used, or has changed that takes a restart; names it.
     """
     reread_file(now.path, now.file, now.signers, use="log", taken=RELOADED)
-    return load(now.path, signers=now.signers)
+    return load(now.path, signers=now.signers, now=at)
 
 
 class Witnesses:
@@ -138,13 +140,18 @@ class PolicyInForce:
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
         policy = self._config.policy
-        described = policy and {
+        described: dict[str, Any] | None = policy and {
             "file": str(self._config.file.policy),
             "sha256": self._config.policy_sha256,
             "quorum": _quorum(policy),
             "witnesses": [show(witness.name) for witness in policy.witnesses],
             "since": self._since,
         }
+        if described and isinstance(policy, PolicyChain):
+            described["versions"] = [
+                {"number": one.number, "from": one.start, "until": one.until}
+                for one in policy.counted
+            ]
         return {"policy": described, "configuration": self._file.describe()}
 
 

@@ -82,7 +82,7 @@ policy_option = click.option(
     type=FILE,
     metavar="POLICY",
     required=True,
-    help="The tlog-policy file: which logs and witnesses to believe.",
+    help="The tlog-policy file, or policy chain: which logs and witnesses to believe.",
 )
 old_vkey_option = click.option(
     "--old-vkey",
@@ -195,9 +195,10 @@ async def until_stopped(main: Coroutine[Any, Any, None]) -> bool:
 
 
 def read_policy(path: Path) -> Policy:
-    """Reads a policy file; an ``InputError`` names it."""
+    """Reads a policy file, of a chain whose members are those of now; ``InputError`` names it."""
     try:
-        return parse_policy(read_bounded(path, "policy", most=MAX_POLICY_SIZE))
+        data = read_bounded(path, "policy", most=MAX_POLICY_SIZE)
+        return parse_policy(data, now=int(time.time()))
     except FormatError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -251,12 +252,13 @@ def read_vkeys(option: str, given: tuple[str, ...]) -> tuple[VKey, ...]:
 def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:
     """Reads what `old_vkey_option` gave; an ``InputError`` if one is of no log of the policy."""
     keys = read_vkeys("--old-vkey", given)
+    names = {key.name for origin in policy.origins for key in policy.log_keys(origin)}
     for key in keys:
         try:
             verifier_for(key)
         except FormatError as error:
             raise InputError(f"--old-vkey: {error}") from None
-        if not any(key.name == log.vkey.name for log in policy.logs):
+        if key.name not in names:
             raise InputError(f"--old-vkey: {key.name} is no log of the policy")
     return keys
 

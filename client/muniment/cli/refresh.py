@@ -43,7 +43,8 @@ def refresh(
     """Add the cosignatures that came later to a proof or permit that was given before.
 
     The new proof is of the same leaf, and its tree continues the old one's: both are checked before
-    anything is written. FILE stays as it is when the log has no more cosignatures than it.
+    anything is written. FILE stays as it is when the log has no more cosignatures than it, and
+    none by a later version of a policy over time.
     """
     policy = None if policy_path is None else read_policy(policy_path)
     data = read_bounded(path, "proof", most=MAX_PERMIT_SIZE)
@@ -54,9 +55,8 @@ def refresh(
         raise InputError(f"{path}: {error}") from None
     new = run(_work(log_url, old, policy))
     before, now = _weigh(old.checkpoint, policy), _weigh(new.checkpoint, policy)
-    if policy is not None:
-        policy.verify(new.checkpoint)
-    is_better = now > before
+    is_anchored = policy is not None and _is_anchored(old, new, policy)
+    is_better = is_anchored or now > before
     if is_better:
         write_atomic(out or path, _encode(permit, new), "proof")
     elif out is not None:
@@ -73,6 +73,19 @@ def refresh(
         click.echo(f"The log has no more cosignatures than {path} has ({before}).")
 
 
+def _is_anchored(old: TlogProof, new: TlogProof, policy: Policy) -> bool:
+    """Whether a new proof counts where the old one does not, or by a later version of the policy.
+
+    Raises VerificationError if it does not count.
+    """
+    now = policy.verify(new.checkpoint)
+    try:
+        before = policy.verify(old.checkpoint)
+    except VerificationError:
+        return True
+    return now.policy is not before.policy and now.time() > before.time()
+
+
 def _weigh(checkpoint: SignedCheckpoint, policy: Policy | None) -> int:
     """How many have signed; of the policy's witnesses, where there is one."""
     if policy is None:
@@ -81,7 +94,7 @@ def _weigh(checkpoint: SignedCheckpoint, policy: Policy | None) -> int:
         names = {verified.vkey for verified in policy.recognise(checkpoint)}
     except VerificationError:
         return 0
-    return sum(witness.vkey in names for witness in policy.witnesses)
+    return sum(witness.vkey in names for witness in policy.judge_of(checkpoint).witnesses)
 
 
 def _encode(permit: Permit | None, proof: TlogProof) -> bytes:

@@ -83,7 +83,7 @@ class Standing:
             time=time,
             age=max(0, now - time) if time else None,
             cosigners=tuple(Cosigner(show(name), at) for name, at in found.cosigners),
-            quorum=describe_quorum(self._policy),
+            quorum=describe_quorum(found.policy),
             unverified=(*self._unverified(reader, found, now), *notes),
             trouble=trouble,
             is_condemned=reader.is_condemned(),
@@ -95,7 +95,7 @@ class Standing:
             said.append(f"{unknown:,} leaves are neither a record nor a manifest.")
         for name, _ in found.ahead(now):
             said.append(f"The cosignature of {show(name)} is of a time in the future: not counted.")
-        if self._policy.quorum == NONE:
+        if found.policy.quorum == NONE:
             said.append("The policy asks for no witness: the log alone vouches for this tree.")
         if reader.gateways() is None:
             said.append(

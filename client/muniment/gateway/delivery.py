@@ -5,6 +5,7 @@ event loop; the state changes only between two awaits.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -379,12 +380,13 @@ class Delivery:
         failure: MunimentError | None = None
         if receipt.published is not None:
             try:
+                policy = self._options.policy
                 published = check_published(
                     receipt.published,
                     first=receipt.first,
                     leaf_hashes=flight.batch.leaf_hashes[: receipt.count],
                     origin=self._options.origin,
-                    policy=self._options.policy,
+                    policy=None if policy is None else policy.at(int(time.time())),
                 )
             except (BadAnswer, VerificationError, FormatError) as error:
                 failure = error

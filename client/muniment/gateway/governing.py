@@ -102,7 +102,8 @@ class Governing:
         try:
             if policy is None or decision is None or decision.execution is None:
                 raise FormatError(f"once: what is kept for {key[:64]!a} is no permit of a call")
-            verify_tlog_proof(stored.permit.proof, stored.permit.entry, policy)
+            in_force = policy.at(int(time.time()))
+            verify_tlog_proof(stored.permit.proof, stored.permit.entry, in_force)
         except Exception as error:
             raise denial_of(error) from error
         bound, _ = await self._bind(asked, about, stored.nonce, asks_log=False)

@@ -231,7 +231,7 @@ class Core:
                 if not head.has_quorum:
                     wrong("no-quorum", party, "its head is not cosigned by the policy's quorum")
                 limit = self.limits.max_age
-                time = time_of(self.reader.policy, head.stated, now)
+                time = time_of(head.policy, head.stated, now)
                 if limit is not None and now - time > limit:
                     when = f"the time {say(time)}" if time else "no time"
                     wrong("too-old", party, f"for its head a quorum vouches with {when}")
@@ -253,10 +253,12 @@ class Core:
         largest = max(head.size for head in heads.values())
         # The earliest time at which a quorum, whoever showed which part of it, is known to have had
         # that many leaves: one witness's clock, or its ill will, must not make others late.
-        shown = [head.stated for head in heads.values() if head.size == largest]
-        shown.append(tuple(one for stated in shown for one in stated))
-        policy = self.reader.policy
-        first = min(filter(None, (time_of(policy, one, now) for one in shown)), default=now)
+        shown = [(head.policy, head.stated) for head in heads.values() if head.size == largest]
+        for policy in {id(policy): policy for policy, _ in shown}.values():
+            together = [one for of, stated in shown if of is policy for one in stated]
+            shown.append((policy, tuple(together)))
+        times = (time_of(policy, stated, now) for policy, stated in shown)
+        first = min(filter(None, times), default=now)
         alarms: list[Alarm] = []
         for party in (LOG, *self.witnesses):
             size = heads[party].size if party in heads else 0

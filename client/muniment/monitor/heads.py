@@ -1,7 +1,7 @@
 """C2SP tlog-witness "Monitoring": what a log or witness shows, verified by a policy. No I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -20,6 +20,9 @@ EARLIER: Final = "earlier"
 """The party that is the log as this monitor saw it before: what it must still contain."""
 
 
+_NOBODY: Final = Policy((), (), (), "none")
+
+
 @dataclass(frozen=True, slots=True)
 class ShownHead:
     """A *verified* head: a key of the log signed it. Only `HeadReader.read` makes one.
@@ -30,6 +33,7 @@ class ShownHead:
         cosigners: (name in the policy, Unix seconds) of the policy's witnesses that cosigned it.
         stated: The same of every cosignature: a witness may have made several.
         has_quorum: Whether they are a quorum of the policy.
+        policy: The policy that says so: of a policy over time, the version that judges this head.
     """
 
     party: str
@@ -37,6 +41,7 @@ class ShownHead:
     cosigners: tuple[tuple[str, int], ...]
     stated: tuple[tuple[str, int], ...]
     has_quorum: bool
+    policy: Policy = field(default=_NOBODY, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -58,8 +63,9 @@ class HeadReader:
     def __init__(self, policy: Policy, origin: str, old: Sequence[VKey] = ()) -> None:
         """Takes what it verifies by.
 
-        Keys that the log had before those of the policy count for EARLIER alone: a key is given up
-        because others may have it. Raises ValueError if the policy has no log of the origin.
+        Keys that the log had before those of the policy, and keys that the policy lists as revoked,
+        count for EARLIER alone: a key is given up because others may have it. Raises ValueError if
+        the policy has no log of the origin.
         """
         if origin not in policy.origins:
             raise ValueError(f"the policy does not list the log {origin}")
@@ -68,7 +74,7 @@ class HeadReader:
         keys = policy.log_keys(origin)
         known = policy.log_keys(origin, old)
         self._old = known[len(keys) :]
-        self._names = {witness.vkey: witness.name for witness in policy.witnesses}
+        self._keys = frozenset(key for key in keys if not policy.has_revoked(key))
         self.log_verifiers = tuple(map(verifier_for, known))
 
     def read(self, party: str, data: bytes) -> ShownHead:
@@ -85,10 +91,14 @@ class HeadReader:
         if signed.checkpoint.origin != self.origin:
             raise VerificationError(f"a checkpoint of the log {signed.checkpoint.origin}")
         found = self.policy.recognise(signed, old=self._old if party == EARLIER else ())
+        if party != EARLIER and not any(verified.vkey in self._keys for verified in found):
+            raise VerificationError("signed only by keys of the log that others may have")
+        policy = self.policy.judge_of(signed)
+        names = {witness.vkey: witness.name for witness in policy.witnesses}
         stated = tuple(
-            (self._names[verified.vkey], verified.timestamp or 0)
+            (names[verified.vkey], verified.timestamp or 0)
             for verified in found
-            if verified.vkey in self._names
+            if verified.vkey in names
         )
         cosigners = {name: max(time for one, time in stated if one == name) for name, _ in stated}
         return ShownHead(
@@ -96,7 +106,8 @@ class HeadReader:
             signed,
             tuple(cosigners.items()),
             stated,
-            self.policy.is_met(cosigners),
+            policy.is_met(cosigners),
+            policy,
         )
 
 

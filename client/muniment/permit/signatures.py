@@ -17,10 +17,15 @@ from muniment.tlog.policy import CosignedCheckpoint, show
 from muniment.tlog.tlogproof import verify_tlog_proof
 
 
-def check_proof(permit: Permit, trust: Trust) -> tuple[CosignedCheckpoint | None, list[Finding]]:
-    """Checks that the record is in a trusted log, under a checkpoint that a quorum cosigned."""
+def check_proof(
+    permit: Permit, context: Context, trust: Trust
+) -> tuple[CosignedCheckpoint | None, list[Finding]]:
+    """Checks that the record is in a trusted log, under a checkpoint that a quorum cosigned.
+
+    Of a policy over time counts what is in force now.
+    """
     try:
-        return verify_tlog_proof(permit.proof, permit.entry, trust.policy), []
+        return verify_tlog_proof(permit.proof, permit.entry, trust.policy.at(context.now)), []
     except (VerificationError, FormatError) as error:
         expected = "the record under a checkpoint that the policy accepts"
         return None, [Finding("invalid_signature", "proof", expected, terminal(str(error)))]

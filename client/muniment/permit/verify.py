@@ -42,7 +42,7 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
     inputs.
     """
     findings: list[Finding] = []
-    cosigned, unproven = check_proof(permit, trust)
+    cosigned, unproven = check_proof(permit, context, trust)
     findings += unproven
     if cosigned is not None:
         findings += check_checkpoint_age(cosigned, context, trust)

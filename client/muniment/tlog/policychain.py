@@ -344,8 +344,8 @@ class PolicyChain(Policy):
 
         Raises VerificationError if there is none: the policy has expired, or has not begun.
         """
-        versions = tuple(one.version for one in self.chain if one.version.is_open(now))
-        if not versions:
+        numbers = self.numbers_at(now)
+        if not numbers:
             newest = self.chain[-1].version
             if now >= newest.until:
                 raise VerificationError(
@@ -356,13 +356,25 @@ class PolicyChain(Policy):
                 "no version of the trust policy is in force: the next one begins on "
                 + say_seconds(min(s.version.start for s in self.chain if s.version.start > now))
             )
-        numbers = tuple(one.number for one in versions)
         made = self._at.get(numbers)
         if made is None:
-            made = PolicyChain.of(self.chain, versions)
+            made = PolicyChain.of(self.chain, [self.chain[n - 1].version for n in numbers])
             self._at.clear()
             self._at[numbers] = made
         return made
+
+    def has_revoked(self, vkey: VKey) -> bool:
+        """Whether any version lists the key."""
+        return vkey in self.revoked
+
+    def numbers_at(self, now: int) -> tuple[int, ...]:
+        """The numbers of the versions whose window is open at a time, Unix seconds."""
+        return tuple(one.number for one, _ in self.chain if one.is_open(now))
+
+    def next_change(self, now: int) -> int | None:
+        """When a window begins or ends next after a time, Unix seconds; None when none does."""
+        ends = (time for one, _ in self.chain for time in (one.start, one.until) if time > now)
+        return min(ends, default=None)
 
     def judge_of(self, signed: SignedCheckpoint) -> Policy:
         """The policy of the version that accepts a checkpoint; else of the newest that knows it."""

@@ -168,6 +168,10 @@ class Policy:
         """
         return self
 
+    def has_revoked(self, vkey: VKey) -> bool:  # noqa: ARG002 - as above
+        """Whether a key is listed as one that others may have, or that was given up."""
+        return False
+
     def judge_of(self, signed: SignedCheckpoint) -> "Policy":  # noqa: ARG002 - as above
         """The policy that judges a checkpoint: this one; of a policy over time, a version of it."""
         return self

@@ -72,7 +72,8 @@ async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Findin
     yield _clock(answer.headers.get("date"))
     async with LogClient(url, timeout=ASK_TIMEOUT, access=config.file.outgoing.access) as client:
         try:
-            cosigned = config.policy.verify(await client.checkpoint())
+            policy = config.policy.at(int(time.time()))
+            cosigned = policy.verify(await client.checkpoint())
         except MunimentError as error:
             yield Finding("witnesses", f"no head that the policy accepts: {error}")
         else:

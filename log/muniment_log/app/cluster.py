@@ -17,6 +17,7 @@ from muniment.local.logs import event
 from muniment.tlog.mirrors import mirrors_of
 from muniment.tlog.tiles import MIRRORED
 from muniment_log.app.leadership import Leadership
+from muniment_log.app.policyturn import turning
 from muniment_log.app.processstatus import ProcessStatus
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.cluster.addenda import ClusterAddenda
@@ -165,12 +166,14 @@ async def serve(
             state=status.status,
             metrics=metrics,
             apply=apply,
+            clock=clock,
             erase=None if leadership is None else leadership.erase,
         )
         tasks = [
             BackgroundTask("view of the cluster", view.run),
             BackgroundTask("sequencer", sequencer.run),
         ]
+        tasks.append(turning(admin))
         if leadership is not None:
             _watch_addenda(measured, leadership)
             tasks.append(BackgroundTask("integration", leadership.run))

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from muniment.local.logs import event
 from muniment_log.app.openlog import open_log
+from muniment_log.app.policyturn import turning
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.erasable import Mark
@@ -194,8 +195,10 @@ async def serve(
             },
             metrics=metrics,
             apply=apply,
+            clock=clock,
             erase=Erasing(eraser, log.tiles, lambda: log.tiles.edge.head.size).erase,
         )
+        tasks.append(turning(admin))
         await serve_beside(
             file,
             build(

@@ -33,6 +33,7 @@ class Admin:
         state: tells what `/status` shows besides.
         apply: puts a configuration in force; raises MunimentError when it cannot, and has changed
             nothing then.
+        clock: gives Unix seconds, for what of a policy is in force.
         erase: answers requests to erase addenda, where the log keeps some.
     """
 
@@ -41,6 +42,7 @@ class Admin:
     state: Callable[[], dict[str, Any]]
     metrics: Metrics
     apply: Callable[[LogConfig], Awaitable[None]]
+    clock: Callable[[], int]
     erase: Handler | None = None
 
     def __post_init__(self) -> None:
@@ -64,15 +66,22 @@ class Admin:
         return Response(200, self.metrics.render(), CONTENT_TYPE)
 
     async def _reload(self, _: Request) -> Response:
+        await self.reload()
+        return json_response(self._doings())
+
+    async def reload(self) -> None:
+        """Puts in force what the configuration and its files say now.
+
+        Raises a Problem, having told of it, if that cannot be; nothing has changed then.
+        """
         async with self._reloading:
             with self._in_force.refusing():
-                config = await asyncio.to_thread(reread, self.config)
+                config = await asyncio.to_thread(reread, self.config, self.clock())
                 await self.apply(config)
             self.config = config
             self.access.admission = config.admission
             self._in_force.accepted(config)
         event(_LOGGER, logging.INFO, "reloaded", policy=config.policy_sha256 or "none")
-        return json_response(self._doings())
 
     def _doings(self) -> dict[str, Any]:
         admission = self.access.admission
