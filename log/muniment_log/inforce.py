@@ -140,14 +140,16 @@ class PolicyInForce:
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
         policy = self._config.policy
-        described: dict[str, Any] | None = policy and {
-            "file": str(self._config.file.policy),
-            "sha256": self._config.policy_sha256,
-            "quorum": _quorum(policy),
-            "witnesses": [show(witness.name) for witness in policy.witnesses],
-            "since": self._since,
-        }
-        if described and isinstance(policy, PolicyChain):
+        described: dict[str, Any] | None = None
+        if policy is not None:
+            described = {
+                "file": str(self._config.file.policy),
+                "sha256": self._config.policy_sha256,
+                "quorum": _quorum(policy),
+                "witnesses": [show(witness.name) for witness in policy.witnesses],
+                "since": self._since,
+            }
+        if described is not None and isinstance(policy, PolicyChain):
             described["versions"] = [
                 {"number": one.number, "from": one.start, "until": one.until}
                 for one in policy.counted
