@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+import chains
 import decisions
 import rfc6962
 from complete_tools import Indexed
@@ -91,6 +92,7 @@ def notes() -> Iterator[tuple[str, bytes]]:
         yield "vkey", str(signer.vkey).encode()
     yield "policy", format_policy(policy())
     yield "policy", format_policy(policy(post_quantum=True))
+    yield "policy", chains.file(chains.two_years())
     yield "policy", f"log {log_signer().vkey} https://log.example/\nquorum none\n".encode()
     yield "tlog-proof", proof(5, LEAVES).encode()
     for version in (1, 2):

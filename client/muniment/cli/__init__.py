@@ -29,7 +29,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "lineage": ("lineage", "lineage", "Trace who allowed what, through every delegation."),
     "monitor": ("monitor", "monitor", "Compare what a log shows with what witnesses hold."),
     "permit": ("permit", "permit", "Say whether a runtime may do what it wants to do."),
-    "policy": ("policy", "policy", "Explain trust policies."),
+    "policy": ("policy", "policy", "Explain trust policies; keep one in versions, over time."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
     "prove-complete": ("complete", "prove_complete", "Prove that an answer leaves nothing out."),
     "pseudonym": ("pseudonym", "pseudonym", "Print the pseudonym under which an id is logged."),

@@ -27,12 +27,12 @@ from muniment.cli.common import (
     read_vkeys,
     run,
     say_ahead,
-    say_time,
 )
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import write_atomic
+from muniment.tlog.policychain import say_time
 
 WARNINGS_SHOWN = 20
 """Warnings in plain text; the JSON report has up to a thousand."""

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,10 +19,11 @@ from muniment.local.memory import protect_memory
 from muniment.local.privatefiles import read_secret
 from muniment.records.times import MAX_ALLOWANCE, MAX_DURATION
 from muniment.records.timetext import parse_time
-from muniment.tlog.cosignature import signer_for, verifier_for
+from muniment.tlog.cosignature import Use, signer_for, verifier_for
 from muniment.tlog.keys.keyfile import KeyFile
 from muniment.tlog.note import Signer, VKey, parse_vkey
 from muniment.tlog.policy import MAX_POLICY_SIZE, Policy, parse_policy, show
+from muniment.tlog.policychain import say_time
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -215,14 +215,19 @@ def read_key(path: Path, passphrase_path: Path | None) -> KeyFile:
 
 def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Signer:
     """Reads a gateway's key file, whose vkey line names it; ``InputError`` if it is another's."""
+    return read_signer(path, passphrase_path, use="gateway")
+
+
+def read_signer(path: Path, passphrase_path: Path | None, *, use: Use) -> Signer:
+    """Reads the key file of a gateway or root, whose vkey line names it; ``InputError`` if not."""
     key = read_key(path, passphrase_path)
     if key.vkey is None:
         raise InputError(
-            f"{path}: has no vkey line, which names the gateway; "
-            f"muniment keygen --from {path} --name NAME --use gateway --out NEW writes one"
+            f"{path}: has no vkey line, which names the {use}; "
+            f"muniment keygen --from {path} --name NAME --use {use} --out NEW writes one"
         )
     try:
-        signer = signer_for(key.vkey.name, key.private, use="gateway")
+        signer = signer_for(key.vkey.name, key.private, use=use)
     except MunimentError as error:
         raise InputError(f"{path}: {error}") from None
     if signer.vkey != key.vkey:
@@ -305,14 +310,6 @@ def progress(
     finally:
         if bar is not None:
             bar.__exit__(None, None, None)
-
-
-def say_time(seconds: int) -> str:
-    """A Unix time as people and scripts read it."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds} s after 1970"
 
 
 def say_ahead(ahead: Sequence[tuple[str, int]]) -> str:

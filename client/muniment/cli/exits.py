@@ -31,7 +31,7 @@ TABLE: Final = (
     (USAGE, "the command line is wrong"),
     (UNREACHABLE, "the log cannot be reached, or did not answer in time"),
     (UNVERIFIED, "something does not verify: a signature, quorum, proof, tile or root"),
-    (MISBEHAVIOUR, "misbehaviour is proven by what the log has signed"),
+    (MISBEHAVIOUR, "misbehaviour is proven by what the log, or a policy's root keys, have signed"),
     (REFUSED, "the log refused, e.g. an unknown gateway or a stream conflict"),
     (BAD_INPUT, "a file or an input line cannot be used; the message names it"),
     (INTERRUPTED, "interrupted"),

@@ -36,7 +36,7 @@ from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey
 @click.option("--name", required=True, help="The key name: a URL without a scheme, as a rule.")
 @click.option(
     "--use",
-    type=click.Choice(["log", "witness", "gateway", "authority", "approver"]),
+    type=click.Choice(["log", "witness", "gateway", "authority", "approver", "root"]),
     required=True,
     help="What the key will sign; part of the vkey.",
 )

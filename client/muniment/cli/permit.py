@@ -16,7 +16,6 @@ from muniment.cli.common import (
     read_policy,
     read_vkeys,
     say_ahead,
-    say_time,
     tolerance_option,
 )
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
@@ -34,6 +33,7 @@ from muniment.permit import (
     verify_permit_bytes,
 )
 from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context
+from muniment.tlog.policychain import say_time
 
 
 @click.group()

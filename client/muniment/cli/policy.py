@@ -1,16 +1,19 @@
-"""``muniment policy explain``."""
+"""``muniment policy``: what a policy is worth, and what it says over time."""
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from time import time as clock
+from typing import Final
 
 import click
 
-from muniment.cli.common import FILE, count, json_option, read_policy
+from muniment.cli.common import FILE, TIME, count, json_option, read_policy
+from muniment.cli.policychain import describe_version, init, say_window, show_versions, sign
+from muniment.cli.policyupdate import update
 from muniment.errors import InputError
 from muniment.tlog.mirrors import MirrorAnalysis, analyse_mirrors, names_of_mirrors
 from muniment.tlog.note import MAX_SIGNATURES
-from muniment.tlog.policy import show
+from muniment.tlog.policy import Policy, PolicyChain, show
 from muniment.tlog.quorum import analyse
 
 _LOG_KEYS: Final = 2
@@ -19,15 +22,33 @@ _LOG_KEYS: Final = 2
 
 @click.group()
 def policy() -> None:
-    """Explain trust policies."""
+    """Explain trust policies, and keep one in versions over time."""
+
+
+policy.add_command(init)
+policy.add_command(sign)
+policy.add_command(show_versions)
+policy.add_command(update)
 
 
 @policy.command()
 @click.argument("policy_path", metavar="POLICY", type=FILE)
+@click.option(
+    "--at",
+    "time",
+    type=TIME,
+    metavar="TIME",
+    help="Of a policy over time, explain the version in force then. Default: now.",
+)
 @json_option
-def explain(policy_path: Path, *, as_json: bool) -> None:
-    """Say in plain words what a policy's quorum protects from, and what it needs to work."""
-    parsed = read_policy(policy_path)
+def explain(policy_path: Path, time: int | None, *, as_json: bool) -> None:
+    """Say in plain words what a policy's quorum protects from, and what it needs to work.
+
+    Of a policy over time, the newest version in force is explained; with none, it has expired, and
+    the command ends with 4.
+    """
+    parsed: Policy = read_policy(policy_path).at(int(clock()) if time is None else time)
+    version = parsed.counted[-1] if isinstance(parsed, PolicyChain) else None
     _check_room(parsed)
     found = analyse(parsed)
     mirrors = analyse_mirrors(parsed)
@@ -64,10 +85,13 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
                         "needed": mirrors.needed,
                     },
                     "warnings": warnings,
+                    **({} if version is None else {"version": describe_version(version)}),
                 }
             )
         )
         return
+    if version is not None:
+        click.echo(f"Version {version.number}, {say_window(version)}.")
     for origin in parsed.origins:
         keys = parsed.log_keys(origin)
         others = dict.fromkeys(show(key.name) for key in keys if key.name != origin)
@@ -133,7 +157,7 @@ def _explain_mirrors(found: MirrorAnalysis) -> None:
     )
 
 
-def _check_room(policy: Any) -> None:
+def _check_room(policy: Policy) -> None:
     """Refuses a policy whose witness keys and the log's own do not fit on one checkpoint."""
     own = max([_LOG_KEYS, *(len(policy.log_keys(origin)) for origin in policy.origins)])
     if own + len(policy.witnesses) > MAX_SIGNATURES:

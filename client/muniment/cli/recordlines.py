@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from muniment.cli.common import TIME, say_time
+from muniment.cli.common import TIME
 from muniment.index.search import Search, parse_entity, parse_trace
 from muniment.lineage.escape import terminal
 from muniment.records.kinds import (
@@ -21,6 +21,7 @@ from muniment.records.kinds import (
 )
 from muniment.records.members import DenialCode
 from muniment.tlog.encoding import FormatError
+from muniment.tlog.policychain import say_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

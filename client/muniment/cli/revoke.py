@@ -19,7 +19,6 @@ from muniment.cli.common import (
     read_gateway_signer,
     read_policy,
     run,
-    say_time,
 )
 from muniment.cli.exits import describe_exits
 from muniment.errors import BadAnswer, FormatError, InputError, Refused, Unreachable
@@ -29,6 +28,7 @@ from muniment.local.atomicfile import read_bounded
 from muniment.records.authority import key_reference
 from muniment.records.members import RevokedKey
 from muniment.tlog.note import VKey, parse_vkey
+from muniment.tlog.policychain import say_time
 
 NOT_FOUND = 404
 

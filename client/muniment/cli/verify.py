@@ -9,10 +9,11 @@ from typing import Any, Final
 import click
 
 from muniment import page
-from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
+from muniment.cli.common import FILE, json_option, policy_option, read_policy
 from muniment.cli.complete import verify_file
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.facts import open_facts
+from muniment.cli.policychain import say_window
 from muniment.complete.prooffile import HEADER as COMPLETE
 from muniment.complete.prooffile import MAX_COMPLETE_SIZE
 from muniment.errors import FormatError, VerificationError
@@ -22,7 +23,8 @@ from muniment.local.atomicfile import read_bounded
 from muniment.records.addenda import named_digests
 from muniment.records.canonical import canonicalize
 from muniment.records.codec import parse_record
-from muniment.tlog.policy import Policy, show
+from muniment.tlog.policy import Policy, PolicyChain, show
+from muniment.tlog.policychain import say_time
 from muniment.tlog.tlogproof import (
     TlogProof,
     parse_tlog_proof,
@@ -88,6 +90,13 @@ def verify(
     Of a completeness proof (muniment prove-complete), it says what that states.
     """
     policy = read_policy(policy_path)
+    if isinstance(policy, PolicyChain) and policy.chain[-1].version.until <= clock():
+        # The past is judged all the same; but keys that were stolen since are not listed in it.
+        click.echo(
+            f"muniment: {policy_path} has expired, and does not know what was found out since: "
+            "muniment policy update",
+            err=True,
+        )
     stated = read_bounded(proof_path, "proof", most=MAX_COMPLETE_SIZE)
     if stated.startswith(f"{COMPLETE}\n".encode("ascii")):
         verify_file(stated, policy, as_json=as_json)
@@ -113,6 +122,7 @@ def verify(
         if as_json:
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
         raise VerificationError(f"not verified: {error}") from None
+    version = policy.version_of(cosigned) if isinstance(policy, PolicyChain) else None
     witnesses = [{"name": show(name), "time": time} for name, time in cosigned.cosigners]
     if as_json:
         result: dict[str, Any] = {
@@ -123,6 +133,8 @@ def verify(
             "log_keys": [str(vkey) for vkey in cosigned.log_keys],
             "witnesses": witnesses,
         }
+        if version is not None:
+            result["policy_version"] = version.number
         if withholding is not None:
             result["addenda"] = withholding.members()
         click.echo(json.dumps(result))
@@ -131,6 +143,8 @@ def verify(
         f"Verified: these {len(data)} bytes are entry {proof.index} of the log {cosigned.origin}."
     )
     click.echo(f"The log signed the tree of {cosigned.size} entries that contains it.")
+    if version is not None:
+        click.echo(f"Version {version.number} of the policy judges it, {say_window(version)}.")
     if withholding is not None:
         show_withholding(withholding)
     if not witnesses:

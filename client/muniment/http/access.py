@@ -159,7 +159,7 @@ def read_token(path: Path) -> str:
 def check_token_url(url: str) -> None:
     """Checks that a bearer token may be sent to a URL (RFC 6750 section 5.3: TLS)."""
     parts = urlsplit(url)
-    if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+    if parts.scheme == "https" or is_loopback(parts.hostname or ""):
         return
     raise InputError(f"{url}: a token is not sent without TLS; use https")
 
@@ -178,7 +178,8 @@ def _refuse() -> NoReturn:
     raise InputError("the TLS key is encrypted; TLS keys are protected by their mode alone")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -34,7 +34,7 @@ from muniment.tlog.note import (
     ed25519_sign,
 )
 
-Use: TypeAlias = Literal["log", "witness", "gateway", "authority", "approver"]
+Use: TypeAlias = Literal["log", "witness", "gateway", "authority", "approver", "root"]
 
 MAX_TIMESTAMP: Final = 2**63 - 1
 """Latest time a cosignature may state, in Unix seconds."""
@@ -258,7 +258,8 @@ def signer_for(name: str, private: PrivateKey, *, use: Use) -> Signer:
     """Makes the signer that a role needs.
 
     A witness cosigns with either key. A log signs checkpoints with either key. Gateways,
-    authorities and approvers sign other texts, which ML-DSA-44 cosignatures cannot. Raises
+    authorities, approvers and roots of policies sign other texts, which ML-DSA-44 cosignatures
+    cannot. Raises
     FormatError if the name is no key name; MunimentError if another one than these two is given an
     ML-DSA-44 key.
     """
@@ -266,6 +267,6 @@ def signer_for(name: str, private: PrivateKey, *, use: Use) -> Signer:
         if use == "witness":
             return Ed25519Cosigner(name, private)
         return Ed25519Signer(name, private)
-    if use in {"gateway", "authority", "approver"}:
+    if use in {"gateway", "authority", "approver", "root"}:
         raise MunimentError(f"use {use} needs an Ed25519 key: ML-DSA-44 signs checkpoints only")
     return MLDSA44Cosigner(name, private)

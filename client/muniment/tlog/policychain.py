@@ -267,7 +267,7 @@ def format_chain(chain: Iterable[SignedVersion]) -> bytes:
     return b"".join(signed.note.encode() for signed in chain)
 
 
-def say_seconds(time: int) -> str:
+def say_time(time: int) -> str:
     """A time in words, whatever the number is."""
     try:
         return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -350,11 +350,11 @@ class PolicyChain(Policy):
             if now >= newest.until:
                 raise VerificationError(
                     f"the trust policy has expired: its newest version, {newest.number}, ended on "
-                    f"{say_seconds(newest.until)}. Get a newer one: muniment policy update"
+                    f"{say_time(newest.until)}. Get a newer one: muniment policy update"
                 )
             raise VerificationError(
                 "no version of the trust policy is in force: the next one begins on "
-                + say_seconds(min(s.version.start for s in self.chain if s.version.start > now))
+                + say_time(min(s.version.start for s in self.chain if s.version.start > now))
             )
         made = self._at.get(numbers)
         if made is None:
@@ -362,6 +362,10 @@ class PolicyChain(Policy):
             self._at.clear()
             self._at[numbers] = made
         return made
+
+    def version_of(self, cosigned: CosignedCheckpoint) -> PolicyVersion:
+        """The version by which `verify` accepted a checkpoint."""
+        return next(one for one in self.counted if one.policy is cosigned.policy)
 
     def has_revoked(self, vkey: VKey) -> bool:
         """Whether any version lists the key."""
@@ -449,7 +453,7 @@ class PolicyChain(Policy):
             one = self.revoked[cosigned.log_keys[0]]
             raise VerificationError(
                 f"checkpoint: the log's key {one.vkey.name} is {one.word} since "
-                f"{say_seconds(one.since)}, and no quorum says that this was there before"
+                f"{say_time(one.since)}, and no quorum says that this was there before"
             )
         return replace(cosigned, log_keys=keys)
 
@@ -459,11 +463,11 @@ class PolicyChain(Policy):
             return None
         revoked = self.revoked.get(known.verifier.vkey)
         if revoked is not None and revoked.word == "compromised":
-            return f"its key is compromised since {say_seconds(revoked.since)}"
+            return f"its key is compromised since {say_time(revoked.since)}"
         if revoked is not None and time >= revoked.since:
-            return f"its key is retired since {say_seconds(revoked.since)}"
+            return f"its key is retired since {say_time(revoked.since)}"
         if time < version.start:
-            return f"of {say_seconds(time)}, before the version, from {say_seconds(version.start)}"
+            return f"of {say_time(time)}, before the version, from {say_time(version.start)}"
         if time >= version.until:
-            return f"of {say_seconds(time)}, after the version, until {say_seconds(version.until)}"
+            return f"of {say_time(time)}, after the version, until {say_time(version.until)}"
         return None
