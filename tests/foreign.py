@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import shutil
 import socket
 import sqlite3
 import struct
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import engines
 import processes
@@ -26,6 +28,7 @@ from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey
 from witness_deployment import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
+_SOURCES: Final = Path(__file__).parent / "foreign" / "makelogs"
 READY_SECONDS: Final = 30.0
 
 CERBOS_LOGIN: Final = "muniment:of the tests"
@@ -42,6 +45,30 @@ def program(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not there: scripts/foreign has it, with Go and npm")
     return path
+
+
+def built(folder: Path, package: str) -> Path:
+    """Builds a program of ``tests/foreign/makelogs`` into a folder; skips where that cannot be."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no Go toolchain, which builds the program")
+    path = folder / "program"
+    done = subprocess.run(
+        [go, "build", "-C", str(_SOURCES), "-mod=readonly", "-o", str(path), package],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and "main.go" not in done.stderr:
+        pytest.skip(f"the Go modules cannot be had: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def note_key(vkey: VKey, private: Ed25519PrivateKey) -> str:
+    """A private key as Go's notes have it."""
+    secret = format_base64(bytes([ED25519]) + private.private_bytes_raw())
+    return f"PRIVATE+KEY+{vkey.name}+{vkey.key_id:08x}+{secret}"
 
 
 class Litewitness:
@@ -158,9 +185,7 @@ class Omniwitness:
         public = private.public_key().public_bytes_raw()
         self.vkey = VKey.of("witness.example/omni", COSIGNATURE_ED25519, public)
         # A note's private key has the ID of its note key, not of its cosignature key.
-        note_key = VKey.of(self.vkey.name, ED25519, public)
-        secret = format_base64(bytes([ED25519]) + private.private_bytes_raw())
-        (folder / "key").write_text(f"PRIVATE+KEY+{note_key.name}+{note_key.key_id:08x}+{secret}")
+        (folder / "key").write_text(note_key(VKey.of(self.vkey.name, ED25519, public), private))
         ports = (free_port(), free_port())
         self.url = f"http://127.0.0.1:{ports[0]}"
         self._metrics = f"http://127.0.0.1:{ports[1]}/metrics"

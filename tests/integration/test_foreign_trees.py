@@ -3,9 +3,7 @@
 The program that makes them is built from the Go modules that ``tests/foreign/makelogs`` pins.
 """
 
-import base64
 import http.server
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,11 +13,11 @@ from typing import Any
 
 import pytest
 
+import foreign
 import processes
 from logsim import private
 from muniment.tlog.note import Ed25519Signer
 
-SOURCE = Path(__file__).parent.parent / "foreign" / "makelogs"
 SIZE = 700
 SIGNER = Ed25519Signer("log.example/tessera", private("tessera"))
 
@@ -32,23 +30,10 @@ class Static(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A folder with a policy, and the URL below which the two logs are served."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("no Go toolchain, which builds the program that makes the trees")
     folder = tmp_path_factory.mktemp("trees")
-    program = folder / "makelogs"
-    built = subprocess.run(
-        [go, "build", "-C", str(SOURCE), "-mod=readonly", "-o", str(program), "."],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if built.returncode and "main.go" not in built.stderr:
-        pytest.skip(f"the Go modules cannot be had: {built.stderr.strip().splitlines()[-1]}")
-    assert built.returncode == 0, built.stderr
-    key = base64.b64encode(b"\x01" + private("tessera").private_bytes_raw()).decode()
-    note_key = f"PRIVATE+KEY+{SIGNER.vkey.name}+{SIGNER.vkey.key_id:08x}+{key}"
-    subprocess.run([str(program), str(folder), str(SIZE), note_key], check=True)
+    program = foreign.built(folder, ".")
+    note_key = foreign.note_key(SIGNER.vkey, private("tessera"))
+    subprocess.run([program, folder, str(SIZE), note_key], check=True)
     (folder / "policy").write_text(f"log {SIGNER.vkey}\nquorum none\n")
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), partial(Static, directory=str(folder))

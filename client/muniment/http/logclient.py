@@ -8,6 +8,7 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
@@ -26,7 +27,8 @@ from muniment.local.backoff import Backoff
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment.records.commitments import MAX_ADDENDUM
-from muniment.tlog.encoding import FormatError, parse_base64
+from muniment.tlog import sumdb
+from muniment.tlog.encoding import FormatError, MunimentError, parse_base64
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import MAX_PROOF
@@ -205,10 +207,29 @@ class LogClient:
     # Reads (C2SP tlog-tiles)
 
     async def checkpoint(self) -> bytes:
-        """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified."""
-        data = await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+        """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified.
+
+        Where there is none, ``/latest``: Go's checksum database has the same under other paths.
+        """
+        data = await self._latest() if self._tiles.is_sumdb else await self._checkpoint()
         self._tiles.show(data)
         return data
+
+    async def _checkpoint(self) -> bytes:
+        try:
+            return await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+        except Refused as refusal:
+            if refusal.problem.status != 404 or refusal.problem.is_own:
+                raise
+            with suppress(MunimentError):
+                data = await self._once("GET", f"/{sumdb.LATEST}", limit=MAX_NOTE_SIZE)
+                if sumdb.is_latest(data):
+                    self._tiles.is_sumdb = True
+                    return data
+            raise
+
+    async def _latest(self) -> bytes:
+        return await self._get(f"/{sumdb.LATEST}", limit=MAX_NOTE_SIZE)
 
     async def cosigned_checkpoint(self) -> bytes | None:
         """Reads ``/checkpoint.cosigned``: the newest that rated witnesses cosigned, unverified.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
 
 from muniment.errors import BadAnswer, Refused, Unreachable
+from muniment.tlog import sumdb
 from muniment.tlog.contentcoding import gunzip
 from muniment.tlog.encoding import FormatError, MunimentError, frame
 from muniment.tlog.merkle import HASH_SIZE
@@ -34,7 +35,11 @@ class Get(Protocol):
 
 
 class ServedTiles:
-    """The tiles of one log under one URL."""
+    """The tiles of one log under one URL.
+
+    Attributes:
+        is_sumdb: Whether that serves them under the paths of Go's checksum database.
+    """
 
     def __init__(self, url: str, get: Get, pauses: Sequence[float]) -> None:
         """Takes the seconds to wait, one after the other, for a tile that is not there yet."""
@@ -43,6 +48,7 @@ class ServedTiles:
         self._pauses = pauses
         self._shown = 0  # leaves of the newest checkpoint that was read
         self._has_data: bool | None = None  # entries are served as data tiles of static-ct-api
+        self.is_sumdb = False  # the paths are those of Go's checksum database
 
     def show(self, checkpoint: bytes) -> None:
         """Notes the size of a checkpoint that was read, whatever its form: tiles of it must be."""
@@ -105,7 +111,12 @@ class ServedTiles:
 
     async def _look_for_data(self, tile: Tile, refusal: Refused) -> bytes | None:
         """An entry bundle made of a data tile, the first time that the log lacks a bundle."""
-        if tile.level != ENTRIES or self._has_data is not None or refusal.problem.is_own:
+        if (
+            tile.level != ENTRIES
+            or self._has_data is not None
+            or self.is_sumdb
+            or refusal.problem.is_own
+        ):
             return None
         try:
             bundle = await self._read_data(tile)
@@ -119,16 +130,18 @@ class ServedTiles:
             return await self._read_data(tile)
 
         async def get(tile: Tile) -> bytes:
+            path = sumdb.tile_path(tile) if self.is_sumdb else tile.path
             if tile.level == ENTRIES:
-                return await self._get(f"/{tile.path}", limit=_MAX_BUNDLE)
-            data = await self._get(f"/{tile.path}", limit=_MAX_TILE)
+                data = await self._get(f"/{path}", limit=_MAX_BUNDLE)
+                return frame(sumdb.leaves_of(data, most=tile.width)) if self.is_sumdb else data
+            data = await self._get(f"/{path}", limit=_MAX_TILE)
             if len(data) != tile.width * HASH_SIZE:
                 check_tile(tile, data)  # says so
             return data
 
         try:
             return await read_served(tile, get, is_dropped=_is_dropped)
-        except FormatError as error:
+        except (FormatError, ValueError) as error:
             raise BadAnswer(str(error)) from None
 
     async def _read_data(self, tile: Tile) -> bytes:

@@ -6,12 +6,13 @@ add-checkpoint. A log that does not know a witness is witnessed this way by whoe
 
 from typing import NamedTuple
 
+from muniment.tlog import sumdb
 from muniment.tlog.addcheckpoint import AheadError, Exchange, Reply, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.note import SignatureLine
 from muniment.tlog.witnesswire import parse_cosignatures
-from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.net import Transport, UnreachableError, get_first
 from muniment_witness.gossip.tiles import TileCache, TileReader
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
@@ -60,7 +61,8 @@ class Feeder:
             VerificationError: If the checkpoint is not signed by the log.
             RefusedError: If the witness refuses it, or knows a larger tree.
         """
-        answer = await self._transport.get(f"{self._log_url}/checkpoint")
+        paths = sumdb.checkpoint_paths(self._log.origin)
+        answer = await get_first(self._transport, self._log_url, paths)
         if answer.status != 200:
             raise UnreachableError(f"the log's checkpoint: status {answer.status}")
         signed_head = authentic(self._log, parse_signed_checkpoint(answer.body))

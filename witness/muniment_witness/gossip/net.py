@@ -4,7 +4,7 @@
 one in its place. What comes back is unverified bytes.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -58,6 +58,29 @@ class Transport(Protocol):
     async def post(self, url: str, body: bytes) -> TransportAnswer:
         """Sends a body; UnreachableError if no whole answer came within the limits."""
         ...
+
+
+async def get_first(
+    transport: Transport,
+    prefix: str,
+    paths: Sequence[str],
+    *,
+    most: int = MAX_ANSWER,
+    etag: str = "",
+) -> TransportAnswer:
+    """Reads the first of some paths, at least one, that is there; else what the first one answered.
+
+    See `Transport.get`.
+    """
+    failed: TransportAnswer | None = None
+    for path in paths:
+        answer = await transport.get(f"{prefix}/{path}", most=most, etag=etag)
+        if answer.status in {200, 304}:
+            return answer
+        failed = failed or answer
+    if failed is None:
+        raise ValueError("no path")
+    return failed
 
 
 class HttpTransport:

@@ -13,6 +13,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment.tlog import sumdb
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Verifier
 from muniment_witness.config import LogOptions
@@ -23,7 +24,7 @@ from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.logstate import LogState
-from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.net import Transport, UnreachableError, get_first
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import KnownLog
@@ -122,7 +123,8 @@ class Puller:
 
     async def _fetch(self, origin: str, etag: str) -> tuple[SignedHead | None, str]:
         """Reads a log's checkpoint, and its entity tag; None when it has the given one still."""
-        answer = await self.transport.get(f"{self.options[origin].url}/checkpoint", etag=etag)
+        url, paths = self.options[origin].url or "", sumdb.checkpoint_paths(origin)
+        answer = await get_first(self.transport, url, paths, etag=etag)
         if answer.status == 304 and etag:
             return None, etag
         if answer.status != 200:

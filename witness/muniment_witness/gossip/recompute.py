@@ -147,7 +147,7 @@ class IndexJudge:
         url = self.options[origin].url or ""
 
         async def fetch(tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
-            return await self.reader.fetch(url, tiles)
+            return await self.reader.fetch(origin, url, tiles)
 
         return fetch
 

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from muniment.local.bytecache import ByteCache
+from muniment.tlog import sumdb
 from muniment.tlog.encoding import MAX_ENTRY, FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment.tlog.treereader import prefix_from, read_served, tiles_of_prefix
 from muniment_witness.config import CACHE_BYTES
-from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.net import Transport, UnreachableError, get_first
 
 _TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
 _BUNDLE_BYTES: Final = TILE_WIDTH * (2 + MAX_ENTRY)
@@ -82,19 +83,19 @@ class TileReader:
                 if missing and not prefix:
                     continue
                 try:
-                    tiles = {**held, **await self.fetch(prefix, missing)}
+                    tiles = {**held, **await self.fetch(origin, prefix, missing)}
                     return prefix_from(view, old, tiles), tiles
                 except (UnreachableError, FormatError, VerificationError) as error:
                     reasons.append(str(error))
         raise UnresolvedError("; ".join(dict.fromkeys(reasons)) or "nobody to ask for tiles")
 
-    async def fetch(self, prefix: str, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
-        """Reads tiles and bundles under a URL prefix at the same time, unverified.
+    async def fetch(self, origin: str, prefix: str, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+        """Reads tiles and bundles of a log under a URL prefix at the same time, unverified.
 
         Raises UnreachableError or FormatError if one could not be read.
         """
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._read_one(prefix, tile)) for tile in tiles]
+            tasks = [group.create_task(self._read_one(origin, prefix, tile)) for tile in tiles]
         contents = [task.result() for task in tasks]
         read: dict[Tile, bytes] = {}
         for tile, content in zip(tiles, contents, strict=True):
@@ -103,10 +104,11 @@ class TileReader:
             read[tile] = content
         return read
 
-    async def _read_one(self, prefix: str, tile: Tile) -> bytes | MunimentError:
+    async def _read_one(self, origin: str, prefix: str, tile: Tile) -> bytes | MunimentError:
         async def get(tile: Tile) -> bytes:
             most = _BUNDLE_BYTES if tile.level == ENTRIES else _TILE_BYTES
-            answer = await self._transport.get(f"{prefix}/{tile.path}", most=most)
+            paths = sumdb.tile_paths(origin, tile)
+            answer = await get_first(self._transport, prefix, paths, most=most)
             if answer.status != 200:
                 raise _StatusError(f"{tile.path}: status {answer.status}")
             return answer.body
