@@ -24,7 +24,7 @@ import processes
 import signing
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey
+from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey, parse_vkey
 from witness_deployment import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
@@ -199,6 +199,37 @@ class Omniwitness:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         with _serving(self._argv, partial(_answers, self._metrics), self._folder / "log"):
+            yield
+
+
+class AicsWitness:
+    """The witness of aics-witness, in Python; it has a monitoring endpoint.
+
+    Attributes:
+        vkey: its key.
+        url: where it listens while it runs.
+    """
+
+    def __init__(self, folder: Path, origin: str, log_vkey: str) -> None:
+        command = program("aics") / "bin" / "aics-witness"
+        folder.mkdir()
+        self._folder = folder
+        address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{address}"
+        config = ("--config", folder / "witness.json")
+        named = ("--name", "witness.example/aics", "--listen", address)
+        made = processes.run([str(word) for word in (command, "init", *config, *named)], check=True)
+        self.vkey = next(
+            parse_vkey(word) for word in made.stdout.split() if word.startswith("witness.example/")
+        )
+        log = ("--origin", origin, "--vkey", log_vkey)
+        processes.run([str(word) for word in (command, "add-log", *config, *log)], check=True)
+        self._argv = [command, "serve", *config]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        is_ready = partial(_answers, f"{self.url}/healthz")
+        with _serving(self._argv, is_ready, self._folder / "log"):
             yield
 
 

@@ -1,5 +1,7 @@
 """A log with the witnesses and tools of others, written from the specifications alone."""
 
+import contextlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ import logsim
 import processes
 from log_deployment import ORIGIN, Deployment, ask, deployed, run
 from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.policy import parse_policy
 from staticserver import static
 from waiting import eventually
 
@@ -77,6 +80,50 @@ def test_a_rolled_back_log_takes_nothing_when_only_litewitness_knows(tmp_path: P
                 assert "lite: it has cosigned size" in problem["detail"]
             assert ask(f"{made.url}/readyz").status == 503
             assert ask(f"{made.url}/readyz").json["integrated"] == 2
+
+
+def test_witnesses_of_three_makers_are_one_quorum(tmp_path: Path) -> None:
+    """litewitness, omniwitness and aics-witness, all of which have to cosign each head."""
+    foreign.program("litewitness")
+    foreign.program("omniwitness")
+    foreign.program("aics")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    with static(lists) as served, deployed(tmp_path) as made:
+        entry = ("list-entry", "--config", made.config, "--contact", "mailto:ops@log.example")
+        listed = processes.run(processes.muniment_log(*entry), check=True).stdout
+        (lists / "logs").write_text(f"logs/v0\n\n{listed}")
+        keys = keys_of(made)
+        makers = {
+            "lite": foreign.Litewitness(tmp_path / "lite", ORIGIN, keys[0]),
+            "omni": foreign.Omniwitness(tmp_path / "omni", f"{served}/logs", per_second=100),
+            "aics": foreign.AicsWitness(tmp_path / "aics", ORIGIN, keys[0]),
+        }
+        text = "".join(f"log {key}\n" for key in keys)
+        text += "".join(f"witness {n} {each.vkey} {each.url}\n" for n, each in makers.items())
+        text += f"group all-of-them all {' '.join(makers)}\nquorum all-of-them\n"
+        with contextlib.ExitStack() as running:
+            for each in makers.values():
+                running.enter_context(each.running())
+            use_policy(made, text)
+            stream = made.stream()
+            policy = parse_policy(text.encode())
+
+            def publishes() -> bool:
+                """Whether all have cosigned; omniwitness first has to pull the list."""
+                answer = made.post(stream.take(records(1)), "?wait=published")
+                return answer.status == 200
+
+            eventually(publishes, lambda: ask(f"{made.url}/readyz").json)
+            head = policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)
+            assert {name for name, _ in head.cosigners} == set(makers)
+            # What the one of them shows that has a monitoring endpoint is of the same history.
+            file = tmp_path / "trust.policy"
+            file.write_text(text)
+            watched = (made.url, makers["aics"].url, "--policy", file, "--once", "--json")
+            done = processes.run(processes.muniment("monitor", *watched))
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert json.loads(done.stdout)["agreeing"] == [makers["aics"].url]
 
 
 def test_public_witnesses_of_others_are_asked_within_their_rate(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The program that makes them is built from the Go modules that ``tests/foreign/ma
 """
 
 import http.server
+import json
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import foreign
 import processes
 from logsim import private
 from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.policy import parse_policy
+from witness_tools import set_up
 
 SIZE = 700
 SIGNER = Ed25519Signer("log.example/tessera", private("tessera"))
@@ -52,6 +55,48 @@ def run(code: int, *arguments: object) -> str:
     done = processes.run(processes.muniment(*arguments))
     assert done.returncode == code, done
     return done.stdout + done.stderr
+
+
+def feeding(witness: str, log: str) -> list[str]:
+    """The command that feeds a witness from a log of ours here."""
+    return processes.muniment_witness(
+        *("feed", "--log", log, "--log-vkey", SIGNER.vkey, "--witness", witness, "--once")
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("layout", ["plain", "ct"])
+def test_a_witness_is_fed_by_files_of_another_log(
+    trees: tuple[Path, str], layout: str, tmp_path: Path
+) -> None:
+    _, base = trees
+    config, [vkey] = set_up(tmp_path / "w", [str(SIGNER.vkey)], name="w.example")
+    with processes.start(processes.muniment_witness("serve", "--config", config)) as witness:
+        done = processes.run(feeding(witness.url, f"{base}/{layout}"), check=True)
+        fed = json.loads(done.stdout)
+        assert (fed["old"], fed["size"]) == (0, SIZE)
+        [line] = fed["cosignatures"]
+        assert line.startswith(f"\N{EM DASH} {vkey.name} ")
+        again = json.loads(processes.run(feeding(witness.url, f"{base}/{layout}")).stdout)
+        assert (again["old"], again["size"]) == (SIZE, SIZE)
+
+
+@pytest.mark.timeout(300)
+def test_tessera_has_its_checkpoints_cosigned_by_our_witness(
+    trees: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Its own client sends them, and it publishes none without the cosignature."""
+    program = trees[0] / "program"
+    config, [vkey] = set_up(tmp_path / "w", [str(SIGNER.vkey)], name="w.example")
+    with processes.start(processes.muniment_witness("serve", "--config", config)) as witness:
+        policy = f"log {SIGNER.vkey}\nwitness w {vkey} {witness.url}\nquorum w\n"
+        (tmp_path / "policy").write_text(policy)
+        note_key = foreign.note_key(SIGNER.vkey, private("tessera"))
+        log = tmp_path / "log"
+        subprocess.run([program, log, str(SIZE), note_key, tmp_path / "policy"], check=True)
+        checkpoint = (log / "plain" / "checkpoint").read_bytes()
+        cosigned = parse_policy(policy.encode()).verify(checkpoint)
+        assert (cosigned.size, [name for name, _ in cosigned.cosigners]) == (SIZE, ["w"])
 
 
 @pytest.mark.timeout(300)  # the first build compiles the modules

@@ -1,9 +1,10 @@
 // Command makelogs writes two logs of Tessera as static files, for the auditor to read.
 //
-//	makelogs FOLDER SIZE KEY
+//	makelogs FOLDER SIZE KEY [POLICY]
 //
 // FOLDER/plain gets SIZE leaves in the layout of tlog-tiles, FOLDER/ct as many in that of
-// static-ct-api. KEY is a private note key; both checkpoints are signed by it.
+// static-ct-api. KEY is a private note key; both checkpoints are signed by it. With POLICY, a file
+// whose quorum of witnesses has to cosign each checkpoint, only FOLDER/plain is written.
 package main
 
 import (
@@ -47,13 +48,28 @@ func main() {
 		return tessera.NewAppendOptions().WithCheckpointSigner(signer).
 			WithBatching(256, 100*time.Millisecond).WithCheckpointInterval(100 * time.Millisecond)
 	}
-	plain, stop, reader := appender(ctx, filepath.Join(os.Args[1], "plain"), options())
+	witnessed := options()
+	if len(os.Args) > 4 {
+		policy, err := os.ReadFile(os.Args[4])
+		if err != nil {
+			log.Fatal(err)
+		}
+		witnesses, err := tessera.NewWitnessGroupFromPolicy(policy)
+		if err != nil {
+			log.Fatal(err)
+		}
+		witnessed = witnessed.WithWitnesses(witnesses, nil)
+	}
+	plain, stop, reader := appender(ctx, filepath.Join(os.Args[1], "plain"), witnessed)
 	var futures []tessera.IndexFuture
 	for n := range size {
 		leaf := fmt.Sprintf(`{"entry":%d,"action":"read"}`, n)
 		futures = append(futures, plain.Add(ctx, tessera.NewEntry([]byte(leaf))))
 	}
 	finish(ctx, futures, reader, stop)
+	if len(os.Args) > 4 {
+		return
+	}
 
 	inner, stop, reader := appender(ctx, filepath.Join(os.Args[1], "ct"), options().WithCTLayout())
 	add := tessera.NewCertificateTransparencyAppender(inner)
