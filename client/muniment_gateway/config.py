@@ -19,6 +19,8 @@
 | `url` | optional: the URL at which PEPs reach the gateway, for its metadata |
 | `[[authority]]` | a policy engine, see `AuthorityEntry` |
 | `[[client]] name, token_file` | optional: who may ask; with any, a bearer token is needed |
+| `[[client]] callbacks, callback_token_file` | optional: where this client may be told of its \
+access requests, and the bearer token that is shown there |
 | `[opa]` | optional: an OPA that the gateway stands in front of, see `OpaTable` |
 | `[[proxy]]` | optional: a proxy that asks before it lets a request pass, see `ProxyTable` |
 | `[permit]` | optional: what a permit is good for, see `PermitTable` |
@@ -37,7 +39,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import Meta
 
 from muniment.gateway.mirrored import Require, check_require
-from muniment.http.access import read_token
+from muniment.http.access import check_token_url, read_token
 from muniment.http.urls import split_url
 from muniment.local.keyfiles import read_key_file
 from muniment.local.privatefiles import read_secret
@@ -71,10 +73,19 @@ Mode: TypeAlias = Literal["enforce", "observe"]
 
 
 class ClientEntry(Config, frozen=True):
-    """One `[[client]]` table: who may ask, by a bearer token in a private file."""
+    """One `[[client]]` table: who may ask, by a bearer token in a private file.
+
+    Attributes:
+        name: The client's name.
+        token_file: The file of its token.
+        callbacks: The URLs at which it may be told what became of its access requests.
+        callback_token_file: The file of the token that is shown there.
+    """
 
     name: ShortName
     token_file: Path
+    callbacks: tuple[str, ...] = ()
+    callback_token_file: Path | None = None
 
 
 class PermitTable(Config, frozen=True):
@@ -152,6 +163,14 @@ class GatewayFile(NamedFile, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Where a client may be told of its access requests, and the token that is shown there."""
+
+    endpoints: frozenset[str]
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """A configuration that was checked, with what its files hold.
 
@@ -159,7 +178,7 @@ class GatewayConfig:
     of the OPA that the gateway stands in front of. `people` are the authorities of kind `approval`:
     the first that a request is for decides on it. `held_database` is the file of the calls that
     wait for them, in all processes of this configuration. `signers` are all keys that are listed;
-    the gateway signs with the first.
+    the gateway signs with the first. `callbacks` are by the client's name.
     """
 
     path: Path
@@ -176,6 +195,7 @@ class GatewayConfig:
     people: tuple[People, ...] = ()
     held_database: Path = Path()
     signers: tuple[Signer, ...] = ()
+    callbacks: dict[str, Callbacks] = field(default_factory=dict)
 
 
 class AuthorityFile(NamedFile, frozen=True, kw_only=True):
@@ -287,6 +307,7 @@ def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> Gateway
         people,
         file.database.with_name(f"{file.database.stem}.approvals{file.database.suffix}"),
         tuple(signers),
+        _callbacks(path, file.client),
     )
 
 
@@ -326,3 +347,25 @@ def _clients(path: Path, entries: Sequence[ClientEntry]) -> dict[str, str]:
                 raise ValueError("the token of another client")
             clients[token] = entry.name
     return clients
+
+
+def _callbacks(path: Path, entries: Sequence[ClientEntry]) -> dict[str, Callbacks]:
+    """Where clients may be told; never where the token would be sent without TLS."""
+    found: dict[str, Callbacks] = {}
+    for number, entry in enumerate(entries):
+        if not entry.callbacks:
+            continue
+        if entry.callback_token_file is None:
+            config_error(
+                path, f"client[{number}].callback_token_file", "needed: a callback shows a token"
+            )
+        with config_key(path, f"client[{number}].callbacks"):
+            for url in entry.callbacks:
+                split_url(url)
+                check_token_url(url)
+        with config_key(path, f"client[{number}].callback_token_file"):
+            token = read_token(entry.callback_token_file)
+        if entry.name in found:
+            config_error(path, f"client[{number}].callbacks", "two of one name: give them once")
+        found[entry.name] = Callbacks(frozenset(entry.callbacks), token)
+    return found

@@ -17,7 +17,7 @@ from approving import Person
 from byzantine import Answer as Heard
 from byzantine import Stand
 from gateway_service import Service, evaluation
-from log_deployment import Deployment, ask
+from log_deployment import Deployment, ask, run
 from muniment.permit import Context, Trust, verify_permit
 from muniment.permit.permitfile import parse_permit
 from muniment.records.api import Approval, parse_record
@@ -159,6 +159,48 @@ def test_nobody_approves_their_own_call_nor_by_another_url(service: Service, ali
     assert alice.approve(service, "show", task)["status"] == "pending"
     other = alice.command(service.url.replace("127.0.0.1", "localhost"), "list")
     assert (other.returncode, "is that its URL?" in other.stderr) == (6, True)
+
+
+def test_a_client_is_called_back_when_its_task_is_over(service: Service, carol: Person) -> None:
+    with Stand(lambda _: Heard(204)).serve() as hook:
+        token, shown = service.folder / "shop.token", service.folder / "shown.token"
+        for file in (token, shown):
+            file.write_text(f"{file.stem}-0123456789abcdef0123456789")
+            file.chmod(0o600)
+        with service.config.open("a") as config:
+            config.write(
+                '\n[[client]]\nname = "shop"\ntoken_file = "shop.token"\n'
+                f'callbacks = ["{hook.url(path="/cb")}"]\ncallback_token_file = "shown.token"\n'
+            )
+        run(processes.muniment_gateway("reload", "--config", service.config))
+        headers = {"Authorization": f"Bearer {token.read_text()}"}
+        denied = service.evaluate(write(), **headers)
+        context = denied["context"]
+        asked: dict[str, Any] = {
+            **write(),
+            "denial": {
+                "evaluation_id": context["evaluation_id"],
+                "expires_at": context["access_request"]["expires_at"],
+            },
+        }
+        other = {**asked, "callback": {"endpoint": hook.url(path="/other")}}
+        refused = service.post("/access/v1/requests", other, headers)
+        assert (refused.status, "registered" in refused.json["detail"]) == (400, True)
+        asked["callback"] = {"endpoint": hook.url(path="/cb"), "state": "s-1"}
+        answer = service.post("/access/v1/requests", asked, headers)
+        assert answer.status == 202, answer.body
+        carol.approve(service, "allow", answer.json["task"]["id"])
+        eventually(lambda: bool(hook.asked))
+        [told] = hook.asked
+    said = json.loads(told.body)
+    task = {"id": answer.json["task"]["id"], "status": "approved"}
+    assert said == {
+        "state": "s-1",
+        "task": {**task, "status_endpoint": answer.json["task"]["status_endpoint"]},
+    }
+    assert told.headers["Authorization"] == f"Bearer {shown.read_text()}"
+    again = ask(said["task"]["status_endpoint"], headers=headers).json
+    assert again["result"]["mode"] == "reevaluate"
 
 
 def test_what_was_approved_is_this_call_by_this_client(service: Service, carol: Person) -> None:

@@ -106,3 +106,34 @@ def test_what_is_no_submission_is_named(changes: dict[str, Any], words: str) -> 
     item = {"resource": {}, "action": {}, "denial": denial(1)}
     with pytest.raises(FormatError, match=words):
         parse_submission({"subject": {}, "items": [item], **changes})
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (1, "callback: expected an object"),
+        ({}, "callback.endpoint: expected"),
+        ({"endpoint": "u", "events": "approved"}, "callback.events: expected"),
+        ({"endpoint": "u", "events": [1]}, "callback.events: expected"),
+        ({"endpoint": "u", "state": "x" * 5000}, "callback.state: more than 4096"),
+    ],
+)
+def test_what_is_no_callback_is_named(callback: object, words: str) -> None:
+    asked = {"subject": {}, "resource": {}, "action": {}, "denial": denial(1)}
+    with pytest.raises(FormatError, match=words):
+        parse_submission({**asked, "callback": callback})
+
+
+def test_a_callback_is_told_of_the_ends_that_it_names() -> None:
+    asked = {"subject": {}, "resource": {}, "action": {}, "denial": denial(1)}
+
+    def of(**more: Any) -> Any:
+        return parse_submission({**asked, "callback": {"endpoint": "u", **more}}).callback
+
+    assert parse_submission(asked).callback is None
+    assert of(state={"a": 1}).state == {"a": 1}
+    assert all(of().wants(status) for status in ("approved", "denied", "partial"))
+    some = of(events=["denied", "example:else"])
+    assert some.wants("denied")
+    assert not some.wants("approved")
+    assert not of(events=["example:else"]).wants("approved")

@@ -16,8 +16,10 @@ from muniment_gateway.app.envoy import Envoys, listeners
 from muniment_gateway.app.metadata import EngineMetadata
 from muniment_gateway.config import GatewayConfig, GatewayFile, checked
 from muniment_gateway.core.approvals import People
+from muniment_gateway.core.authzen import REQUESTS_PATH
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding.approvals import Approvals
+from muniment_gateway.deciding.callbacks import CallbackSender
 from muniment_gateway.deciding.changes import Changes
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
@@ -97,7 +99,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
                 await running.start()
                 await link.start()
                 await running.tell()
-                work = [tasks.create_task(link.run()), tasks.create_task(running.run())]
+                work = [tasks.create_task(one.run()) for one in (link, running)]
 
                 def told(url: str) -> None:
                     running.url = url
@@ -150,6 +152,8 @@ class Running:
         self._in_force = InForce(config.path)
         self._reloading = asyncio.Lock()
         self._calls: HeldCalls | None = None
+        self._callbacks: CallbackSender | None = None
+        self._calling_back: asyncio.Task[None] | None = None
         self._notices = Notices()
         self._config = config
         self._approvals: Approvals | None = None
@@ -162,12 +166,17 @@ class Running:
     async def close(self) -> None:
         """Closes what it has opened."""
         await self._notices.close()
+        if self._calling_back is not None:
+            self._calling_back.cancel()
+            await asyncio.gather(self._calling_back, return_exceptions=True)
         if self._calls is not None:
             await self._calls.close()
 
     async def _take_up(self, config: GatewayConfig) -> None:
         if config.people and self._calls is None:
-            self._calls = await HeldCalls.open(config.held_database)
+            calls = self._calls = await HeldCalls.open(config.held_database)
+            self._callbacks = CallbackSender(calls.callbacks, calls.get, self._http)
+            self._calling_back = asyncio.create_task(self._callbacks.run())
         await self._notices.take_up(config.people)
         self._build(config)
 
@@ -212,9 +221,11 @@ class Running:
             OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
             ForwardHttp(desks, clients),
         ]
-        if approvals is not None:
+        if self._callbacks is not None:
+            self._callbacks.take_up(config.callbacks, self._task_url, metrics)
+        if approvals is not None and self._callbacks is not None:
             facades += [
-                AccessRequestsHttp(approvals, clients, self._public_url),
+                AccessRequestsHttp(approvals, clients, self._public_url, self._callbacks),
                 ApproversHttp(approvals, self._public_url),
             ]
         self.envoys.take(desks, clients)
@@ -260,6 +271,8 @@ class Running:
         def tell(people: People, message: Mapping[str, Any]) -> None:
             counts.approvals.labels(people.name, message["status"]).inc()
             self._notices.tell(people, message)
+            if self._callbacks is not None:
+                self._callbacks.changed(message["request"])
 
         return Approvals(name, config.people, self._calls, self._submit, tell)
 
@@ -277,6 +290,9 @@ class Running:
     def _public_url(self, request: Request) -> str:
         del request  # what a client says of itself is no base for URLs
         return (self._config.file.url or self.url).rstrip("/")
+
+    def _task_url(self, task: str) -> str:
+        return f"{(self._config.file.url or self.url).rstrip('/')}{REQUESTS_PATH}/{task}"
 
     async def respond(self, request: Request) -> Response:
         """Answers a public request by the configuration in force."""

@@ -16,6 +16,9 @@ from muniment_gateway.core.approvals import Held
 MOST_ITEMS: Final = 16
 """Most items of one submission."""
 
+MOST_STATE: Final = 4096
+"""Longest `state` of a callback, in bytes of canonical JSON."""
+
 _BUNDLE: Final = "arb."  # before the ids of the items of a task
 _BETWEEN: Final = "."
 _BOUND: Final = ("subject", "resource", "action")
@@ -39,12 +42,28 @@ _TITLES: Final = {
 }
 
 
+class Callback(NamedTuple):
+    """Who is to be told that a task is over: where, with what state, and of which ends.
+
+    Without `events` it is all of them.
+    """
+
+    endpoint: str
+    state: Any = None
+    events: frozenset[str] = frozenset()
+
+    def wants(self, status: str) -> bool:
+        """Whether it is told of an end."""
+        return not self.events or status in self.events
+
+
 class Submission(NamedTuple):
     """What is asked for: one denied request each, with its denial, and what people are shown."""
 
     requests: list[dict[str, Any]]
     shown: list[dict[str, Any]]
     is_bundle: bool
+    callback: Callback | None = None
 
     @property
     def evaluations(self) -> list[str]:
@@ -56,9 +75,10 @@ def parse_submission(value: object) -> Submission:
     """Reads a submission; FormatError, which names the member, if it is none."""
     if not isinstance(value, dict):
         raise FormatError("expected a JSON object")
+    callback = _callback(value["callback"]) if "callback" in value else None
     if "items" not in value:
         _check(value, "")
-        return Submission([value], [_shown(value, {})], is_bundle=False)
+        return Submission([value], [_shown(value, {})], is_bundle=False, callback=callback)
     for name in ("resource", "action"):
         if name in value:
             raise FormatError(f"{name}: each item has its own")
@@ -73,10 +93,27 @@ def parse_submission(value: object) -> Submission:
         request = {**whole, **{name: item.get(name) for name in ("resource", "action", "denial")}}
         _check(request, f"items[{number}]: ")
         requests.append(request)
-    found = Submission(requests, [_shown(value, item) for item in items], is_bundle=True)
+    shown = [_shown(value, item) for item in items]
+    found = Submission(requests, shown, is_bundle=True, callback=callback)
     if len(set(found.evaluations)) != len(items):
         raise FormatError("items: two have the same denial")
     return found
+
+
+def _callback(value: object) -> Callback:
+    if not isinstance(value, dict):
+        raise FormatError("callback: expected an object")
+    endpoint, events = value.get("endpoint"), value.get("events", [])
+    if not isinstance(endpoint, str):
+        raise FormatError("callback.endpoint: expected an https URL")
+    if not isinstance(events, list) or not all(isinstance(one, str) for one in events):
+        raise FormatError("callback.events: expected an array of names")
+    state = value.get("state")
+    if len(encode_canonical(state)) > MOST_STATE:
+        raise FormatError(f"callback.state: more than {MOST_STATE} bytes")
+    # Names that nobody knows are passed over; one who names only those is told of no end.
+    known = frozenset(events) & {*_TITLES, "failed"} - {"pending"}
+    return Callback(endpoint, state, known or frozenset({"failed"}) if events else frozenset())
 
 
 def _check(request: Mapping[str, Any], where: str) -> None:

@@ -22,6 +22,7 @@ from muniment_gateway.core.accessrequests import (
 from muniment_gateway.core.approvals import Held, RefusedError
 from muniment_gateway.core.authzen import REQUESTS_PATH
 from muniment_gateway.deciding.approvals import MOST_ASKED_BYTES, Approvals
+from muniment_gateway.deciding.callbacks import CallbackSender
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import read_json
 from muniment_gateway.store.held import TooManyError
@@ -41,10 +42,15 @@ class AccessRequestsHttp:
     """The handlers of one gateway."""
 
     def __init__(
-        self, approvals: Approvals, clients: Clients, url: Callable[[Request], str]
+        self,
+        approvals: Approvals,
+        clients: Clients,
+        url: Callable[[Request], str],
+        callbacks: CallbackSender,
     ) -> None:
         """Serves these approvals to these clients; `url` tells the gateway's URL."""
         self._approvals = approvals
+        self._callbacks = callbacks
         self._clients = clients
         self._url = url
 
@@ -59,6 +65,8 @@ class AccessRequestsHttp:
         value, _ = await read_json(request)
         try:
             submission = parse_submission(value)
+            if submission.callback is not None:
+                self._callbacks.check(client, submission.callback)
             calls: list[Held] = []
             asked: list[dict[str, Any]] = []
             for one, shown in zip(submission.requests, submission.shown, strict=True):
@@ -86,7 +94,11 @@ class AccessRequestsHttp:
             raise Problem(
                 429, "too-many-waiting", str(error), headers={"Retry-After": "60"}
             ) from error
-        return self._answer(request, calls, submitted=True, is_bundle=submission.is_bundle)
+        is_bundle, callback = submission.is_bundle, submission.callback
+        if callback is not None and status_of(calls, self._approvals.now()) == "pending":
+            task = task_id(calls, is_bundle=is_bundle)
+            await self._callbacks.note(task, client, callback, calls)
+        return self._answer(request, calls, submitted=True, is_bundle=is_bundle)
 
     async def _repeated(
         self, request: Request, client: str, value: Mapping[str, Any], held: Held

@@ -15,6 +15,14 @@ PROBLEM: Final = "application/problem+json"
 Status = Literal["pending", "approved", "denied", "expired", "cancelled", "partial"]
 
 
+class CallbackMember(Struct, omit_defaults=True):
+    """Who is to be told that the task is over: an endpoint that is registered for the client."""
+
+    endpoint: str
+    state: Any = None
+    events: list[str] = msgspec.field(default_factory=list)
+
+
 class AccessRequest(Struct, omit_defaults=True):
     """The denied request, with its denial; the context may have more for the approvers to see.
 
@@ -26,6 +34,7 @@ class AccessRequest(Struct, omit_defaults=True):
     resource: Any = None
     denial: Any = None
     items: Any = None
+    callback: CallbackMember | msgspec.UnsetType = msgspec.UNSET
     context: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -122,7 +131,9 @@ CALLS: Final = (
         answer={JSON: TaskAnswer},
         others={
             201: {**_TASK, "description": "People have decided already."},
-            400: _problem("It is not that of a denial of this client."),
+            400: _problem(
+                "It is not that of a denial of this client, or its callback is not registered."
+            ),
             401: _TOKEN,
             408: _problem("The body came too slowly."),
             409: _problem("Another request had this Idempotency-Key."),

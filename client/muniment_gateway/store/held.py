@@ -17,6 +17,8 @@ from muniment.local.sqlitefile import Writer
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import MunimentError
 from muniment_gateway.core.approvals import Held, Word
+from muniment_gateway.store.callbacks import SCHEMA as CALLBACKS
+from muniment_gateway.store.callbacks import CallbackStore
 from muniment_gateway.store.mending import MendingWriter
 
 APPLICATION: Final = 0x4D756E41
@@ -80,6 +82,7 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE held ADD COLUMN cancelled INTEGER;
     """,
+    CALLBACKS,
 )
 """Schema changes, oldest first."""
 
@@ -114,11 +117,12 @@ class TooManyError(MunimentError):
 
 
 class HeldCalls:
-    """The calls of one file."""
+    """The calls of one file, and `callbacks`: who wants to be told of them."""
 
     def __init__(self, writer: MendingWriter) -> None:
         """Takes the open database."""
         self._writer = writer
+        self.callbacks = CallbackStore(writer)
 
     @classmethod
     async def open(cls, path: Path) -> "HeldCalls":
