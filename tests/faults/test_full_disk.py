@@ -4,7 +4,6 @@ The volume is a small tmpfs, so these tests need the right to mount one; they ar
 """
 
 import os
-import subprocess
 import urllib.error
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -14,6 +13,7 @@ import pytest
 
 import processes
 from decisions import decisions
+from faults.volume import fill, make_room, mounted, remount
 from log_deployment import GATEWAY, Deployment, ask, deployed
 from muniment_log.cli.exits import EXIT_UNWRITABLE
 from muniment_witness.cli import exits as witness_exits
@@ -26,30 +26,8 @@ MOST_BATCHES = 200
 @pytest.fixture
 def volume(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MiB: less than a write-ahead log of full length."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a small file system")
-    try:
+    with mounted(tmp_path / "volume") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(volume: Path, leave: int) -> None:
-    """Another program takes all but so many bytes."""
-    told = os.statvfs(volume)
-    with (volume / "another").open("ab") as file:
-        file.write(bytes(max(0, told.f_bavail * told.f_frsize - leave)))
-
-
-def make_room(volume: Path) -> None:
-    (volume / "another").unlink()
-
-
-def remount(volume: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(volume)], check=True)
 
 
 def submit_until_it_ends(made: Deployment) -> int:

@@ -191,6 +191,7 @@ class Running:
         self._config = config
         self._panel = panel
         self._counts = counts
+        self._link.lost = counts.unrecorded.inc
         approvals = self._approvals = self._held(config, counts)
         of_engine = EngineMetadata(config.authorities, self._http)
         authzen = AuthzenFacade(

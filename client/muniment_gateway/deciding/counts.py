@@ -20,6 +20,9 @@ class Counts:
         self.decision_seconds: Final = metrics.histogram(
             "decision_seconds", "Time from a request to its answer."
         )
+        self.unrecorded: Final = metrics.counter(
+            "unrecorded", "Decisions that could be neither logged nor kept: the disk is full, say."
+        )
         self.proxied: Final = metrics.counter(
             "proxied", "Answers to proxies: allow, deny, refused.", ("proxy", "answer")
         )

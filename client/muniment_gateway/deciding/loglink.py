@@ -7,7 +7,7 @@ is in the spool. Somebody looks every second whether it is back.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import Any, Final
@@ -50,11 +50,13 @@ class LogLink:
 
     Attributes:
         away: Why nothing can be logged at present; empty when all is well.
+        lost: Called for each decision that cannot be kept either.
     """
 
     def __init__(self, config: GatewayConfig, http: HttpSession, access: Access) -> None:
         """Nothing is opened before `run`."""
         self.away = "the log was not reached yet"
+        self.lost: Callable[[], object] = lambda: None
         self.opened = asyncio.Event()
         self._config = config
         self._http = http
@@ -318,8 +320,12 @@ class LogLink:
         if spool is None:
             raise Unreachable("the gateway is closed")
         try:
-            await spool.put([self._encoded(decision)], addenda)
-        except RecordError:
-            codes = stated_codes(decision) or ("authorization_discontinuity",)
-            id_ = record_id(decision.get("id")) or f"d-{token_hex(12)}"
-            await spool.put([reduce_decision(decision, id_, codes, None)])
+            try:
+                await spool.put([self._encoded(decision)], addenda)
+            except RecordError:
+                codes = stated_codes(decision) or ("authorization_discontinuity",)
+                id_ = record_id(decision.get("id")) or f"d-{token_hex(12)}"
+                await spool.put([reduce_decision(decision, id_, codes, None)])
+        except MunimentError:
+            self.lost()
+            raise
