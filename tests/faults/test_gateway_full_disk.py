@@ -152,6 +152,34 @@ def test_a_denial_that_cannot_be_kept_says_so_and_what_is_logged_goes_on(
         eventually(lambda: service.evaluate(read)["decision"])
 
 
+def test_a_change_of_policy_that_cannot_be_noted_ends_nothing(
+    deployment: Deployment, volume: Path
+) -> None:
+    service = made(deployment, volume)
+    policies = service.folder / "authz.cedar"
+    read = evaluation("alice", "read", "record-1")
+    with service.running():
+        assert service.evaluate(read)["decision"] is True
+        policies.write_text(f"{policies.read_text()}// changed\n")
+        fill(volume, 0)
+        before = len(changes(service))
+        # The gateway looks by itself; the log has the change, the gateway's own file has it not.
+        eventually(lambda: len(changes(service)) > before)
+        process = service.process
+        assert process is not None
+        eventually(lambda: "what the log was told cannot be noted" in process.stderr)
+        assert service.evaluate(read)["decision"] is True
+        assert len(changes(service)) == before + 1
+        make_room(volume)
+        assert service.evaluate(read)["decision"] is True
+
+
+def changes(service: Service) -> list[str]:
+    return [
+        one.id for one in service.logged() if one.request["action"]["name"] == "muniment.change"
+    ]
+
+
 def test_who_observes_is_told_what_is_on_no_record(deployment: Deployment, volume: Path) -> None:
     service = made(deployment, volume)
     service.config.write_text(service.config.read_text().replace('"enforce"', '"observe"'))

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
+from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment_gateway.store import held
 from muniment_gateway.store.database import open_database
 from muniment_gateway.store.inforce import InForceStore
@@ -25,7 +25,7 @@ def failing(_: Connection) -> NoReturn:
 
 async def break_(of: Any) -> None:
     """Has a transaction end as one does when the disk fails."""
-    with pytest.raises(FatalDatabaseError, match="disk I/O error"):
+    with pytest.raises(DatabaseError, match="disk I/O error"):
         await of.run(failing)
 
 

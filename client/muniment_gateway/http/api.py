@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from muniment.local.sqlitefile import FatalDatabaseError
+from muniment.local.sqlitefile import DatabaseError
 from muniment_gateway.http.openapi import document
 from muniment_gateway.http.requests import with_request_id
 from muniment_service.http import App, Request, Response, json_response
 from muniment_service.metrics import Metrics
 
 ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
-    FatalDatabaseError: (503, "storage-failed"),
+    DatabaseError: (503, "storage-failed"),
 }
 
 

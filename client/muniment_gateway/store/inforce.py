@@ -1,9 +1,14 @@
 """What the log was last told to be in force: the gateway's mode, and its engines' policies."""
 
+import logging
 from sqlite3 import Connection
-from typing import Self
+from typing import Final, Self
 
+from muniment.local.logs import event
+from muniment.local.sqlitefile import DatabaseError
 from muniment_gateway.store.mending import MendingWriter
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 class InForceStore:
@@ -17,6 +22,7 @@ class InForceStore:
         """Takes the database, and what is in it."""
         self.told = told
         self._writer = writer
+        self._unwritten: dict[str, tuple[str, str, str]] = {}
 
     @classmethod
     async def read(cls, writer: MendingWriter) -> Self:
@@ -24,13 +30,26 @@ class InForceStore:
         return cls(writer, await writer.run(_read))
 
     async def tell(self, subject: str, content: str, record: str) -> None:
-        """Notes that the log has a record of this id, about what is in force."""
+        """Notes that the log has a record of this id, about what is in force.
+
+        What the disk does not take it takes with the next note; who begins anew before that tells
+        the log once more.
+        """
+        self.told[subject] = content
+        self._unwritten[subject] = (subject, content, record)
+        rows = list(self._unwritten.values())
 
         def write(db: Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", (subject, content, record))
+            db.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", rows)
 
-        await self._writer.run(write)
-        self.told[subject] = content
+        try:
+            await self._writer.run(write)
+        except DatabaseError as error:
+            event(
+                _LOGGER, logging.ERROR, "what the log was told cannot be noted", reason=str(error)
+            )
+        else:
+            self._unwritten.clear()
 
 
 def _read(db: Connection) -> dict[str, str]:

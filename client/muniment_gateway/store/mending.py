@@ -12,7 +12,7 @@ from contextlib import suppress
 from sqlite3 import Connection
 from typing import Self, TypeVar
 
-from muniment.local.sqlitefile import Writer
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 
 _T = TypeVar("_T")
 
@@ -32,11 +32,18 @@ class MendingWriter:
         return cls(await open_(), open_)
 
     async def run(self, work: Callable[[Connection], _T], *, synced: bool = True) -> _T:
-        """Runs a transaction, see `Writer.run`; DatabaseError if the file cannot be opened anew."""
+        """Runs a transaction, see `Writer.run`.
+
+        Raises DatabaseError if the file cannot be opened anew, or the disk has failed. That ends no
+        process: whether the transaction is there the next one finds out.
+        """
         writer = self._writer
         if writer is None or writer.is_broken:
             writer = await self._mend()
-        return await writer.run(work, synced=synced)
+        try:
+            return await writer.run(work, synced=synced)
+        except FatalDatabaseError as error:
+            raise DatabaseError(str(error)) from error
 
     async def close(self) -> None:
         """Closes the file."""
