@@ -13,6 +13,8 @@
 | `database` | the SQLite file of what is in force |
 | `mode` | optional: `enforce` (what is not provably logged is denied) or `observe` |
 | `quorum` | optional: how many authorities must allow: `all`, `any` or a number |
+| `grace_seconds` | optional: once a decision is certain, how long authorities are waited for that \
+have not answered and do not sign; 0.1 |
 | `deadline_seconds` | optional: how long a decision may wait for the log and its witnesses; 3 |
 | `require` | optional: `cosigned`, or `mirrored`: decisions wait for the policy's mirrors, too |
 | `most_waiting` | optional: decisions under way at one time; more are denied at once; 1,000 |
@@ -150,6 +152,7 @@ class GatewayFile(NamedFile, frozen=True, kw_only=True):
     database: Path
     mode: Mode = "enforce"
     quorum: Literal["all", "any"] | Annotated[int, Meta(ge=1, le=MAX_AUTHORITIES)] = "all"
+    grace_seconds: Annotated[float, Meta(ge=0, le=300)] = 0.1
     deadline_seconds: Seconds = 3.0
     require: Require = "cosigned"
     most_waiting: Count = 1000

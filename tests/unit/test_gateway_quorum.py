@@ -10,7 +10,7 @@ from muniment.records.artifact import PolicyRef
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import encode_any, parse_any, recordable
 from muniment_gateway.core.pointers import resolve
-from muniment_gateway.core.quorum import Answer, Quorum, combine
+from muniment_gateway.core.quorum import Answer, Quorum, combine, is_settled
 from muniment_gateway.deciding.decisions import joint_policy
 
 ALLOW, DENY, SILENT = "allow", "deny", "silent"
@@ -48,6 +48,20 @@ def answers(*words: str) -> list[Answer]:
 def test_what_answers_come_to(needed: int, words: tuple[str, ...], codes: tuple[str, ...]) -> None:
     combined = combine(answers(*words), Quorum(needed, len(words)))
     assert (combined.decision, combined.codes) == (not codes, codes)
+
+
+def test_what_is_settled_nobody_changes_any_more() -> None:
+    for said in product((ALLOW, DENY, SILENT), repeat=3):
+        for needed in range(1, 5):
+            quorum = Quorum(needed, 4)
+            ends = {
+                (combined.decision, combined.codes)
+                for last in (ALLOW, DENY, SILENT)
+                for combined in [combine(answers(*said, last), quorum)]
+            }
+            assert (not is_settled(answers(*said), quorum)) or len(ends) == 1
+            if said.count(ALLOW) >= needed:
+                assert is_settled(answers(*said), quorum)
 
 
 def test_a_decision_is_true_exactly_when_enough_allow() -> None:

@@ -227,7 +227,7 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
 
             changes = Changes(own.file.name, store, submit)
             counts = Counts(Metrics("muniment_mcp"))
-            panel = Panel(own.authorities, http, counts)
+            panel = Panel(own.authorities, http, counts, own.quorum, own.file.grace_seconds)
             approvals = await resources.enter_async_context(approvals_of(own, submit))
             decider = Decider(own, panel, link, changes, counts, approvals)
             await _tell(link, changes, panel, own)

@@ -62,7 +62,7 @@ CHANGE_TIMEOUT: Final = 10.0
 RELOADED: Final = frozenset(
     {
         *("mode", "quorum", "authority", "opa", "client", "permit", "proxy", "deadline_seconds"),
-        *("most_waiting", "url", "key_passphrase_file"),
+        *("grace_seconds", "most_waiting", "url", "key_passphrase_file"),
     }
 )
 """The tables and keys of the file that a reload applies; all else takes a restart."""
@@ -187,7 +187,8 @@ class Running:
         metrics = Metrics(PREFIX)
         counts = Counts(metrics)
         clients = Clients(config.clients)
-        panel = Panel(config.authorities, self._http, counts)
+        grace = config.file.grace_seconds
+        panel = Panel(config.authorities, self._http, counts, config.quorum, grace)
         self._config = config
         self._panel = panel
         self._counts = counts

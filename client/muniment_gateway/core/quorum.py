@@ -94,6 +94,18 @@ class Combined:
     speaker: Answer | None
 
 
+def is_settled(answers: Sequence[Answer], quorum: Quorum) -> bool:
+    """Whether these answers, of some of the authorities, come to the same whatever others say.
+
+    An early no is settled only when its codes are, too.
+    """
+    allowing = sum(one.allows is True for one in answers)
+    denying = sum(one.allows is False for one in answers)
+    return allowing >= quorum.needed or denying >= max(
+        quorum.needed, quorum.of_all - quorum.needed + 1
+    )
+
+
 def combine(answers: Sequence[Answer], quorum: Quorum) -> Combined:
     """Combines the answers of all authorities, in their configured order."""
     allowing = [one for one in answers if one.allows is True]

@@ -1,4 +1,9 @@
-"""All authorities, asked at the same time, each with its own deadline."""
+"""All authorities, asked at the same time, each with its own deadline.
+
+Once enough have answered for the decision to be certain, the others have a grace: what comes within
+it is recorded, and nobody waits for the rest. Who signs is waited for, as a runtime may demand its
+signature. A late answer is still counted when it comes, so that an engine that hangs is seen.
+"""
 
 import asyncio
 import time
@@ -6,17 +11,22 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
 from muniment.records.artifact import PolicyRef
 from muniment_gateway.authorities import Authority
-from muniment_gateway.core.quorum import Answer
+from muniment_gateway.core.quorum import Answer, Quorum, is_settled
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine
 from muniment_gateway.engines.policyfiles import configured_policy
 from muniment_gateway.engines.port import Asked, Engine, NoAnswerError, UnfitError
+
+NOT_AWAITED: Final = "not waited for: the decision was certain without it"
+
+MOST_LATE: Final = 256
+"""Questions whose answers nobody waits for any more, at one time; of more the oldest is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +51,24 @@ class Panel:
         most_seconds: What an authority has at most, whatever its own deadline.
     """
 
-    def __init__(self, authorities: Sequence[Authority], http: HttpSession, counts: Counts) -> None:
-        """Makes their engines, and counts their answers."""
+    def __init__(
+        self,
+        authorities: Sequence[Authority],
+        http: HttpSession,
+        counts: Counts,
+        quorum: Quorum | None = None,
+        grace: float = 0.0,
+    ) -> None:
+        """Makes their engines, and counts their answers.
+
+        With a `quorum`, those that are not needed for it have `grace` seconds once it is met.
+        """
         self.seats = tuple(Seat(one, make_engine(one, http)) for one in authorities)
         self.troubles: dict[str, str] = {}
         self.most_seconds = inf
+        self._quorum = quorum
+        self._grace = grace
+        self._late: dict[asyncio.Task[Answer], None] = {}
         self._answers = counts.answers
         self._seconds = counts.answer_seconds
 
@@ -60,7 +83,49 @@ class Panel:
         """Asks all of them; none raises."""
         if len(self.seats) == 1:
             return [await self._ask(self.seats[0], request, asked)]
-        return list(await asyncio.gather(*(self._ask(one, request, asked) for one in self.seats)))
+        tasks = [asyncio.create_task(self._ask(one, request, asked)) for one in self.seats]
+        try:
+            await self._enough(tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        found: list[Answer] = []
+        for seat, task in zip(self.seats, tasks, strict=True):
+            if task.done():
+                found.append(task.result())
+            else:
+                found.append(Answer(seat.name, error=NOT_AWAITED))
+                self._let_go(task)
+        return found
+
+    async def _enough(self, tasks: Sequence[asyncio.Task[Answer]]) -> None:
+        """Waits until all have answered, or enough, and the others had their grace."""
+        signs = {
+            task
+            for seat, task in zip(self.seats, tasks, strict=True)
+            if seat.authority.vkey is not None
+        }
+        pending, until = set(tasks), inf
+        while pending:
+            left = max(0.0, until - time.monotonic())
+            if not left and not pending & signs:
+                return
+            timeout = left if 0 < left < inf else None
+            _, pending = await asyncio.wait(
+                pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if until == inf and self._quorum is not None:
+                answered = [task.result() for task in tasks if task.done()]
+                if is_settled(answered, self._quorum):
+                    until = time.monotonic() + self._grace
+
+    def _let_go(self, task: asyncio.Task[Answer]) -> None:
+        """Leaves a question to its own deadline, unless too many are left so."""
+        if len(self._late) >= MOST_LATE:
+            next(iter(self._late)).cancel()
+        self._late[task] = None
+        task.add_done_callback(lambda done: self._late.pop(done, None))
 
     async def _ask(self, seat: Seat, request: dict[str, Any], asked: Asked) -> Answer:
         started = time.perf_counter()

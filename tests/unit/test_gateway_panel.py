@@ -1,0 +1,154 @@
+"""Authorities that are slow: waited for while they are needed, and no longer."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from logsim import GATEWAY_SIGNER
+from muniment.http.client import HttpSession
+from muniment_gateway.authorities import Authority, AuthorityEntry
+from muniment_gateway.core.quorum import Quorum
+from muniment_gateway.deciding import panel as panels
+from muniment_gateway.deciding.counts import Counts
+from muniment_gateway.deciding.panel import NOT_AWAITED, Panel, Seat
+from muniment_gateway.engines.port import Asked, Evaluation
+from muniment_service.metrics import Metrics
+
+
+class Engine:
+    """Says what it is told to once it may."""
+
+    def __init__(self, word: bool | None) -> None:
+        self.word = word
+        self.may = asyncio.Event()
+        self.ended = ""
+
+    async def evaluate(self, request: Any, asked: Asked) -> Evaluation:
+        del request, asked
+        try:
+            await self.may.wait()
+        except asyncio.CancelledError:
+            self.ended = "cancelled"
+            raise
+        self.ended = "answered"
+        return Evaluation({"decision": self.word})
+
+    async def policy(self) -> None:
+        return None
+
+
+class Room:
+    """A panel of such engines; those of `signs` have a key."""
+
+    def __init__(self, words: str, needed: int, *, grace: float = 0.0, signs: str = "") -> None:
+        self.engines = {name: Engine(name.islower()) for name in words}
+        self.metrics = Metrics("m")
+        self.panel = Panel(
+            (), HttpSession(headers={}), Counts(self.metrics), Quorum(needed, len(words)), grace
+        )
+        vkey = GATEWAY_SIGNER.vkey
+        self.panel.seats = tuple(
+            Seat(
+                Authority(
+                    AuthorityEntry(name=name, kind="authzen", deadline_seconds=300),
+                    vkey=vkey if name in signs else None,
+                ),
+                cast(Any, engine),
+            )
+            for name, engine in self.engines.items()
+        )
+
+    def begin(self, ready: str) -> "asyncio.Task[list[Any]]":
+        """Asks all of them; those that are ready answer."""
+        for name in ready:
+            self.engines[name].may.set()
+        return asyncio.create_task(self.panel.ask({}, Asked({})))
+
+    def counted(self, name: str, answer: str) -> float:
+        labels = {"authority": name, "answer": answer}
+        return self.metrics.registry.get_sample_value("m_answers_total", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("words", "needed", "ready", "late"),
+    [
+        ("abc", 2, "ab", "c"),  # two allow
+        ("aBC", 2, "BC", "a"),  # two deny
+        ("abcd", 1, "c", "abd"),
+    ],
+)
+async def test_who_is_not_needed_any_more_is_not_waited_for(
+    words: str, needed: int, ready: str, late: str
+) -> None:
+    room = Room(words, needed)
+    answers = await room.begin(ready)
+    assert [one.authority for one in answers] == list(words)
+    assert {one.authority for one in answers if one.error == NOT_AWAITED} == set(late)
+    # It is asked all the same, and counted once it answers.
+    for name in late:
+        assert not room.engines[name].ended
+        room.engines[name].may.set()
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    for name in late:
+        assert room.counted(name, "allow" if name.islower() else "deny") == 1
+        assert room.panel.troubles[name] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "needed", "ready", "signs"),
+    [
+        ("ab", 2, "a", ""),  # all
+        ("aBc", 2, "aB", ""),
+        ("aB", 2, "B", ""),  # a no is certain, and not why
+        ("abc", 2, "ab", "c"),  # it signs
+    ],
+)
+async def test_who_is_needed_is_waited_for(words: str, needed: int, ready: str, signs: str) -> None:
+    room = Room(words, needed, signs=signs)
+    asking = room.begin(ready)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    for engine in room.engines.values():
+        engine.may.set()
+    assert all(not one.error for one in await asking)
+
+
+async def test_what_comes_within_the_grace_is_recorded() -> None:
+    room = Room("abc", 1, grace=300.0)
+    asking = room.begin("a")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    room.engines["b"].may.set()
+    room.engines["c"].may.set()
+    assert [one.allows for one in await asking] == [True, True, True]
+
+
+async def test_a_call_that_is_taken_back_ends_what_it_asks() -> None:
+    room = Room("abc", 3)
+    asking = room.begin("")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await asyncio.sleep(0)
+    assert {engine.ended for engine in room.engines.values()} == {"cancelled"}
+
+
+async def test_so_many_late_answers_are_left_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "MOST_LATE", 2)
+    room = Room("ab", 1)
+    room.engines["a"].may.set()
+    for _ in range(5):
+        await room.begin("a")
+    await asyncio.sleep(0)
+    assert len(room.panel._late) <= 2
+    room.engines["b"].may.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not room.panel._late
