@@ -51,12 +51,19 @@ def make(random: Random, number: int) -> bytes:
         value["denial"] = {"codes": random.sample(CODES, random.randrange(1, 3))}
     if random.random() < 0.4:
         policy = {**POLICY, "id": f"pol-{random.randrange(2)}"}
+        policy |= {"revision": f"r{random.randrange(2)}"}
+        policy |= {"digest": "sha256:" + f"{random.randrange(2):02x}" * 32}
         value["artifact"] = {
             "scope": {"actions": ["call"], "resources": [{"type": "tool"}]},
             "policy": policy,
             "validity": {"not_before": NOW, "not_after": NOW + 60},
-            "attribution": {"authority": "ada"},
+            "attribution": {"authority": random.choice(["ada", "bob"])},
         }
+    if random.random() < 0.4:
+        # Digests are as good as unique, and these are not: what has the same is found, too.
+        digest = f"{random.randrange(20):02x}" * 32
+        value["addenda"] = {"/request/context/arguments": digest}
+        value["request"]["context"] = {}
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -68,6 +75,10 @@ def queries(random: Random) -> Iterator[dict[str, str]]:
         "producer": lambda: random.choice([GATEWAY, "other.example"]),
         "answer": lambda: random.choice(["allow", "deny"]),
         "code": lambda: random.choice(CODES),
+        "revision": lambda: f"r{random.randrange(3)}",
+        "digest": lambda: "sha256:" + f"{random.randrange(3):02x}" * 32,
+        "authority": lambda: random.choice(["ada", "bob", "eve"]),
+        "addendum": lambda: f"{random.randrange(22):02x}" * 32,
         "policy": lambda: f"pol-{random.randrange(3)}",
         "since": lambda: str(NOW + random.randrange(100) * 60),
         "until": lambda: str(NOW + random.randrange(100) * 60),

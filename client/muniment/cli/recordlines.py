@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from muniment.cli.common import TIME
-from muniment.index.search import Search, parse_entity, parse_trace
+from muniment.index.search import Search, parse_digest, parse_entity, parse_trace
 from muniment.lineage.escape import terminal
 from muniment.records.kinds import (
     Approval,
@@ -48,6 +48,11 @@ _OPTIONS: Final = (
     click.option("--policy-revision", metavar="REVISION", help="That policy's revision."),
     click.option("--policy-digest", metavar="DIGEST", help="That policy's digest, sha256:…"),
     click.option("--authority", metavar="NAME", help="On whose authority it was decided."),
+    click.option(
+        "--addendum",
+        metavar="SHA256",
+        help="Names this digest of a withheld member: the call's arguments, as a rule.",
+    ),
     click.option("--trace", metavar="TRACE", help="A trace id, or a traceparent."),
     click.option("--allowed/--denied", default=None, help="The answer."),
     click.option(
@@ -86,6 +91,7 @@ def search_of(given: dict[str, Any]) -> Search:
         revision=given["policy_revision"],
         digest=given["policy_digest"],
         authority=given["authority"],
+        addendum=_read("--addendum", given["addendum"], parse_digest),
     )
 
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple, get_args
 
+from muniment.index.search import Search
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Record
 from muniment.records.manifest import MANIFEST, parse_manifest
@@ -51,6 +52,18 @@ class Row(NamedTuple):
     trace: int
 
 
+class Mark(NamedTuple):
+    """Something else that a decision says, by which it is searched for: see `marks_of`.
+
+    Attributes:
+        hash: Of what it is, and the text.
+        idx: The decision's leaf.
+    """
+
+    hash: int
+    idx: int
+
+
 @dataclass(slots=True)
 class Gateway:
     """What one producer has logged: counts, and its newest record's leaf and time."""
@@ -87,6 +100,7 @@ class Counted:
 
     Attributes:
         rows: Of the decisions, in the order of the log.
+        marks: Of the decisions, likewise.
         tally: Decisions by (hour since 1970, producer, codes).
         askers: [allowed, denied, newest leaf] by the hash of a subject.
         gateways: By producer.
@@ -95,6 +109,7 @@ class Counted:
     """
 
     rows: list[Row] = field(default_factory=list[Row])
+    marks: list[Mark] = field(default_factory=list[Mark])
     tally: Counter[tuple[int, str, int]] = field(default_factory=Counter[tuple[int, str, int]])
     askers: defaultdict[int, list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0, -1])
@@ -148,6 +163,7 @@ def _record(counted: Counted, record: Record, index: int) -> None:
     codes = codes_of(record)
     row = _row(record, index, codes)
     counted.rows.append(row)
+    counted.marks += [Mark(hash_, index) for hash_ in _marks(record)]
     counted.tally[record.time // HOUR, record.producer, codes] += 1
     asker = counted.askers[row.subject]
     asker[1 if codes else 0] += 1
@@ -171,6 +187,28 @@ def _row(record: Decision, index: int, codes: int) -> Row:
         0 if artifact is None else hash_text(artifact.policy.id),
         0 if trace is None else hash_text(trace.split("-")[1]),
     )
+
+
+def _marks(record: Decision) -> set[int]:
+    artifact = record.artifact
+    found = {hash_text("addendum", one) for one in (record.addenda or {}).values()}
+    if artifact is not None:
+        policy = artifact.policy
+        found.add(hash_text("revision", policy.revision))
+        found.add(hash_text("digest", policy.digest))
+        found.add(hash_text("authority", artifact.attribution.authority))
+    return found
+
+
+def marks_of(search: Search) -> list[int]:
+    """The marks that a decision has that is looked for; what few have comes first."""
+    texts = {
+        "addendum": search.addendum,
+        "digest": search.digest,
+        "revision": search.revision,
+        "authority": search.authority,
+    }
+    return [hash_text(kind, text) for kind, text in texts.items() if text is not None]
 
 
 def _manifest(counted: Counted, leaf: bytes, index: int) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from muniment.explore.table import TableReader
 from muniment.index.query import Index
 from muniment.index.reader import IndexReader
-from muniment.index.search import Search, parse_entity, parse_trace
+from muniment.index.search import Search, parse_digest, parse_entity, parse_trace
 from muniment.lineage.facts import Found
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Record
@@ -25,6 +25,10 @@ FIELDS: Final = (
     "answer",
     "code",
     "policy",
+    "revision",
+    "digest",
+    "authority",
+    "addendum",
     "since",
     "until",
     "trace",
@@ -77,6 +81,10 @@ def parse_search(given: Mapping[str, str]) -> Search:
         code=text.get("code"),
         policy=text.get("policy"),
         trace=read("trace", parse_trace),
+        revision=text.get("revision"),
+        digest=text.get("digest"),
+        authority=text.get("authority"),
+        addendum=read("addendum", parse_digest),
     )
 
 

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from muniment.explore.counting import CODES, Counted, Gateway, Row, Stream, follow, hash_text
+from muniment.explore.counting import (
+    CODES,
+    Counted,
+    Gateway,
+    Row,
+    Stream,
+    follow,
+    hash_text,
+    marks_of,
+)
 from muniment.index.search import Search
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, UNREADABLE, DatabaseError, open_reader
 from muniment.tlog.merkle import CompactRange, split_hashes
@@ -28,6 +37,7 @@ MAX_WINDOWS: Final = 16
 
 _RARE: Final = 64  # a code is rare that fewer than one of so many decisions has
 
+_ALSO: Final = " AND EXISTS (SELECT 1 FROM mark AS m WHERE m.hash = ? AND m.idx = mark.idx)"
 _ROW: Final = ", ".join(Row._fields)
 
 MIGRATIONS: Final = (
@@ -108,8 +118,24 @@ CREATE TABLE bundle (
     root BLOB NOT NULL
 )
 """,
+    """
+-- See counting.Mark. All is counted once more.
+CREATE TABLE mark (
+    hash INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
+    PRIMARY KEY (hash, idx)
+) WITHOUT ROWID;
+DELETE FROM decision;
+DELETE FROM tally;
+DELETE FROM asker;
+DELETE FROM gateway;
+DELETE FROM stream;
+DELETE FROM kind;
+DELETE FROM bundle;
+UPDATE state SET size = 0, peaks = x'';
+""",
 )
-_TABLES: Final = ("decision", "tally", "asker", "gateway", "stream", "kind", "bundle")
+_TABLES: Final = ("decision", "mark", "tally", "asker", "gateway", "stream", "kind", "bundle")
 
 
 class Asker(NamedTuple):
@@ -160,7 +186,16 @@ class TableReader:
         if search.code is not None and not codes:
             return Candidates([], 0)
         is_rare = 0 < sum(codes.values()) < size // _RARE
-        where, values = _conditions(search, mask, list(codes) if is_rare else [])
+        marks = marks_of(search)
+        where, values = _conditions(
+            search, mask, list(codes) if is_rare and not marks else [], is_free=not marks
+        )
+        source, index = "decision", "idx"
+        if marks:
+            # By the leaves of the first mark, of which few have it, or enough are found soon.
+            source, index = "mark CROSS JOIN decision USING (idx)", "mark.idx"
+            where = f" AND hash = ?{_ALSO * (len(marks) - 1)}{where}"
+            values = [*marks, *values]
         end = min(before, size)
         found: list[int] = []
         for _ in range(MAX_WINDOWS):
@@ -168,8 +203,8 @@ class TableReader:
                 break
             start = max(0, end - WINDOW)
             rows = self._all(
-                f"SELECT idx FROM decision WHERE idx >= ? AND idx < ?{where}"  # noqa: S608 - no value is in it
-                " ORDER BY idx DESC LIMIT ?",
+                f"SELECT {index} FROM {source} WHERE {index} >= ? AND {index} < ?{where}"  # noqa: S608 - no value is in it
+                f" ORDER BY {index} DESC LIMIT ?",
                 (start, end, *values, limit - len(found)),
             )
             found += [idx for (idx,) in rows]
@@ -242,12 +277,14 @@ class TableReader:
             raise DatabaseError(f"{self._path}: {error}") from error
 
 
-def _conditions(search: Search, mask: int, rare: Sequence[int]) -> tuple[str, list[int]]:
+def _conditions(
+    search: Search, mask: int, rare: Sequence[int], *, is_free: bool
+) -> tuple[str, list[int]]:
     """The rest of a WHERE clause, and its values.
 
     One index is used: that of `rare` codes, or of the first column that is given, of which each
     text is in fewer decisions than of those behind it, as a rule. The sign + keeps SQLite, which
-    knows nothing of the texts, from using another one.
+    knows nothing of the texts, from using another one. Without `is_free` none is: marks lead.
     """
     found: list[tuple[str, int]] = []
     if rare:
@@ -263,7 +300,7 @@ def _conditions(search: Search, mask: int, rare: Sequence[int]) -> tuple[str, li
         "action": (search.action,),
         "producer": (search.producer,),
     }
-    is_free = not rare
+    is_free = is_free and not rare
     for column, parts in texts.items():
         if parts is None or None in parts:
             continue
@@ -307,6 +344,7 @@ def add(
     run = connection.executemany
     marks = ", ".join("?" * len(Row._fields))
     run(f"INSERT INTO decision ({_ROW}) VALUES ({marks})", counted.rows)  # noqa: S608 - constants
+    run("INSERT INTO mark VALUES (?, ?)", counted.marks)
     run(
         "INSERT INTO tally VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET count = count + excluded.count",

@@ -1,5 +1,6 @@
 """Decisions by what they say: one bundle after another, but for those summed up as without any."""
 
+import re
 from typing import Final, NamedTuple
 
 from muniment.index.reader import IndexReader
@@ -15,6 +16,7 @@ MAX_EFFORT: Final = 256
 """Entry bundles that one search looks into: a tenth of a second, as a rule."""
 
 _TRACE_ID: Final = 32  # hexadecimal digits
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _SUMMARIES: Final = 4096  # read together: 4 MB, a million records
 
 
@@ -37,6 +39,8 @@ class Search(NamedTuple):
         digest: The digest of that policy.
         authority: On whose authority.
         trace: The trace id of its `traceparent`, 32 hexadecimal digits.
+        addendum: The SHA-256 of a withheld member's addendum, 64 hexadecimal digits: the call's
+            arguments, as a rule.
     """
 
     subject: Entity | None = None
@@ -54,6 +58,7 @@ class Search(NamedTuple):
     revision: str | None = None
     digest: str | None = None
     authority: str | None = None
+    addendum: str | None = None
 
     def may_be_in(self, summary: Summary) -> bool:
         """Whether a bundle may hold what is looked for."""
@@ -91,6 +96,7 @@ class Search(NamedTuple):
             and self.allowed in (None, record.allowed)
             and (self.code is None or self.code in codes)
             and self._has_artifact(record.artifact)
+            and (self.addendum is None or self.addendum in (record.addenda or {}).values())
             and (self.trace is None or (trace is not None and trace.split("-")[1] == self.trace))
         )
 
@@ -110,6 +116,14 @@ def parse_entity(text: str) -> Entity:
     if not (type_ and colon and id_):
         raise FormatError("expected TYPE:ID, as agent:planner")
     return Entity(type_, id_)
+
+
+def parse_digest(text: str) -> str:
+    """Reads an addendum's digest, with or without ``sha256:``; FormatError if it is none."""
+    digest = text.removeprefix("sha256:").lower()
+    if _DIGEST.fullmatch(digest) is None:
+        raise FormatError("expected the SHA-256 of an addendum, 64 hexadecimal digits")
+    return digest
 
 
 def parse_trace(text: str) -> str:
