@@ -31,8 +31,23 @@ def test_it_compares_what_real_witnesses_show_and_reads_a_folder(tmp_path: Path)
         batch = deployment.stream().take([decision(1, producer=GATEWAY)])
         assert deployment.post(batch).status == 200
         policy = deployment.folder / "log" / "witnesses.policy"
+        state = tmp_path / "monitor.state"
+        watching = [
+            *("monitor", deployment.url, *(one.url for one in deployment.witnesses)),
+            *("--policy", str(policy), "--once", "--state", str(state)),
+        ]
+
+        def watches() -> bool:
+            """A round, which is clean once all have cosigned what the log shows."""
+            argv = [sys.executable, "-m", "muniment", *watching]
+            return (
+                subprocess.run(argv, capture_output=True, timeout=120, check=False).returncode == 0
+            )
+
+        eventually(watches, seconds=200.0)
         arguments = [
-            *("explore", "--log", deployment.url, "--policy", str(policy), "--no-open"),
+            *("explore", "--monitor", str(state)),
+            *("--log", deployment.url, "--policy", str(policy), "--no-open"),
             *("--evidence", str(folder), "--ask-witnesses", "--interval", "0.1"),
         ]
         process = subprocess.Popen(
@@ -52,6 +67,10 @@ def test_it_compares_what_real_witnesses_show_and_reads_a_folder(tmp_path: Path)
             # They are asked again after a minute, should one have been behind the first time.
             eventually(agrees, lambda: pages[-1], seconds=200.0)
             assert GATEWAY in pages[-1]
+            page = read(url)
+            assert "What the monitor says" in page
+            assert page.count("one history</td>") == len(deployment.witnesses)
+            assert "is of one history with this replica" in page
             page = read(f"{url}evidence")
             assert "No evidence is known here" in page
             assert "odd.evidence" in page

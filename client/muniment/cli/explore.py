@@ -74,6 +74,14 @@ if TYPE_CHECKING:
     help="Show the evidence files of this folder, such as muniment monitor --evidence-dir writes.",
 )
 @click.option(
+    "--monitor",
+    "monitor_state",
+    type=FILE,
+    metavar="FILE",
+    help="Show what a monitor told last, which keeps its state in this file (muniment monitor "
+    "--state).",
+)
+@click.option(
     "--ask-witnesses",
     is_flag=True,
     help="Ask the witnesses whose URLs the policy has what they show, when a page is about them.",
@@ -90,6 +98,7 @@ def explore(
     listen: str,
     token_file: Path | None,
     evidence: Path | None,
+    monitor_state: Path | None,
     interval: float,
     *,
     addenda: bool,
@@ -115,7 +124,7 @@ def explore(
     named = read_vkeys("--gateway", gateways) if gateways else None
     old = read_old_vkeys(old_vkeys, policy)
     watched = Watched(log_url, policy, origin, named, old, addenda)
-    beyond = Beyond(evidence, ask_witnesses, tuple(old))
+    beyond = Beyond(evidence, ask_witnesses, tuple(old), monitor_state)
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
         raise click.UsageError("--listen: expected HOST:PORT, as 127.0.0.1:8080")

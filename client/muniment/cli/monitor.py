@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     type=FILE,
     metavar="FILE",
     help="Where to keep the largest checkpoint that the log has shown, for the next run to compare "
-    "with.",
+    "with. What the last round came to is beside it, in FILE.round.",
 )
 @click.option(
     "--evidence-dir",

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from muniment.audit.trust import Misbehaviour
 from muniment.explore.counting import Gateway, Stream, names_of
+from muniment.explore.monitored import monitored
 from muniment.explore.searching import newest, search_url
 from muniment.explore.site import Site
 from muniment.explore.status import Status
@@ -90,6 +91,7 @@ def routes(site: Site) -> list[web.RouteDef]:
         now = site.now
         view = await site.look(lambda reader, table: look(reader, table, now))
         status = await site.status()
+        monitor = await monitored(site, status.origin)
         return site.answer(
             request,
             "overview.html",
@@ -100,7 +102,9 @@ def routes(site: Site) -> list[web.RouteDef]:
             alarms=[
                 *alarms(status, view, site.following.misbehaviour),
                 *[words for more in site.alarms for words in more(status.origin)],
+                *([] if monitor is None else monitor.alarms),
             ],
+            monitor=monitor,
             asks=site.beyond.asks_witnesses,
         )
 

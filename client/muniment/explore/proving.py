@@ -12,8 +12,14 @@ from muniment.index.reader import IndexReader
 from muniment.lineage.facts import FactsError
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.merkle import leaf_hash, leaf_hashes, root_of
-from muniment.tlog.proofs import Node, plan_inclusion, root_from_inclusion, verify_inclusion
+from muniment.tlog.merkle import EMPTY_ROOT, leaf_hash, leaf_hashes, root_of
+from muniment.tlog.proofs import (
+    Node,
+    plan_inclusion,
+    plan_root,
+    root_from_inclusion,
+    verify_inclusion,
+)
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment.tlog.tlogproof import TlogProof
 
@@ -44,6 +50,19 @@ def prove(
     except VerificationError as error:
         raise FactsError(f"{reader.path}: damaged: {error}") from error
     return TlogProof(index, proof, checkpoint)
+
+
+def root_at(reader: IndexReader, table: TableReader, size: int) -> bytes | None:
+    """The root of the first leaves; None if the table lacks the roots of some of their bundles.
+
+    By the table, which the replica's root was compared with when it was made.
+    """
+    if not size:
+        return EMPTY_ROOT
+    plan = plan_root(size)
+    found = {node: _hash(reader, table, node) for node in plan.nodes}
+    known = {node: value for node, value in found.items() if value is not None}
+    return plan.assemble(known)[0] if len(known) == len(found) else None
 
 
 def _hash(reader: IndexReader, table: TableReader, node: Node) -> bytes | None:

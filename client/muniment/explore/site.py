@@ -53,12 +53,14 @@ class Beyond(NamedTuple):
     Attributes:
         evidence: A folder with evidence files.
         asks_witnesses: Whether the policy's witnesses are asked what they show.
+        monitor: The state file of a `muniment monitor`.
         old: Keys that the log had before those of the policy; evidence by them counts.
     """
 
     evidence: Path | None = None
     asks_witnesses: bool = False
     old: tuple[VKey, ...] = ()
+    monitor: Path | None = None
 
 
 NOTHING: Final = Beyond()

@@ -22,6 +22,7 @@ from muniment.local.atomicfile import write_atomic
 from muniment.local.logs import event
 from muniment.monitor.core import Core, Missing, Tiles
 from muniment.monitor.heads import LOG, Pair, ShownHead, compare
+from muniment.monitor.lastround import write_round
 from muniment.monitor.report import Alarm, AlarmWeight, MonitorRound, printable
 from muniment.monitor.webhook import Webhook
 from muniment.tlog.evidence import EXTENSION
@@ -48,7 +49,8 @@ class Watcher:
     """Runs rounds against real parties; use it as an async context manager.
 
     The core's witnesses' URLs are the monitoring prefixes that are asked. Evidence goes to
-    `evidence_dir` and the log's largest checkpoint to `state`, or nowhere when these are None.
+    `evidence_dir` and the log's largest checkpoint to `state`, or nowhere when these are None; what
+    a round came to stands beside the state, see `lastround`.
     `unsaved` is why the state could not be kept in the last round; None when it was.
     """
 
@@ -107,7 +109,9 @@ class Watcher:
             await asyncio.sleep(pause)
             heads, alarms, pairs, tiles = await self._with_log(answers)
         result = self._core.conclude(heads, alarms, pairs, tiles, int(self._clock()))
-        return self._keep(self._save(result))
+        result = self._keep(self._save(result))
+        self._show(result)
+        return result
 
     async def _with_log(
         self, held: Mapping[str, bytes | Missing]
@@ -179,6 +183,15 @@ class Watcher:
         if before is None:
             return result
         return replace(result, cleared=(*result.cleared, (_UNSAVED, LOG)))
+
+    def _show(self, result: MonitorRound) -> None:
+        """Leaves the round beside the state, for the explorer; nothing rests on it."""
+        if self._state is None:
+            return
+        try:
+            write_round(self._state, result)
+        except MunimentError as error:
+            event(_log, logging.ERROR, "the round was not written", reason=str(error))
 
     def _keep(self, result: MonitorRound) -> MonitorRound:
         """Writes evidence that was not written yet."""
