@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
@@ -28,7 +28,7 @@ from aiohttp.streams import StreamReader
 
 from muniment.local.logs import event
 from muniment_service.answers import Answer
-from muniment_service.bodies import READ_AHEAD, Body, incomplete
+from muniment_service.bodies import READ_AHEAD, Body, Received, incomplete
 from muniment_service.http import Problem, Request, Responder, Response
 from muniment_service.limits import Budget, Limits
 from muniment_service.wire import (
@@ -126,7 +126,8 @@ class Server(web.Server):
     async def _answer(self, received: web.BaseRequest) -> web.StreamResponse:
         connection = received.protocol
         assert isinstance(connection, Connection)  # noqa: S101  # made above
-        body = Body(connection, received, self.limits, self.budget)
+        # pyright does not see that aiohttp's cached properties are properties (3.14.5).
+        body = Body(connection, cast("Received", received), self.limits, self.budget)
         connection.begin(received.content)
         goes_on, is_request = False, True
         try:
