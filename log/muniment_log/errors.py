@@ -84,6 +84,14 @@ class IndexUnavailableError(LogError):
     """The index cannot answer now; the log itself is not affected."""
 
 
+class IndexLogUnavailableError(LogError):
+    """The index log proves nothing now; the log itself is not affected."""
+
+
+class IndexLogError(LogError):
+    """The index log must not go on: what it has published does not follow from the log's leaves."""
+
+
 class WrongIdentityError(LogError):
     """The database belongs to another origin or other keys than the configured ones."""
 

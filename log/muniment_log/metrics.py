@@ -18,27 +18,14 @@ _LOGGER = logging.getLogger(__name__)
 _LEAVES: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
 
 
-class LogMetrics:
-    """What an operator watches."""
+class TreeMetrics:
+    """What an operator watches of a tree and its heads, whatever its leaves are."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._commit_seconds = metrics.histogram(
-            "commit_seconds", "Time from taking a group of batches to its receipts."
-        )
-        self._commit_leaves = metrics.histogram(
-            "commit_leaves", "Leaves in one commit.", buckets=_LEAVES
-        )
         self._integrated = metrics.gauge("integrated_size", "Leaves in the durable tree.")
         self._published = metrics.gauge("published_size", "Leaves in the published tree.")
         self.mirrored_size: Final = metrics.gauge(
             "mirrored_size", "Leaves that as many mirrors hold as the policy asks for."
-        )
-        self.waiting_bytes: Final = metrics.gauge(
-            "waiting_bytes", "Bytes of batches accepted and not yet durable."
-        )
-        self.refused: Final = metrics.counter(
-            "refused", "Batches and records refused by the sequencer.", ("reason",)
         )
         self.publish_seconds: Final = metrics.histogram(
             "publish_seconds", "Time from a signed head to its publication."
@@ -54,6 +41,39 @@ class LogMetrics:
         )
         self.stalled: Final = metrics.gauge(
             "publication_stalled", "1 while the newest round has not met the quorum in time."
+        )
+
+    def damaged_tile(self, error: DamagedTileError) -> None:
+        """Counts a read that found a damaged tile, and tells the operator which one."""
+        self._damaged_tiles.inc()
+        event(_LOGGER, logging.ERROR, "stored tile is damaged", tile=error.path)
+
+    def integrated(self, size: int) -> None:
+        """Sets the size of the durable tree."""
+        self._integrated.set(size)
+
+    def published(self, size: int) -> None:
+        """Sets the published size."""
+        self._published.set(size)
+
+
+class LogMetrics(TreeMetrics):
+    """What an operator watches of the log."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(metrics)
+        self._metrics = metrics
+        self._commit_seconds = metrics.histogram(
+            "commit_seconds", "Time from taking a group of batches to its receipts."
+        )
+        self._commit_leaves = metrics.histogram(
+            "commit_leaves", "Leaves in one commit.", buckets=_LEAVES
+        )
+        self.waiting_bytes: Final = metrics.gauge(
+            "waiting_bytes", "Bytes of batches accepted and not yet durable."
+        )
+        self.refused: Final = metrics.counter(
+            "refused", "Batches and records refused by the sequencer.", ("reason",)
         )
 
     def watch_addenda(
@@ -82,19 +102,6 @@ class LogMetrics:
         """Counts one commit."""
         self._commit_leaves.observe(leaves)
         self._commit_seconds.observe(seconds)
-
-    def damaged_tile(self, error: DamagedTileError) -> None:
-        """Counts a read that found a damaged tile, and tells the operator which one."""
-        self._damaged_tiles.inc()
-        event(_LOGGER, logging.ERROR, "stored tile is damaged", tile=error.path)
-
-    def integrated(self, size: int) -> None:
-        """Sets the size of the durable tree."""
-        self._integrated.set(size)
-
-    def published(self, size: int) -> None:
-        """Sets the published size."""
-        self._published.set(size)
 
 
 def _nth(values: Callable[[], tuple[int, int, int]], place: int) -> int:

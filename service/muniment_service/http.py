@@ -186,21 +186,33 @@ class Request:
 
         Raises Problem 400 on an unknown or repeated parameter.
         """
+        return self.parameters_and(*names)[0]
+
+    def parameters_and(
+        self, *names: str, repeated: str | None = None, most: int = MAX_PARAMETERS
+    ) -> tuple[dict[str, str], list[str]]:
+        """The query's parameters, and the values of one that may be `repeated`, in their order.
+
+        Raises Problem 400 on an unknown parameter, on another one that is repeated, and on more
+        than `most` in all.
+        """
         if not self.query:
-            return {}
+            return {}, []
         try:
             pairs = parse_qsl(
-                self.query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+                self.query, keep_blank_values=True, errors="strict", max_num_fields=most
             )
         except ValueError as error:
             raise Problem(400, "bad-query", "the query cannot be decoded") from error
+        values = [value for name, value in pairs if name == repeated]
+        pairs = [pair for pair in pairs if pair[0] != repeated]
         found = dict(pairs)
         if len(found) != len(pairs):
             raise Problem(400, "bad-query", "a parameter is repeated")
         for name in found:
             if name not in names:
                 raise Problem(400, "bad-query", f"unknown parameter {name!r}")
-        return found
+        return found, values
 
 
 Handler = Callable[[Request], Awaitable[Response]]

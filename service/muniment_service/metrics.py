@@ -3,8 +3,9 @@
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
+from copy import copy
 from itertools import accumulate
-from typing import Final
+from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -67,12 +68,18 @@ class Metrics:
 
     def __init__(self, prefix: str) -> None:
         self.registry: Final = CollectorRegistry()
-        self.prefix: Final = prefix
+        self.prefix = prefix
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._times: Final = _Times(f"{prefix}_http_request_seconds")
         self.registry.register(self._times)
+
+    def part(self, name: str) -> Self:
+        """The same registry, for metrics whose names begin with `<prefix>_<name>`."""
+        part = copy(self)
+        part.prefix = f"{self.prefix}_{name}"
+        return part
 
     def counter(self, name: str, help_: str, labels: tuple[str, ...] = ()) -> Counter:
         """Makes a counter named `<prefix>_<name>_total`."""

@@ -53,6 +53,9 @@ def make_app() -> App:
     async def tagged(_: Request) -> Response:
         return Response(200, b"data", "text/plain", {"ETag": '"t1"', "Cache-Control": "max-age=5"})
 
+    async def lists(request: Request) -> Response:
+        return json_response(request.parameters_and("a", repeated="k", most=4))
+
     async def parameters(request: Request) -> Response:
         return json_response(request.parameters("a", "b"))
 
@@ -64,6 +67,7 @@ def make_app() -> App:
     app.prefix("GET", "/raise/", raising)
     app.route("GET", "/tagged", tagged)
     app.route("GET", "/parameters", parameters)
+    app.route("GET", "/lists", lists)
     app.route("GET", "/big", big)
     return app
 
@@ -129,6 +133,14 @@ async def test_conditional_requests() -> None:
         answer = await ask(app, "GET", "/tagged", {"If-None-Match": wanted})
         assert answer[0] == status
         assert answer[2]["ETag"] == '"t1"'
+
+
+async def test_one_parameter_may_be_repeated() -> None:
+    app = make_app()
+    assert (await ask(app, "GET", "/lists?k=2&a=1&k=1&k=2"))[1] == [{"a": "1"}, ["2", "1", "2"]]
+    assert (await ask(app, "GET", "/lists"))[1] == [{}, []]
+    for query in ("k=1&a=1&a=2", "k=1&b=2", "k=1&k=2&k=3&k=4&k=5", "k=%ff"):
+        assert (await ask(app, "GET", f"/lists?{query}"))[0] == 400
 
 
 async def test_parameters_are_strict() -> None:

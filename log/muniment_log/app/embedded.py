@@ -18,10 +18,10 @@ from muniment.local.logs import event
 from muniment_log.app.openlog import open_log
 from muniment_log.app.policyturn import turning
 from muniment_log.app.serving import BackgroundTask, serve_beside
+from muniment_log.app.storage import EmbeddedStorage
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.erasable import Mark
 from muniment_log.core.erasing import Eraser
-from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer, token_key
 from muniment_log.http.access import AccessControl
@@ -35,7 +35,7 @@ from muniment_log.publish.published import published_size
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendanote import WHAT_TO_DO, find_lost
 from muniment_log.storage.cosigned import CosignedFile
-from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
+from muniment_log.storage.embedded import leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
@@ -48,13 +48,9 @@ from muniment_service.process import (
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from muniment.tlog.note import Verifier
     from muniment_log.config import LogConfig
-    from muniment_log.core.ordering import Loaded
-    from muniment_log.core.ports import TileSource
-    from muniment_log.storage.embedded import EmbeddedTiles
     from muniment_log.storage.schema import Made
 
 _LOGGER = logging.getLogger(__name__)
@@ -223,31 +219,6 @@ async def serve(
                 "witnesses": len(witnesses.clients),
             },
         )
-
-
-class EmbeddedStorage:
-    """One SQLite file as the storage that a log is opened from; see `LogStorage`."""
-
-    def __init__(self, store: SQLiteStore, stored: Loaded, *, is_copy: bool) -> None:
-        self.stored = stored
-        self.is_copy = is_copy
-        self.edge = restore(stored.head, stored.fragments, stored.partials)
-        self.full = store
-
-    def heads(self, _: EmbeddedTiles) -> SQLiteStore:
-        """Signed checkpoints are in the same file."""
-        return self.full
-
-    async def compare(self, _keys: Sequence[Verifier], _tiles: TileSource) -> None:
-        """Nothing is stored elsewhere."""
-
-    async def still_leads(self) -> None:
-        """Checks that no other process extends the tree, in case the file's lock did not hold."""
-        await self.full.check_alone()
-
-    async def make_ready(self) -> None:
-        """Lengthens the write-ahead log; see `SQLiteStore.make_ready`."""
-        await self.full.make_ready()
 
 
 def _how_made(made: Made | None) -> dict[str, str | None]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from muniment_log.core.integrate import RightEdge
     from muniment_log.core.ports import TileSource
     from muniment_log.inforce import Witnesses
-    from muniment_log.metrics import LogMetrics
+    from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.rated import CosignedKeeper
     from muniment_log.storage.embedded import FullTiles
 
@@ -128,16 +128,17 @@ async def open_log(
     storage: LogStorage[H_co],
     witnesses: Witnesses,
     *,
-    metrics: LogMetrics,
+    metrics: TreeMetrics,
     is_committing: Callable[[], bool],
     now: Callable[[], int],
-    keeper: CosignedKeeper,
-    mirrored: CosignedKeeper,
+    keeper: CosignedKeeper | None = None,
+    mirrored: CosignedKeeper | None = None,
 ) -> OpenLog[H_co]:
     """Compares a log with all that is known of it, and puts its writing parts together.
 
     `is_committing` tells whether a commit is under way or follows at once; `now` gives Unix
-    seconds. `keeper` keeps what rated witnesses cosign, `mirrored` what mirrors hold.
+    seconds. `keeper` keeps what rated witnesses cosign, `mirrored` what mirrors hold; without one,
+    none of them is asked.
 
     Raises:
         RolledBackError: the storage, the bucket and the witnesses contradict each other.
@@ -200,8 +201,12 @@ async def open_log(
         published=stored.published,
         is_committing=is_committing,
         beside=BesideSetup(
-            RatedSetup(witnesses.rated, await kept_by(keeper), keeper.keep),
-            MirrorSetup(
+            RatedSetup()
+            if keeper is None
+            else RatedSetup(witnesses.rated, await kept_by(keeper), keeper.keep),
+            MirrorSetup()
+            if mirrored is None
+            else MirrorSetup(
                 witnesses.policy, witnesses.mirrors, await kept_by(mirrored), mirrored.keep
             ),
         ),

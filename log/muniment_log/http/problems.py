@@ -11,6 +11,7 @@ from muniment_log.core.repeats import BadKeyError, IdConflictError, KeyConflictE
 from muniment_log.errors import (
     DamagedTileError,
     EngineRefusedError,
+    IndexLogUnavailableError,
     IndexUnavailableError,
     OverBudgetError,
     OverloadedError,
@@ -46,6 +47,7 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     EngineRefusedError: (503, "storage-failed"),
     DamagedTileError: (500, "damaged-tile"),
     IndexUnavailableError: (503, "index-unavailable"),
+    IndexLogUnavailableError: (503, "index-log-unavailable"),
     FatalDatabaseError: (503, "storage-failed"),
 }
 """Status and slug of each domain error; those with members go through `problem_of`."""
@@ -76,6 +78,8 @@ def problem_of(error: Exception) -> Problem:
         case OverBudgetError() | OverloadedError():
             headers = {"Retry-After": str(error.retry_after_s)}
         case UnavailableError() | StorageError() | FatalDatabaseError() | IndexUnavailableError():
+            headers = {"Retry-After": str(UNAVAILABLE_SECONDS)}
+        case IndexLogUnavailableError():
             headers = {"Retry-After": str(UNAVAILABLE_SECONDS)}
         case _:
             pass

@@ -21,10 +21,10 @@ from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.tiles import Tile
-    from muniment_log.core.ports import TileSource
-    from muniment_log.publish.published import PublishedHead
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 """Tiles never change ("its caching headers SHOULD be long-lived")."""
@@ -65,13 +65,30 @@ _COMPRESSION: Final = 1  # JSON shrinks to a tenth at the fastest level already
 _COMPRESSED_BYTES: Final = 8 << 20  # kept in memory: some hundred bundles of short records
 
 
+class Published(Protocol):
+    """Who knows the published checkpoint."""
+
+    @property
+    def published(self) -> SignedCheckpoint | None:
+        """The published checkpoint; None before the first."""
+        ...
+
+
+class Stored(Protocol):
+    """Who has the tiles of the published tree; see `TileSource`."""
+
+    async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        """The bytes of hash tiles and entry bundles."""
+        ...
+
+
 class Reads:
     """Handlers of the static reads."""
 
     def __init__(
         self,
-        publisher: PublishedHead,
-        tiles: TileSource,
+        publisher: Published,
+        tiles: Stored,
         cosigned: Cosigned | None = None,
         mirrored: Mirrored | None = None,
     ) -> None:
@@ -134,7 +151,7 @@ class Reads:
         """``/tile/<L>/<N>[.p/<W>]`` and ``/tile/entries/<N>[.p/<W>]``."""
         if request.query:
             raise Problem(400, "bad-query", "tiles take no parameters")
-        tile = parse_tile_path(request.path[1:])
+        tile = parse_tile_path(f"tile/{request.rest}")
         published = published_size(self._publisher.published)
         if tile.end > published:
             raise not_published_yet(published)

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 
@@ -26,6 +24,7 @@ from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MAX_SIZE
 from muniment_log.errors import IndexUnavailableError
+from muniment_log.index.children import running_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,9 +40,6 @@ MAX_PAUSE: Final = 60.0
 
 STEADY_SECONDS: Final = 60.0
 """A child that ran so long did not end for what it ended for last time."""
-
-GRACE_SECONDS: Final = 5.0
-"""How long a child may take to end when it is told to."""
 
 LAG_SECONDS: Final = 1.0
 """How often the lag is measured for the metrics."""
@@ -114,31 +110,22 @@ class IndexProcess:
                 pause = min(MAX_PAUSE, 2 * pause)
 
     async def _run_child(self) -> int:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "muniment_log.index.indexer",
-            *self._files.source,
-            self._files.index,
-            "--log-level",
-            self._files.log_level,
-            "--log-format",
-            self._files.log_format,
-            stdin=asyncio.subprocess.PIPE,  # its end tells the child that this process has ended
-            stdout=asyncio.subprocess.PIPE,
-        )
-        self._running(is_running=True)
-        try:
-            stdout = child.stdout
-            if stdout is None:
-                raise AssertionError("the child's stdout is a pipe")
-            while line := await stdout.readline():
-                self._size = msgspec.json.decode(line, type=_Size).size
-                self._metric_size.set(self._size)
-            return await child.wait()
-        finally:
-            self._running(is_running=False)
-            await asyncio.shield(_end(child))
+        files = self._files
+        options = ("--log-level", files.log_level, "--log-format", files.log_format)
+        async with running_child(
+            "muniment_log.index.indexer", *files.source, files.index, *options
+        ) as child:
+            self._running(is_running=True)
+            try:
+                stdout = child.stdout
+                if stdout is None:
+                    raise AssertionError("the child's stdout is a pipe")
+                while line := await stdout.readline():
+                    self._size = msgspec.json.decode(line, type=_Size).size
+                    self._metric_size.set(self._size)
+                return await child.wait()
+            finally:
+                self._running(is_running=False)
 
     def _running(self, *, is_running: bool) -> None:
         self._is_running = is_running
@@ -148,19 +135,6 @@ class IndexProcess:
         while True:
             self._metric_lag.set(self._lag)
             await asyncio.sleep(LAG_SECONDS)
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """Lets a child end: it must have closed the log's database before its writer does."""
-    if child.stdin is not None:
-        child.stdin.close()
-    try:
-        async with asyncio.timeout(GRACE_SECONDS):
-            await child.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
 
 
 class OpenBundles(Bundles, Protocol):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from muniment.tlog.heads import Head
     from muniment_log.core.integrate import Integration
-    from muniment_log.metrics import LogMetrics
+    from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.publisher import Publisher
     from muniment_log.storage.embedded import EmbeddedTiles
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class CommitListener:
     """Tells the tile source and the publisher of every commit, in this order."""
 
-    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
+    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: TreeMetrics) -> None:
         self._tiles = tiles
         self._publisher = publisher
         self._metrics = metrics

@@ -98,8 +98,11 @@ class HeadWaiters:
         self._futures: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
         self._stopped = False
 
-    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
-        """Waits until a tree of at least `size` is published; see `PublishedHead.wait`."""
+    async def wait(self, size: int, seconds: float | None) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published; see `PublishedHead.wait`.
+
+        None waits for ever.
+        """
         if self.newest is not None and self.newest.checkpoint.size >= size:
             return self.newest
         if self._stopped:
@@ -165,8 +168,8 @@ class Publication:
         self._waiting.tell(signed)
         self._settled.set()
 
-    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
-        """Waits until a tree of at least `size` is announced; see `PublishedHead.wait`."""
+    async def wait(self, size: int, seconds: float | None) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is announced; see `HeadWaiters.wait`."""
         return await self._waiting.wait(size, seconds)
 
     async def settled(self) -> None:

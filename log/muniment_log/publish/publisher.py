@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from muniment.tlog.heads import Head
     from muniment.tlog.policy import Policy
     from muniment_log.core.heads import HeadSigner
-    from muniment_log.metrics import LogMetrics
+    from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.mirroring import Mirroring
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.published import HeadStore, PublishedTiles
@@ -73,7 +73,7 @@ class Publisher:
         tiles: PublishedTiles,
         policy: Policy | None,
         witnesses: Sequence[WitnessClient],
-        metrics: LogMetrics,
+        metrics: TreeMetrics,
         limits: PublisherLimits,
         doubts: Doubts,
         head: Head,
@@ -220,6 +220,10 @@ class Publisher:
         """
         with self.interest():
             return await self._publication.wait(size, seconds)
+
+    async def reached(self, size: int) -> SignedCheckpoint:
+        """As `wait`, for however long it takes; who only watches does not hurry any round."""
+        return await self._publication.wait(size, None)
 
     async def settled(self) -> None:
         """Waits until nothing announced is still being stored; see `PublishedHead.settled`."""

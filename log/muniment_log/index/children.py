@@ -1,0 +1,49 @@
+"""Child processes of the log: they end with it, and before it closes its files."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+GRACE_SECONDS: Final = 5.0
+"""How long a child may take to end when it is told to."""
+
+
+@asynccontextmanager
+async def running_child(module: str, *arguments: str | Path) -> AsyncIterator[Process]:
+    """Runs a module of this interpreter; afterwards it has ended.
+
+    The end of its stdin tells the child that this process has ended; stdout is a pipe.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield child
+    finally:
+        await asyncio.shield(_end(child))
+
+
+async def _end(child: Process) -> None:
+    """Lets a child end: it must have closed the log's database before its writer does."""
+    if child.stdin is not None:
+        child.stdin.close()
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
