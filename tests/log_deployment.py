@@ -189,16 +189,26 @@ def start_log(config: Path, cluster: Cluster | None, *command: str) -> processes
     )
 
 
-def deployed(folder: Path, cluster: Cluster | None = None, *, mirrors: int = 0) -> "Deployed":
-    return Deployed(folder, cluster, mirrors)
+def deployed(
+    folder: Path, cluster: Cluster | None = None, *, mirrors: int = 0, complete: str = ""
+) -> "Deployed":
+    """`complete` has lines of the table `[complete]`: then the log has an index log, too."""
+    return Deployed(folder, cluster, mirrors, complete)
 
 
 class Deployed:
     """Starts everything on entering, ends everything on leaving."""
 
-    def __init__(self, folder: Path, cluster: Cluster | None = None, mirrors: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cluster: Cluster | None = None,
+        mirrors: int = 0,
+        complete: str = "",
+    ) -> None:
         self.folder = folder
         self.cluster = cluster
+        self.complete = complete
         self.made: Deployment | None = None
         self.witnesses: list[processes.Process] = []
         self.mirrors = [MirrorFolder(folder / f"m{number}") for number in range(mirrors)]
@@ -221,12 +231,17 @@ class Deployed:
                 "init", folder / "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"
             )
         )
+        config = folder / "log" / "log.toml"
         policy = "".join(f"log {key}\n" for key in log_keys)
+        witnessed = list(log_keys)
+        if self.complete:
+            config.write_text(f"{config.read_text()}\n[complete]\n{self.complete}")
+            witnessed += run(processes.muniment_log("new-index-log", "--config", config))
         groups = []
         for number, algorithm in enumerate(["ed25519", "mldsa44", "both"]):
             home = folder / f"w{number}"
             name = f"witness.example/w{number}"
-            logs = [word for key in log_keys for word in ("--log", key)]
+            logs = [word for key in witnessed for word in ("--log", key)]
             keys = run(
                 processes.muniment_witness(
                     "init", home, "--name", name, "--listen", "127.0.0.1:0",
@@ -252,7 +267,6 @@ class Deployed:
         policy += f"group quorum2of3 2 {' '.join(groups)}\nquorum quorum2of3\n"
         (folder / "log" / "witnesses.policy").write_text(policy)
         signer = signing.log_signer(GATEWAY)
-        config = folder / "log" / "log.toml"
         config.write_text(
             config.read_text().replace("# policy =", "policy =")
             + f'\n[[gateway]]\nvkey = "{signer.vkey}"\n'

@@ -127,14 +127,15 @@ def check(
 def spelled_out(document: dict[str, Any]) -> dict[str, Any]:
     """The document with the path of a tile in parts: OpenAPI has no parameter of many segments."""
     paths = dict(document["paths"])
-    call = paths.pop("/tile/{path}")["get"]
-    (whole,) = call["parameters"]
-    parts = [
-        {**whole, "name": "level", "schema": {"enum": ["0", "1", "entries"]}},
-        {**whole, "name": "index", "schema": {"type": "string", "pattern": "^[0-9]{3}$"}},
-        {**whole, "name": "width", "schema": {"type": "integer", "minimum": 1, "maximum": 255}},
-    ]
-    paths[TILE] = {"get": {**call, "parameters": parts}}
+    for folder in ("", "/index"):
+        call = paths.pop(f"{folder}/tile/{{path}}")["get"]
+        (whole,) = call["parameters"]
+        parts = [
+            {**whole, "name": "level", "schema": {"enum": ["0", "1", "entries"]}},
+            {**whole, "name": "index", "schema": {"type": "string", "pattern": "^[0-9]{3}$"}},
+            {**whole, "name": "width", "schema": {"type": "integer", "minimum": 1, "maximum": 255}},
+        ]
+        paths[folder + TILE] = {"get": {**call, "parameters": parts}}
     return {**document, "paths": paths}
 
 
@@ -170,6 +171,11 @@ class LogDriver(Driver):
             case label if label == f"GET {TILE}":
                 level = ("0", "entries")[turn % 2]
                 case.path_parameters = {"level": level, "index": "000", "width": 1 + turn % 255}
+            case label if label == f"GET /index{TILE}":
+                level = ("0", "entries")[turn % 2]
+                case.path_parameters = {"level": level, "index": "000", "width": 1}
+            case "GET /v1/index/proof":
+                query["key"] = [f"execution {turn}", "revocations key_name a%2Fb"][: 1 + turn % 2]
             case "GET /v1/proofs/inclusion":
                 pair = sorted((int(query["index"]), int(query.get("size", 2**62))))
                 query["index"] = pair[0] % 250
@@ -186,7 +192,8 @@ def _evaluation() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("deployment"), mirrors=1) as made:
+    folder = tmp_path_factory.mktemp("deployment")
+    with deployed(folder, mirrors=1, complete="enabled = true\n") as made:
         with made.config.open("a") as file:
             file.write("[read]\nopen_addenda = true\n")
             file.write(f'[[witness]]\nurl = "{made.witnesses[2].url}"\nper_day = 86400000\n')
@@ -203,6 +210,7 @@ def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
     assert deployment.post(body).status == 200
     for name in ("checkpoint.cosigned", "checkpoint.mirrored"):
         eventually(lambda name=name: ask(f"{deployment.url}/{name}").status == 200)
+    eventually(lambda: ask(f"{deployment.url}/readyz").json["index_log"]["covered"] > 0)
     document = spelled_out(ask(f"{deployment.url}/openapi.json").json)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     driver = LogDriver(deployment)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from muniment.local.logs import event
+from muniment_log.app.indexlog import make_index_log
 from muniment_log.app.openlog import open_log
 from muniment_log.app.policyturn import turning
 from muniment_log.app.serving import BackgroundTask, serve_beside
@@ -168,11 +169,17 @@ async def serve(
         if index is not None:
             closing.push_async_callback(index[1].close)
             tasks.append(BackgroundTask("index", index[0].run))
+        index_log = None
+        if file.complete.enabled:
+            index_log = make_index_log(config, publisher, metrics, clock)
+            tasks.append(BackgroundTask("index log", index_log.run))
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         access = AccessControl(config.admission)
 
         async def apply(changed: LogConfig) -> None:
             await witnesses.replace(changed, publisher.use)
+            if index_log is not None:
+                await index_log.reload(changed)
             budgets.replace(changed.rates)
             eraser.use(changed.retention)
 
@@ -187,7 +194,7 @@ async def serve(
                 "stalled": publisher.is_stalled,
                 "database": _how_made(made),
                 "addenda": {**eraser.describe(), **({} if lost is None else {"lost": lost.hex()})},
-                **state_of(publisher, None if index is None else index[0]),
+                **state_of(publisher, None if index is None else index[0], index_log),
             },
             metrics=metrics,
             apply=apply,
@@ -206,6 +213,7 @@ async def serve(
                 addenda=addenda,
                 metrics=metrics,
                 index=index,
+                index_log=index_log,
                 cosigned=cosigned,
                 mirrored=publisher.mirrors,
             ),

@@ -10,6 +10,7 @@ import msgspec
 from muniment.page import content_security_policy, page_digest, read_page
 from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http.addenda import AddendaReads
+from muniment_log.http.complete import Complete
 from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
 from muniment_log.http.problems import ERRORS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
     from muniment_log.http.reads import Cosigned, Mirrored
+    from muniment_log.index.indexlog import IndexLog
     from muniment_log.index.supervisor import IndexProcess, IndexReads
     from muniment_log.publish.published import PublishedHead
     from muniment_service.http import Handler
@@ -43,15 +45,17 @@ def build(
     addenda: AddendaPort,
     metrics: Metrics,
     index: tuple[IndexProcess, IndexReads] | None = None,
+    index_log: IndexLog | None = None,
     cluster: Callable[[], Mapping[str, Any]] | None = None,
     cosigned: Cosigned | None = None,
     mirrored: Mirrored | None = None,
 ) -> App:
     """Puts the routes together over the ports.
 
-    Without an index, lookups answer that the log keeps none. `cluster` tells how the cluster is
-    that the log runs on; it raises `Problem` when nothing works. `cosigned` gives the newest
-    checkpoint that rated witnesses have cosigned, `mirrored` the one whose leaves mirrors hold.
+    Without an index, lookups answer that the log keeps none; so do proofs without an index log.
+    `cluster` tells how the cluster is that the log runs on; it raises `Problem` when nothing works.
+    `cosigned` gives the newest checkpoint that rated witnesses have cosigned, `mirrored` the one
+    whose leaves mirrors hold.
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles, cosigned, mirrored)
@@ -66,6 +70,7 @@ def build(
     )
     query = Query(access, sequencer, publisher, tiles)
     lookup = Lookup(None if index is None else index[1])
+    complete = Complete(index_log, tiles)
 
     def settled(handler: Handler) -> Handler:
         async def after(request: Request) -> Response:
@@ -82,7 +87,7 @@ def build(
 
     origin = access.admission.origin
     indexing = None if index is None else index[0]
-    app.operations(_readiness(publisher, indexing, cluster), metrics=read)
+    app.operations(_readiness(publisher, indexing, index_log, cluster), metrics=read)
     app.route("GET", "/", settled(_front(origin, publisher)))
     app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
     app.route("GET", "/verify.html", _page())
@@ -90,6 +95,8 @@ def build(
     app.route("GET", f"/{COSIGNED}", tile(reads.cosigned))
     app.route("GET", f"/{MIRRORED}", tile(reads.mirrored))
     app.prefix("GET", "/tile/", tile(reads.tile))
+    app.route("GET", "/index/checkpoint", tile(complete.checkpoint))
+    app.prefix("GET", "/index/tile/", tile(complete.tile))
     withheld = AddendaReads(access, addenda)
     app.prefix("GET", "/addenda/", access.reading_addenda(withheld.addendum))
     app.route("POST", "/v1/batches", submit.batches)
@@ -101,12 +108,15 @@ def build(
     app.prefix("GET", "/v1/keys/", read(lookup.key))
     app.prefix("GET", "/v1/executions/", read(lookup.execution))
     app.prefix("GET", "/v1/lineage/", read(lookup.lineage))
+    app.route("GET", "/v1/index/proof", read(complete.proof))
     app.route("GET", "/v1/proofs/inclusion", read(query.inclusion))
     app.route("GET", "/v1/proofs/consistency", read(query.consistency))
     return app
 
 
-def state_of(publisher: PublishedHead, index: IndexProcess | None) -> dict[str, Any]:
+def state_of(
+    publisher: PublishedHead, index: IndexProcess | None, index_log: IndexLog | None = None
+) -> dict[str, Any]:
     """How far the log is, and its witnesses."""
     state: dict[str, Any] = {
         "integrated": publisher.integrated.size,
@@ -116,16 +126,19 @@ def state_of(publisher: PublishedHead, index: IndexProcess | None) -> dict[str, 
     if index is not None:
         # Told, and never a reason not to be ready: records do not wait for the index.
         state["index"] = index.state
+    if index_log is not None:
+        state["index_log"] = index_log.state  # likewise
     return state
 
 
 def _readiness(
     publisher: PublishedHead,
     index: IndexProcess | None,
+    index_log: IndexLog | None,
     cluster: Callable[[], Mapping[str, Any]] | None,
 ) -> Callable[[], Mapping[str, Any]]:
     def ready() -> dict[str, Any]:
-        state = state_of(publisher, index)
+        state = state_of(publisher, index, index_log)
         if cluster is not None:
             state["cluster"] = cluster()
         if publisher.doubt:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Typed
 
 from msgspec import Meta
 
+from muniment.complete.keys import MAX_KEY_TEXT
+from muniment.complete.listing import MAX_LISTED
 from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK
 from muniment.lineage.walk import Direction
 from muniment.records.batchbody import MAX_ADDENDA
@@ -14,6 +16,7 @@ from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http import bodies
+from muniment_log.http.complete import MAX_KEYS
 from muniment_service import openapi
 from muniment_service.openapi import (
     BYTES,
@@ -34,7 +37,10 @@ _PROBLEMS: Final[dict[int, str]] = {
     400: "Malformed: the body, a parameter or a path.",
     401: "No bearer token, or not one that is known and valid now.",
     403: "Unknown gateway, bad signature, a batch for another log, or a token of another scope.",
-    404: "Not there, or beyond the published tree (`not-published-yet`, member `published`).",
+    404: (
+        "Not there, or beyond the published tree (`not-published-yet`, member `published`), or "
+        "beyond the tree that the index log is about (`not-indexed-yet`, member `covered`)."
+    ),
     408: "The body came too slowly.",
     409: (
         "`stream-gap` (member `expected`: the sequence number that the stream continues at), or "
@@ -52,15 +58,17 @@ _PROBLEMS: Final[dict[int, str]] = {
         "`bad-record`: a record is not acceptable (member `entry`: its number in the request). "
         "`bad-addendum`: an addendum is not (member `addendum`: its number), because no record of "
         "the request names it, say. `missing-addendum`: a record says that the log keeps its "
-        "addenda, and one did not come (members `entry`, `digest`)."
+        "addenda, and one did not come (members `entry`, `digest`). Of a proof: `list-too-long` "
+        "or `too-many-records`; give a `limit`."
     ),
     429: (
         "`over-budget`: the producer, or the address, sends more than it may; see `Retry-After`."
     ),
+    431: "The request line or the headers are too long: ask for fewer keys at a time.",
     503: (
         "Not now; see `Retry-After`. `overloaded`, `busy`, `unavailable`, `storage-failed`, "
-        "`index-unavailable`, `not-mirrored`: mirrors do not hold as much yet, or `not-published`: "
-        "logged, but no quorum in time (member `receipt`)."
+        "`index-unavailable`, `index-log-unavailable`, `not-mirrored`: mirrors do not hold as much "
+        "yet, or `not-published`: logged, but no quorum in time (member `receipt`)."
     ),
 }
 
@@ -219,6 +227,29 @@ _ConsistencyQuery = TypedDict(  # `from` is a keyword
     {"from": Annotated[Number, says("Older size.")], "to": Annotated[Number, says("Newer size.")]},
 )
 
+
+class _Complete(TypedDict):
+    key: Annotated[
+        list[Annotated[str, text("[a-z]+(?: [!-~]+){1,3}", "A key.", most=MAX_KEY_TEXT)]],
+        Meta(min_length=1, max_length=MAX_KEYS),
+        says(
+            "What to prove all leaves of: a kind and its parts, percent-encoded, parted by spaces, "
+            "such as `revocations execution run-17`. May be repeated."
+        ),
+    ]
+    size: NotRequired[Annotated[Number, says("The proof must be about so many leaves at least.")]]
+    limit: NotRequired[
+        Annotated[
+            int,
+            Meta(ge=1, le=MAX_LISTED),
+            says(f"Leaves of each list that are named, {MAX_LISTED} if not given."),
+        ]
+    ]
+    records: NotRequired[
+        Annotated[Literal["0", "1"], says("1: with the records, their manifests and proofs.")]
+    ]
+
+
 # Reads of `/v1`, the C2SP reads and the metrics may need a read token.
 _READERS: Final = (None, "readToken")
 _ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
@@ -283,6 +314,25 @@ _CALLS: Final = (
         path="/tile/{path}",
         name="tile",
         summary="A hash tile or an entry bundle of the published tree",
+        success="Its bytes.",
+        answer={BYTES: Binary},
+        headers=_ETAG,
+        parameters=_Tile,
+    ),
+    Call(
+        path="/index/checkpoint",
+        name="indexCheckpoint",
+        summary="The published checkpoint of the index log, of the origin `<origin>/index`",
+        success="A signed note.",
+        answer={TEXT: str},
+        headers=_ETAG,
+        problems=(401, 404, 503),
+        security=_READERS,
+    ),
+    _read(
+        path="/index/tile/{path}",
+        name="indexTile",
+        summary="A hash tile or an entry bundle of the index log",
         success="Its bytes.",
         answer={BYTES: Binary},
         headers=_ETAG,
@@ -370,6 +420,15 @@ _CALLS: Final = (
         f"the walk ended at {MAX_WALK} edges, and there are more.",
         answer={JSON: bodies.Lineage},
         parameters=_Walk,
+    ),
+    _read(
+        path="/v1/index/proof",
+        name="completenessProof",
+        summary="That some leaves are all that the log has on some keys",
+        success="A completeness proof, which verifies offline.",
+        answer={TEXT: str},
+        parameters=_Complete,
+        problems=(400, 401, 404, 422, 431, 503),
     ),
     _read(
         path="/v1/proofs/inclusion",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from muniment.tlog.treereader import AuthenticTiles
-    from muniment_log.metrics import LogMetrics
+    from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
     from muniment_log.publish.rounds import Round, Rounds
 
@@ -39,7 +39,7 @@ class Beside:
         setup: BesideSetup,
         tiles: AuthenticTiles,
         clock: Clock,
-        metrics: LogMetrics,
+        metrics: TreeMetrics,
     ) -> None:
         self.rated = RatedCosigners(rounds, setup.rated, clock)
         self.mirrors = Mirroring(rounds, setup.mirrors, tiles, clock, metrics)

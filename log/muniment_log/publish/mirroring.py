@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.policy import Policy
     from muniment.tlog.treereader import AuthenticTiles
-    from muniment_log.metrics import LogMetrics
+    from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
     from muniment_log.publish.mirrorclient import MirrorClient
     from muniment_log.publish.rounds import Round, Rounds
@@ -79,7 +79,7 @@ class Mirroring:
         setup: MirrorSetup,
         tiles: AuthenticTiles,
         clock: Clock,
-        metrics: LogMetrics,
+        metrics: TreeMetrics,
     ) -> None:
         """Begins with what was kept before; `tiles` are of the log's tree."""
         self._rounds = rounds
