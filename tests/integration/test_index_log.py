@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 
 import decisions
+import omitting
 import processes
 from log_deployment import GATEWAY, ORIGIN, Answer, Deployment, ask, deployed, leaves_of
 from muniment.complete.prooffile import VerifiedComplete, parse_complete, verify_complete
@@ -304,3 +305,19 @@ def step(deployment: Deployment) -> int:
     if "integrated" in index and index["integrated"] > index["published"]:
         return 2
     return int(index["map"] >= size)
+
+
+def test_a_log_that_omits_a_revocation_proves_the_wrong_list(tmp_path: Path) -> None:
+    """Nothing but another computation of the map shows it: that is what witnesses are for."""
+    with deployed(tmp_path, complete=COMPLETE) as made:
+        made.log.terminate()
+        made.log = omitting.start(made, "r-1")
+        first = log_and_cover(made, [revocation("r-1", "run-x"), revocation("r-2", "run-y")])
+        keys = ("revocations execution run-x", "revocations execution run-y")
+        assert listed(proved(made, *keys)) == {keys[0]: (), keys[1]: (first + 1,)}
+        # Its own operator would learn of it: the honest program does not go on with that index.
+        made.log.terminate()
+        made.config.with_name("map.db").unlink()
+        made.start_log()
+        eventually(lambda: "index log states the map root" in str(state(made)["error"]))
+        assert made.post(made.stream().take(RECORDS[:1]), "?wait=published").status == 200
