@@ -258,6 +258,14 @@ def test_an_index_log_that_is_lost_or_rolled_back_goes_on_by_no_means(tmp_path: 
         check_all_leaves(made)
 
 
+def change_leaves(deployment: Deployment, old: bytes, new: bytes) -> None:
+    """Somebody changes leaves of the index log in its database."""
+    with closing(sqlite3.connect(deployment.config.with_name("indexlog.db"))) as db, db:
+        for first, data in db.execute("SELECT first, data FROM tail").fetchall():
+            changed = (data.replace(old, new), first)
+            db.execute("UPDATE tail SET data = ? WHERE first = ?", changed)
+
+
 def test_a_published_root_that_the_leaves_do_not_give_ends_it(tmp_path: Path) -> None:
     with deployed(tmp_path, complete=COMPLETE) as made:
         log_and_cover(made, RECORDS[:3])
@@ -265,14 +273,7 @@ def test_a_published_root_that_the_leaves_do_not_give_ends_it(tmp_path: Path) ->
         made.log.terminate()
         # The log's operator has changed a leaf of the log after the map was published.
         made.config.with_name("map.db").unlink()
-        with closing(sqlite3.connect(made.config.with_name("indexlog.db"))) as db, db:
-            rows = db.execute("SELECT first, data FROM tail").fetchall()
-            other = leaf.encode().replace(leaf.encode().split(b"\n")[-2], b"A" * 43 + b"=")
-            for first, data in rows:
-                db.execute(
-                    "UPDATE tail SET data = ? WHERE first = ?",
-                    (data.replace(leaf.encode(), other), first),
-                )
+        change_leaves(made, leaf.encode().split(b"\n")[-2], b"A" * 43 + b"=")
         made.start_log()
         eventually(lambda: "do not make the root" in str(state(made)["error"]))
         assert made.post(made.stream().take(RECORDS[:1]), "?wait=published").status == 200
@@ -321,3 +322,27 @@ def test_a_log_that_omits_a_revocation_proves_the_wrong_list(tmp_path: Path) -> 
         made.start_log()
         eventually(lambda: "index log states the map root" in str(state(made)["error"]))
         assert made.post(made.stream().take(RECORDS[:1]), "?wait=published").status == 200
+
+
+def test_copies_of_both_bring_back_both(tmp_path: Path) -> None:
+    with deployed(tmp_path, complete=COMPLETE) as made:
+        config = ("--config", made.config)
+        log_and_cover(made, RECORDS[:3])
+        made.log.terminate()
+        copies = ("copy.db", "--index-log", tmp_path / "index-copy.db")
+        processes.run(
+            processes.muniment_log("backup", *config, tmp_path / copies[0], *copies[1:]), check=True
+        )
+        for name, copy in (("log.db", "copy.db"), ("indexlog.db", "index-copy.db")):
+            made.config.with_name(name).unlink()
+            shutil.copy(tmp_path / copy, made.config.with_name(name))
+        made.start_log()
+        log_and_cover(made, RECORDS[3:6])
+        check_all_leaves(made)
+        checked = processes.run(processes.muniment_log("check", *config))
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        made.log.terminate()
+        change_leaves(made, b"map 1", b"map 2")
+        checked = processes.run(processes.muniment_log("check", *config))
+        assert checked.returncode == 8
+        assert "damaged index log: tail" in checked.stdout

@@ -31,7 +31,7 @@ from muniment_log.cli.exits import (
     say_damage,
 )
 from muniment_log.cli.export import export
-from muniment_log.cli.indexlog import new_index_log
+from muniment_log.cli.indexlog import check_index_log, new_index_log
 from muniment_log.cli.listentry import list_entry
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.cli.restore import restore
@@ -301,7 +301,8 @@ def _end(expires: str | None, days: int | None) -> datetime | None:
 def check_command(config: Path, *, quick: bool, progress: bool | None) -> None:
     """Check the database against its own leaves, also while the log runs, and the addenda.
 
-    Of a cluster, the published tree and the addenda. Prints each damage on a line of its own: the
+    And that of the index log, if there is one. Of a cluster, the published tree and the addenda.
+    Prints each damage on a line of its own: the
     table, and what is wrong there.
     """
     try:
@@ -318,15 +319,18 @@ def check_command(config: Path, *, quick: bool, progress: bool | None) -> None:
             database, origin, loaded.verifiers, full=not quick, progress=Progress(progress)
         )
         addenda = check_addenda(loaded.addenda, origin, database, full=not quick)
+        index_log = check_index_log(loaded, full=not quick)
     except ConfigError as error:
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
         fail(code_of(error), error)
-    say_damage("damaged", [*report.damage, *addenda.damage])
+    say_damage("damaged", [*report.damage, *addenda.damage, *index_log])
     if report.damage:
         fail(EXIT_DAMAGED, f"{database}: damaged")
     if addenda.damage:
         fail(EXIT_DAMAGED, f"{loaded.addenda}: damaged")
+    if index_log:
+        fail(EXIT_DAMAGED, f"{loaded.index_log.database}: damaged")
     click.echo(f"{database}: sound, {report.size} leaves", err=True)
 
 
@@ -361,15 +365,21 @@ def repair_command(config: Path) -> None:
 @_CONFIG
 @click.argument("target", metavar="FILE", type=_PATH)
 @click.option("--addenda", metavar="FILE", type=_PATH, help="Copy what records withhold, too.")
-def backup_command(config: Path, target: Path, addenda: Path | None) -> None:
+@click.option("--index-log", metavar="FILE", type=_PATH, help="Copy the index log, too.")
+def backup_command(
+    config: Path, target: Path, addenda: Path | None, index_log: Path | None
+) -> None:
     """Copy the database into the new FILE, also while the log runs.
 
-    With --addenda also the file of the addenda, afterwards. What is erased later is still in that
-    copy.
+    With --index-log also that of the index log, before it: that is about no more leaves than the
+    copy has. With --addenda also the file of the addenda, afterwards. What is erased later is still
+    in that copy.
     """
     try:
         loaded = load(config)
         copies: list[tuple[Path, Path, Mark | None]] = [(loaded.database, target, mark_copy)]
+        if index_log is not None:
+            copies.insert(0, (loaded.index_log.database, index_log, mark_copy))
         if addenda is not None:
             copies.append((loaded.addenda, addenda, None))
     except MunimentError as error:

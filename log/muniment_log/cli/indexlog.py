@@ -1,16 +1,23 @@
-"""``muniment-log new-index-log``: the empty database of an index log."""
+"""Commands about the index log's database: ``muniment-log new-index-log``, and its check."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.exits import code_of, fail
 from muniment_log.config import load
+from muniment_log.storage.check import check
+from muniment_log.storage.indexleaves import Ascending
 from muniment_log.storage.schema import create_database
+
+if TYPE_CHECKING:
+    from muniment_log.config import LogConfig
+    from muniment_service.soundness import Damage
 
 
 @click.command("new-index-log")
@@ -31,3 +38,21 @@ def new_index_log(config: Path) -> None:
     for vkey in index_log.vkeys:
         click.echo(vkey)
     click.echo(f"made {database}, of no leaves", err=True)
+
+
+def check_index_log(loaded: LogConfig, *, full: bool) -> list[Damage]:
+    """What is wrong with the index log's database; nothing for a log that keeps none.
+
+    Raises DatabaseError if it cannot be read.
+    """
+    if not loaded.file.complete.enabled:
+        return []
+    own = loaded.index_log
+    report = check(
+        own.database,
+        own.file.origin,
+        own.verifiers,
+        full=full,
+        plain=Ascending(loaded.file.origin),
+    )
+    return [found._replace(table=f"index log: {found.table}") for found in report.damage]

@@ -22,7 +22,7 @@ from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 from muniment_log.core.integrate import restore
 from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
-from muniment_log.storage.leafwalk import Walked, walk
+from muniment_log.storage.leafwalk import Plain, Walked, walk
 from muniment_log.storage.schema import migrations
 from muniment_log.storage.sqlite import read_loaded
 from muniment_service.soundness import (
@@ -69,16 +69,20 @@ def check(
     *,
     full: bool,
     progress: Progress = lambda _done, _total: None,
+    plain: Plain | None = None,
 ) -> CheckReport:
     """Checks the database of a log; a log that runs on it is not disturbed.
 
     A full check reads everything, and costs about as much as auditing the log; `progress` is told
-    how many leaves were read, and how many there are. Raises DatabaseError if there is no such
+    how many leaves were read, and how many there are. `plain` is for a log without manifests, see
+    `walk`. Raises DatabaseError if there is no such
     database, or it cannot be opened.
     """
     report = CheckReport()
     if not inspect_file(
-        path, report, lambda db: _examine(db, origin, keys, report, full=full, progress=progress)
+        path,
+        report,
+        lambda db: _examine(db, origin, keys, report, full=full, progress=progress, plain=plain),
     ):
         report.leaves_sound = False
     return report
@@ -102,6 +106,7 @@ def _examine(
     *,
     full: bool,
     progress: Progress = lambda _done, _total: None,
+    plain: Plain | None = None,
 ) -> None:
     if full:
         check_structure(db, report)
@@ -116,7 +121,7 @@ def _examine(
     notes = _notes(db, origin, keys, report)
     if full:
         compare = _Compare(db, lambda done: progress(done, report.size))
-        _full(db, tree, notes, report, compare)
+        _full(db, tree, notes, report, compare, plain)
     elif tree is not None:
         _quick(db, tree, notes, report)
 
@@ -226,8 +231,9 @@ def _full(
     notes: dict[str, SignedCheckpoint],
     report: CheckReport,
     compare: _Compare,
+    plain: Plain | None,
 ) -> None:
-    walked = walk(db, [note.checkpoint.size for note in notes.values()], compare)
+    walked = walk(db, [note.checkpoint.size for note in notes.values()], compare, plain)
     rows = db.execute("SELECT gateway, label, next, manifest FROM stream").fetchall()
     streams = {StreamKey(g, label): StreamState(n, manifest) for g, label, n, manifest in rows}
     tree_agrees = tree == (walked.size, walked.root)
@@ -235,7 +241,9 @@ def _full(
         walked.roots.get(note.checkpoint.size) == note.checkpoint.root for note in notes.values()
     )
     report.leaves_sound = (
-        not walked.damage and heads_agree and (tree_agrees or streams == walked.streams)
+        not walked.damage
+        and heads_agree
+        and (tree_agrees or (plain is None and streams == walked.streams))
     )
     if not report.leaves_sound:
         _leaves(tree, walked, compare, report)

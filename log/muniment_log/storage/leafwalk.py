@@ -8,6 +8,7 @@ one entry per stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +25,10 @@ from muniment_service.soundness import Damage
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator
+
+
+Plain = Callable[[bytes], None]
+"""Takes each leaf in order; raises FormatError for one that cannot be the next."""
 
 
 class Sink(Protocol):
@@ -61,6 +66,7 @@ class Walked:
 class _Walk:
     sink: Sink
     asked: Collection[int]
+    plain: Plain | None
     tree: CompactRange = CompactRange.EMPTY
     levels: list[list[bytes]] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -70,14 +76,17 @@ class _Walk:
     damage: list[Damage] = field(default_factory=list)
 
 
-def walk(db: sqlite3.Connection, asked: Collection[int], sink: Sink) -> Walked:
+def walk(
+    db: sqlite3.Connection, asked: Collection[int], sink: Sink, plain: Plain | None = None
+) -> Walked:
     """Reads all leaves and tells what follows from them; `db` is inside a transaction.
 
     The roots of the tree sizes `asked` for come with it; `sink` is told of tiles and batches.
+    `plain` judges each leaf of a log whose leaves no manifests cover.
 
     Raises sqlite3.Error if the file cannot be read.
     """
-    state = _Walk(sink, asked)
+    state = _Walk(sink, asked, plain)
     if 0 in asked:
         state.roots[0] = state.tree.root()
     for table, index, data in _bundles(db):
@@ -124,7 +133,12 @@ def _take(state: _Walk, table: str, entries: list[bytes]) -> None:
     if table == "bundle":
         _up(state, 0, hashes)
     for place, (entry, leaf) in enumerate(zip(entries, hashes, strict=True)):
-        if entry.startswith(MANIFEST):
+        if state.plain is not None:
+            try:
+                state.plain(entry)
+            except FormatError as error:
+                state.damage.append(Damage(table, f"leaf {start + place}: {error}"))
+        elif entry.startswith(MANIFEST):
             _manifest(state, table, start + place, entry=entry, leaf=leaf)
         else:
             state.open.append(leaf)
