@@ -24,6 +24,7 @@ from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.mpt import MemTree
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.tiles import bundles_of
+from staticserver import static
 from waiting import eventually
 
 RECORDS = decisions.decisions(400, producer=GATEWAY)
@@ -219,8 +220,17 @@ def bundles(deployment: Deployment) -> list[bytes]:
     ]
 
 
+def save(deployment: Deployment, folder: Path) -> None:
+    """What a mirror has of the index log: its checkpoint and its leaves."""
+    size = head_of(deployment).size
+    for path in ["checkpoint", *(tile.path for tile in bundles_of(0, size, size))]:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(ask(f"{deployment.url}/index/{path}").body)
+
+
 def test_an_index_log_that_is_lost_or_rolled_back_goes_on_by_no_means(tmp_path: Path) -> None:
-    """Decisions go on; its witnesses know more than it holds; the newest copy brings it back."""
+    """Decisions go on; its witnesses know more than it holds; who has its leaves brings it back."""
     with deployed(tmp_path, complete=COMPLETE) as made:
         log_and_cover(made, RECORDS[:3])
         path = made.config.with_name("indexlog.db")
@@ -230,9 +240,10 @@ def test_an_index_log_that_is_lost_or_rolled_back_goes_on_by_no_means(tmp_path: 
         made.start_log()
         log_and_cover(made, RECORDS[3:6])
         before = bundles(made)
+        mirror = tmp_path / "mirror"
+        save(made, mirror)
         made.log.terminate()
-        newest = tmp_path / "newest.db"
-        shutil.move(path, newest)
+        path.unlink()
 
         def refuses(*words: str) -> None:
             """The index log proves nothing, says why, and the log goes on."""
@@ -251,7 +262,15 @@ def test_an_index_log_that_is_lost_or_rolled_back_goes_on_by_no_means(tmp_path: 
         refuses("rolled back", "0 leaves", "has a checkpoint of")
         shutil.copy(tmp_path / "old.db", path)
         refuses("rolled back", "has a checkpoint of")
-        shutil.copy(newest, path)
+        path.unlink()
+        # Somebody has the newest leaves: which heads they are about stands nowhere else.
+        restore = ("restore-index-log", *config, "--from")
+        with static(mirror) as url:
+            done = processes.run(processes.muniment_log(*restore, f"{url}/nothing"))
+            assert (done.returncode, path.exists()) == (3, False), done.stderr
+            processes.run(processes.muniment_log(*restore, url), check=True)
+            again = processes.run(processes.muniment_log(*restore, url))
+            assert (again.returncode, "exists already" in again.stderr) == (4, True)
         made.start_log()
         log_and_cover(made, RECORDS[6:9])
         assert bundles(made)[: len(before)] == before

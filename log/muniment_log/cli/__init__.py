@@ -31,7 +31,7 @@ from muniment_log.cli.exits import (
     say_damage,
 )
 from muniment_log.cli.export import export
-from muniment_log.cli.indexlog import check_index_log, new_index_log
+from muniment_log.cli.indexlog import check_index_log, new_index_log, restore_index_log
 from muniment_log.cli.listentry import list_entry
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.cli.restore import restore
@@ -138,6 +138,7 @@ main.add_command(erase)
 main.add_command(list_entry)
 main.add_command(new_addenda)
 main.add_command(new_index_log)
+main.add_command(restore_index_log)
 
 
 @main.command("vkeys")

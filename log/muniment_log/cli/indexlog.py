@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
 from muniment_log.config import load
 from muniment_log.storage.check import check
 from muniment_log.storage.indexleaves import Ascending
 from muniment_log.storage.schema import create_database
+from muniment_service.process import run
 
 if TYPE_CHECKING:
     from muniment_log.config import LogConfig
@@ -32,12 +32,36 @@ def new_index_log(config: Path) -> None:
     try:
         index_log = load(config).index_log
         origin, database = index_log.file.origin, index_log.database
-        asyncio.run(create_database(database, origin, index_log.vkeys, "new-index-log"))
+        run(create_database(database, origin, index_log.vkeys, "new-index-log"))
     except MunimentError as error:
         fail(code_of(error), error)
     for vkey in index_log.vkeys:
         click.echo(vkey)
     click.echo(f"made {database}, of no leaves", err=True)
+
+
+@click.command("restore-index-log")
+@click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
+@click.option("--from", "url", required=True, help="Who serves its checkpoint and tiles.")
+def restore_index_log(config: Path, url: str) -> None:
+    """Make the index log's database from somebody who serves the newest of it.
+
+    A mirror, a web cache, a folder of its files behind any web server: what it serves is compared
+    with the checkpoint, and that must be signed by this log. If its witnesses know more leaves than
+    were served, the log says so when it starts, and does not extend it. This never replaces a
+    database.
+    """
+    # Half a second: it brings the HTTP library, which the other commands do without.
+    from muniment_log.index import restoring  # noqa: PLC0415
+
+    try:
+        loaded = load(config)
+        size = run(restoring.restore_index_log(loaded, url))
+    except MunimentError as error:
+        fail(code_of(error), error)
+    except ValueError as error:
+        fail(EXIT_CONFIG, f"--from: {error}")
+    click.echo(f"made {loaded.index_log.database}, of {size} leaves", err=True)
 
 
 def check_index_log(loaded: LogConfig, *, full: bool) -> list[Damage]:
