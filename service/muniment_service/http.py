@@ -189,19 +189,23 @@ class Request:
         return self.parameters_and(*names)[0]
 
     def parameters_and(
-        self, *names: str, repeated: str | None = None, most: int = MAX_PARAMETERS
+        self,
+        *names: str,
+        repeated: str | None = None,
+        most: int = MAX_PARAMETERS,
+        query: str | None = None,
     ) -> tuple[dict[str, str], list[str]]:
         """The query's parameters, and the values of one that may be `repeated`, in their order.
 
-        Raises Problem 400 on an unknown parameter, on another one that is repeated, and on more
-        than `most` in all.
+        `query` is read instead of the URL's when a request has sent it as its body. Raises Problem
+        400 on an unknown parameter, on another one that is repeated, and on more than `most` in
+        all.
         """
-        if not self.query:
+        query = self.query if query is None else query
+        if not query:
             return {}, []
         try:
-            pairs = parse_qsl(
-                self.query, keep_blank_values=True, errors="strict", max_num_fields=most
-            )
+            pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=most)
         except ValueError as error:
             raise Problem(400, "bad-query", "the query cannot be decoded") from error
         values = [value for name, value in pairs if name == repeated]

@@ -24,6 +24,7 @@ from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.mpt import MemTree
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.tiles import bundles_of
+from muniment_log.config import load
 from staticserver import static
 from waiting import eventually
 
@@ -123,8 +124,11 @@ def test_bad_questions_are_refused(deployment: Deployment) -> None:
     log_and_cover(deployment, RECORDS[:1])
     for query in ("", "key=surprise+x", "key=execution+a&records=2", "key=execution+a&limit=0"):
         ask(f"{deployment.url}/v1/index/proof?{query}").problem(400, "bad-query")
-    many = "&".join(f"key=execution+{number}" for number in range(65))
-    ask(f"{deployment.url}/v1/index/proof?{many}").problem(400, "bad-query")
+    many = "&".join(f"key=execution+{number}" for number in range(1024)).encode()
+    asked = ask(f"{deployment.url}/v1/index/proof", many)
+    assert len(parse_complete(asked.body).keys) == 1024
+    ask(f"{deployment.url}/v1/index/proof", many + b"&key=execution+x").problem(400, "bad-query")
+    ask(f"{deployment.url}/v1/index/proof", b"\xff").problem(400, "bad-query")
     beyond = prove(deployment, "execution a", size=10**9)
     assert beyond.problem(404, "not-indexed-yet")["covered"] == state(deployment)["covered"]
     size = head_of(deployment).size
@@ -365,3 +369,40 @@ def test_copies_of_both_bring_back_both(tmp_path: Path) -> None:
         checked = processes.run(processes.muniment_log("check", *config))
         assert checked.returncode == 8
         assert "damaged index log: tail" in checked.stdout
+
+
+def know_the_index_log(deployment: Deployment, *, known: bool) -> None:
+    """Has two of the three witnesses know the index log, or not any more."""
+    vkeys = load(deployment.config).index_log.vkeys
+    for number in range(2):
+        config = ("--config", deployment.folder / f"w{number}" / "witness.toml")
+        change = (
+            ["add-log", *config, *vkeys] if known else ["remove-log", *config, f"{ORIGIN}/index"]
+        )
+        processes.run(processes.muniment_witness(*change), check=True)
+        processes.run(processes.muniment_witness("reload", *config), check=True)
+
+
+def test_without_a_quorum_of_its_own_it_waits_and_the_log_does_not(tmp_path: Path) -> None:
+    """And what its witnesses shall cosign can be read: those that recompute the map need it."""
+    with deployed(tmp_path, complete=COMPLETE) as made:
+        covered = log_and_cover(made, RECORDS[:3]) + 4
+        size = head_of(made).size
+        tile = f"/index/tile/entries/000.p/{size + 1}"
+        know_the_index_log(made, known=False)
+        assert made.post(made.stream().take(RECORDS[3:6]), "?wait=published").status == 200
+        eventually(lambda: state(made)["integrated"] == size + 1)
+        for _ in range(2):
+            told = state(made)
+            assert (told["covered"], told["published"]) in ((covered, size), (0, size))
+            assert head_of(made).size == size
+            answer = ask(made.url + tile)
+            assert answer.headers["Cache-Control"] == "no-store"
+            newest = parse_index_leaf(unframe(answer.body)[-1])
+            # Killed between the commit and the quorum: it asks for the same head again.
+            made.log.kill()
+            made.start_log()
+            eventually(lambda: ask(made.url + tile).status == 200)
+        know_the_index_log(made, known=True)
+        covers(made, newest.head.size)
+        assert check_all_leaves(made)[-1] == newest

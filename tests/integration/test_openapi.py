@@ -176,6 +176,8 @@ class LogDriver(Driver):
                 case.path_parameters = {"level": level, "index": "000", "width": 1}
             case "GET /v1/index/proof":
                 query["key"] = [f"execution {turn}", "revocations key_name a%2Fb"][: 1 + turn % 2]
+            case "POST /v1/index/proof":
+                case.body = f"key=execution+{turn}&limit=9".encode()
             case "GET /v1/proofs/inclusion":
                 pair = sorted((int(query["index"]), int(query.get("size", 2**62))))
                 query["index"] = pair[0] % 250

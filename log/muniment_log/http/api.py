@@ -109,6 +109,7 @@ def build(
     app.prefix("GET", "/v1/executions/", read(lookup.execution))
     app.prefix("GET", "/v1/lineage/", read(lookup.lineage))
     app.route("GET", "/v1/index/proof", read(complete.proof))
+    app.route("POST", "/v1/index/proof", read(complete.long_proof))
     app.route("GET", "/v1/proofs/inclusion", read(query.inclusion))
     app.route("GET", "/v1/proofs/consistency", read(query.consistency))
     return app

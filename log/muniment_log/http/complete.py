@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from muniment_log.index.indexlog import IndexLog
     from muniment_service.http import Handler
 
-MAX_KEYS: Final = 64
-"""Keys of one answer: a run with its ancestors, their keys and delegations."""
+MAX_KEYS: Final = 1024
+"""Keys of one answer: a run with all its ancestors, their keys and delegations."""
 
-MAX_RECORDS: Final = 1000
+MAX_RECORDS: Final = 10_000
 """Records that one answer carries."""
+
+MAX_QUESTION: Final = 1 << 20
+"""Bytes of a question that is sent as a body."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -42,7 +45,7 @@ class Complete:
         """Takes the index log, None for a log that keeps none, and the log's own tiles."""
         self._index_log = index_log
         self._tiles = tiles
-        self._reads = Reads(self, self)
+        self._reads = Reads(self, self, readable=lambda: self.readable)
 
     # What the tiles of the index log are read by: it may be open or not, at any time.
 
@@ -54,6 +57,11 @@ class Complete:
     async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
         """Tiles of the index log."""
         return dict(await self._log.opened.tiles.read(tiles))
+
+    @property
+    def readable(self) -> int:
+        """Leaves of the index log that are read: witnesses recompute what they shall cosign."""
+        return self._log.opened.publisher.integrated.size
 
     @property
     def _log(self) -> IndexLog:
@@ -73,15 +81,27 @@ class Complete:
         """``GET /v1/index/proof?key=…&key=…``: a completeness proof of some keys."""
         return await self._answered(self._proof, request)
 
+    async def long_proof(self, request: Request) -> Response:
+        """``POST /v1/index/proof``: the same, with the query as the body."""
+        return await self._answered(self._long_proof, request)
+
     async def _answered(self, handler: Handler, request: Request) -> Response:
         try:
             return await handler(request)
         except IndexLogUnavailableError as error:
             raise problem_of(error) from error
 
-    async def _proof(self, request: Request) -> Response:
+    async def _long_proof(self, request: Request) -> Response:
+        request.parameters()
+        try:
+            query = (await request.body(MAX_QUESTION)).decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Problem(400, "bad-query", "the body is no query") from error
+        return await self._proof(request, query)
+
+    async def _proof(self, request: Request, query: str | None = None) -> Response:
         parameters, texts = request.parameters_and(
-            "size", "limit", "records", repeated="key", most=MAX_KEYS + 3
+            "size", "limit", "records", repeated="key", most=MAX_KEYS + 3, query=query
         )
         keys = _keys(texts)
         least = _number(parameters, "size", 0)

@@ -431,6 +431,16 @@ _CALLS: Final = (
         problems=(400, 401, 404, 422, 431, 503),
     ),
     _read(
+        path="/v1/index/proof",
+        method="post",
+        name="longCompletenessProof",
+        summary="The same of more keys than a request line takes: the query is the body",
+        success="A completeness proof, which verifies offline.",
+        body={BYTES: Binary},
+        answer={TEXT: str},
+        problems=(400, 401, 404, 408, 413, 415, 422, 503),
+    ),
+    _read(
         path="/v1/proofs/inclusion",
         name="inclusionProof",
         summary="That a leaf is in the published tree",

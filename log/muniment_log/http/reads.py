@@ -91,7 +91,10 @@ class Reads:
         tiles: Stored,
         cosigned: Cosigned | None = None,
         mirrored: Mirrored | None = None,
+        readable: Callable[[], int] | None = None,
     ) -> None:
+        """Takes what is read. `readable` leaves, where more are than are published."""
+        self._readable = readable
         self._publisher = publisher
         self._mirrored = mirrored
         self._cosigned = cosigned
@@ -153,10 +156,13 @@ class Reads:
             raise Problem(400, "bad-query", "tiles take no parameters")
         tile = parse_tile_path(f"tile/{request.rest}")
         published = published_size(self._publisher.published)
-        if tile.end > published:
+        if tile.end > published and (self._readable is None or tile.end > self._readable()):
             raise not_published_yet(published)
         tag = f"{tile.level}-{tile.index}-{tile.width}"
-        headers = {"Cache-Control": IMMUTABLE, "Access-Control-Allow-Origin": "*"}
+        headers = {
+            "Cache-Control": IMMUTABLE if tile.end <= published else "no-store",
+            "Access-Control-Allow-Origin": "*",
+        }
         if tile.level != ENTRIES:
             # Hashes do not compress; entries do ("SHOULD be compressed at the HTTP layer").
             data = (await self._tiles.read([tile]))[tile]

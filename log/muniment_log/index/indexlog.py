@@ -314,10 +314,10 @@ class IndexLog:
         raise DatabaseError(f"{self._map_file}: damaged; it is built again")
 
     async def _feed(self, opened: OpenIndexLog, backoff: Backoff) -> None:
+        self._error = ""
         last = await self._continue(opened)
         clock = asyncio.get_running_loop().time
         while True:
-            self._error = ""
             backoff.reset()
             await self._log.reached(last + 1)
             await self._log.settled()
@@ -335,16 +335,15 @@ class IndexLog:
         leaf = parse_index_leaf(await read_entry(opened.tiles, count - 1, count))
         if leaf.origin != self._origin:
             raise IndexLogError(f"its leaves are about {leaf.origin}, not about {self._origin}")
-        head, own = self._log.published, opened.publisher.published
+        head = self._log.published
         if head is None or leaf.head.size > head.checkpoint.size:
             raise IndexLogError(
                 f"its last leaf is about {leaf.head.size} leaves, and the log has published "
                 f"{published_size(head)}"
             )
-        if leaf.head.size == head.checkpoint.size and own is not None:
+        if leaf.head.size == head.checkpoint.size:
             await opened.map.advance(leaf.head, count)
-            if own.checkpoint.size == count:
-                await self._prove(opened, leaf, head, own)
+            await self._show(opened, leaf, head)
         return leaf.head.size
 
     async def _append(self, opened: OpenIndexLog, head: SignedCheckpoint) -> int:
@@ -353,24 +352,27 @@ class IndexLog:
         leaf = IndexLeaf(self._origin, tree, await opened.map.advance(tree, opened.order.head.size))
         await opened.cleared()
         await opened.order.append([leaf.encode()])
+        await self._show(opened, leaf, head)
+        return tree.size
+
+    async def _show(self, opened: OpenIndexLog, leaf: IndexLeaf, head: SignedCheckpoint) -> None:
+        """Proves by the last leaf, as soon as it is published; not for ever, see HOLD_SECONDS."""
+        count = opened.order.head.size
         while True:
             try:
-                await opened.publisher.wait(opened.order.head.size, HOLD_SECONDS)
+                await opened.publisher.wait(count, HOLD_SECONDS)
                 break
             except NotPublishedError as error:
-                if published_size(self._log.published) > tree.size:
-                    event(
-                        _LOGGER, logging.WARNING, "the map goes on without a proof",
-                        error=str(error),
-                    )  # fmt: skip
+                if published_size(self._log.published) > leaf.head.size:
+                    why = str(error)
+                    event(_LOGGER, logging.WARNING, "the map goes on without a proof", error=why)
                     await self._prove_nothing()
-                    return tree.size
+                    return
         await opened.publisher.settled()
         own = opened.publisher.published
         if own is None:
             raise AssertionError("a head was announced and is settled")
         await self._prove(opened, leaf, head, own)
-        return tree.size
 
     async def _prove(
         self, opened: OpenIndexLog, leaf: IndexLeaf, head: SignedCheckpoint, own: SignedCheckpoint
