@@ -79,8 +79,12 @@ def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(
     folders: Path, database: str, bucket: engines.Bucket, tmp_path: Path
 ) -> None:
     known: set[str] = set()
-    with all_of(folders) as urls, deployed(tmp_path, Cluster(database, bucket)) as cluster:
-        for url in (*urls.values(), cluster.url):
+    with (
+        all_of(folders) as urls,
+        deployed(tmp_path / "cluster", Cluster(database, bucket)) as cluster,
+        deployed(tmp_path / "complete", complete="enabled = true\n") as complete,
+    ):
+        for url in (*urls.values(), cluster.url, complete.url):
             with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
                 text = answer.read().decode()
             known.update(re.findall(r"^# TYPE (muniment_\w+)", text, re.MULTILINE))

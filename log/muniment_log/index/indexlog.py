@@ -351,7 +351,10 @@ class IndexLog:
         tree = head.checkpoint.head
         leaf = IndexLeaf(self._origin, tree, await opened.map.advance(tree, opened.order.head.size))
         await opened.cleared()
+        # I1: a crash here. The map is at a head that was published, and goes on from there.
         await opened.order.append([leaf.encode()])
+        # I2: a crash before this leaf has its quorum. The publisher asks its witnesses again (C4),
+        # and `_continue` waits for them.
         await self._show(opened, leaf, head)
         return tree.size
 
