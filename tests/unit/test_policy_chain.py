@@ -305,6 +305,25 @@ class TestRevoked:
         denied(policy, head(("w1", YEAR1), ("w2", YEAR1)), "no quorum says that this was there")
         denied(policy, head(("w3", YEAR2), ("w4", YEAR2)), f"the log's key .* is {word} since")
 
+    @pytest.mark.parametrize("word", ["compromised", "retired"])
+    def test_an_index_log_is_judged_by_the_versions_of_its_log(self, word):
+        log = log_signer().vkey.name
+        policy = revoke(word, log, YEAR1, of_log=True).of_index_log(log)
+
+        def index_head(*times: int) -> SignedCheckpoint:
+            own = log_signer().under(f"{log}/index")
+            made = signed(own, origin=own.vkey.name)
+            text = made.checkpoint.text
+            return made.with_signatures(
+                witness(name).sign(text, time)
+                for name, time in zip(("w1", "w2"), times, strict=True)
+            )
+
+        assert policy.verify(index_head(YEAR1 - 1, YEAR1 - 1)).origin == f"{log}/index"
+        denied(policy, index_head(YEAR1, YEAR1), f"the log's key .*/index is {word} since")
+        denied(policy, index_head(YEAR2, YEAR2), "after the version")
+        denied(policy, head(("w1", YEAR1 - 1), ("w2", YEAR1 - 1)), "does not list log")
+
     def test_the_word_that_weighs_most_and_the_earliest_time(self):
         key = witness("w1").vkey
         window = (START + YEAR, END)

@@ -19,6 +19,7 @@ What counts when:
 
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -34,6 +35,7 @@ from muniment.tlog.encoding import (
     parse_hash,
     split_lines,
 )
+from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.note import (
     ED25519,
     UnverifiedNote,
@@ -338,6 +340,25 @@ class PolicyChain(Policy):
         given = tuple(old)
         keys = [key for one in reversed(self.counted) for key in one.policy.log_keys(origin, given)]
         return tuple(dict.fromkeys(keys))
+
+    def of_index_log(self, origin: str, version: int = 1) -> Policy:
+        """As `Policy.of_index_log`, in each version; a revoked key is so under both names."""
+        name = index_origin(origin, version)
+
+        def renamed(one: PolicyVersion) -> PolicyVersion:
+            also = [
+                each._replace(vkey=VKey.of(name, each.vkey.algorithm, each.vkey.public))
+                for each in one.revoked
+            ]
+            other = copy(one)  # not made anew: no text of its own says this
+            object.__setattr__(other, "policy", one.policy.of_index_log(origin, version))
+            object.__setattr__(other, "revoked", (*one.revoked, *also))
+            return other
+
+        return PolicyChain.of(
+            [one._replace(version=renamed(one.version)) for one in self.chain],
+            [renamed(one) for one in self.counted],
+        )
 
     def at(self, now: int) -> Policy:
         """The versions whose window is open at a time, in Unix seconds.
