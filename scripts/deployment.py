@@ -143,6 +143,12 @@ class Deployment:
         argv = ["muniment-log", "init", "log", "--origin", ORIGIN, "--listen", f"127.0.0.1:{port}"]
         return self.command(*argv).split()
 
+    def make_index_log(self, complete: str) -> list[str]:
+        """Have the log keep an index log, by lines of `[complete]`; return that one's vkeys."""
+        config = self.place / "log" / "log.toml"
+        config.write_text(f"{config.read_text()}\n[complete]\n{complete}")
+        return self.command("muniment-log", "new-index-log", "--config", config).split()
+
     def make_witness(
         self, name: str, algorithm: str, log_keys: Sequence[str], port: int = 0
     ) -> list[str]:

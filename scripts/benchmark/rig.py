@@ -77,22 +77,26 @@ class Worker:
 class Rig:
     """A log with its gateways' keys, and witnesses when asked for, all running."""
 
-    def __init__(self, *, witnesses: bool, gateways: int = 1, more: str = "") -> None:
+    def __init__(
+        self, *, witnesses: bool, gateways: int = 1, more: str = "", complete: str = ""
+    ) -> None:
+        """Starts it; `complete` has lines of `[complete]`, for a log with an index log."""
         self.place = Path(tempfile.mkdtemp(prefix="muniment-bench-"))
         self.deployment = Deployment(self.place)
         self.token = secrets.token_urlsafe(32)
         self._jobs = 0
         try:
-            self._start(witnesses=witnesses, gateways=gateways, more=more)
+            self._start(witnesses=witnesses, gateways=gateways, more=more, complete=complete)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, *, witnesses: bool, gateways: int, more: str) -> None:
+    def _start(self, *, witnesses: bool, gateways: int, more: str, complete: str) -> None:
         deployment = self.deployment
         log_keys = deployment.make_log()
+        both = [*log_keys, *deployment.make_index_log(complete)] if complete else log_keys
         if witnesses:
-            keys = {n: deployment.make_witness(n, a, log_keys) for n, a in WITNESSES.items()}
+            keys = {n: deployment.make_witness(n, a, both) for n, a in WITNESSES.items()}
             for name in WITNESSES:
                 deployment.start_witness(name)
             deployment.write_policy(log_keys, keys, 2)
