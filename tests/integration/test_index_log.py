@@ -406,3 +406,26 @@ def test_without_a_quorum_of_its_own_it_waits_and_the_log_does_not(tmp_path: Pat
         know_the_index_log(made, known=True)
         covers(made, newest.head.size)
         assert check_all_leaves(made)[-1] == newest
+
+
+def test_keys_of_the_log_are_changed_with_it(tmp_path: Path) -> None:
+    with deployed(tmp_path, complete=COMPLETE) as made:
+        log_and_cover(made, RECORDS[:3])
+        config = ("--config", made.config)
+        made.log.terminate()
+        processes.run(processes.muniment_log("rotate-key", *config, "--add", "ed25519"), check=True)
+        made.start_log()
+        log_and_cover(made, RECORDS[3:6])
+        keys = load(made.config).index_log.vkeys
+        assert len(keys) == 3
+        signed = ask(f"{made.url}/index/checkpoint").body.decode()
+        assert signed.count(f"\n— {ORIGIN}/index ") == 3
+        made.log.terminate()
+        old = load(made.config).signers[0].vkey
+        retire = ("rotate-key", *config, "--retire", f"{old.key_id:08x}")
+        processes.run(processes.muniment_log(*retire), check=True)
+        made.start_log()
+        log_and_cover(made, RECORDS[6:9])
+        assert state(made)["error"] is None
+        checked = processes.run(processes.muniment_log("check", *config))
+        assert checked.returncode == 0, checked.stdout
