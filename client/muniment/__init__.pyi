@@ -13,6 +13,10 @@ from muniment.audit.trust import Misbehaviour as Misbehaviour
 from muniment.audit.trust import ProvenMisbehaviour as ProvenMisbehaviour
 from muniment.audit.trust import StaleCheckpoint as StaleCheckpoint
 from muniment.audit.trust import TrustState as TrustState
+from muniment.complete.prooffile import CompleteProof as CompleteProof
+from muniment.complete.prooffile import VerifiedComplete as VerifiedComplete
+from muniment.complete.prooffile import parse_complete as parse_complete
+from muniment.complete.prooffile import verify_complete as verify_complete
 from muniment.errors import BadAnswer as BadAnswer
 from muniment.errors import Denied as Denied
 from muniment.errors import GatewayClosed as GatewayClosed
@@ -57,6 +61,8 @@ from muniment.permit import Permit as Permit
 from muniment.permit import Trust as Trust
 from muniment.permit import parse_permit as parse_permit
 from muniment.permit import verify_permit as verify_permit
+from muniment.permit.status import fetch_status as fetch_status
+from muniment.permit.status import refresh_status as refresh_status
 from muniment.records.addenda import Disclosure as Disclosure
 from muniment.records.addenda import Withheld as Withheld
 from muniment.records.addenda import disclose as disclose

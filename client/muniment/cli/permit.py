@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,20 +10,25 @@ import click
 from muniment.cli.common import (
     DURATION,
     FILE,
+    gateway_option,
     gateways_option,
     json_option,
     leeway_option,
+    log_option,
     policy_option,
     read_policy,
     read_vkeys,
+    run,
     say_ahead,
     tolerance_option,
 )
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_facts
+from muniment.complete.prooffile import verify_complete
 from muniment.errors import FormatError, InputError, VerificationError
-from muniment.local.atomicfile import read_bounded
+from muniment.http.logclient import LogClient
+from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.permit import (
     CODES,
     MAX_PERMIT_SIZE,
@@ -33,6 +39,8 @@ from muniment.permit import (
     verify_permit_bytes,
 )
 from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context
+from muniment.permit.permitfile import WITH_STATUS
+from muniment.permit.status import refresh_status
 from muniment.tlog.policychain import say_time
 
 
@@ -58,7 +66,8 @@ def permit() -> None:
     type=FILE,
     metavar="FILE",
     help="The verified replica (muniment follow) that says what is revoked, and the lineage. "
-    "Without it the permit is denied, unless --without-facts.",
+    "Without it, the permit's own status says so; one that has none is denied, unless "
+    "--without-facts.",
 )
 @click.option(
     "--without-facts",
@@ -104,7 +113,13 @@ def permit() -> None:
     default=300,
     show_default=True,
     metavar="SECONDS",
-    help="Oldest state of the replica.",
+    help="Oldest state of the replica, or of the log that the permit's status is about.",
+)
+@click.option(
+    "--max-index-age",
+    type=DURATION,
+    metavar="SECONDS",
+    help="The same for the permit's status alone.",
 )
 @json_option
 @click.pass_context
@@ -121,6 +136,7 @@ def verify(
     addenda_folder: Path | None,
     gateways: tuple[str, ...],
     max_age: int,
+    max_index_age: int | None,
     tolerance: int,
     leeway: int,
     *,
@@ -139,11 +155,13 @@ def verify(
 
     Nothing is fetched. Exit code 0 is a permit, 4 a denial.
     """
-    if (replica_path is None) != without_facts:
+    data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
+    has_status = data.startswith(WITH_STATUS.encode())
+    if (replica_path is not None and without_facts) or not (
+        replica_path is not None or without_facts or has_status
+    ):
         raise click.UsageError("give either --replica or --without-facts")
-    data = _with_addenda(
-        read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE), addendum_paths, addenda_folder
-    )
+    data = _with_addenda(data, addendum_paths, addenda_folder)
     named = read_vkeys("--gateway", gateways) if gateways else None
     policy = read_policy(policy_path)
     with open_facts(replica_path, policy) as facts:
@@ -156,6 +174,7 @@ def verify(
                 require_approval=require_approval,
                 gateways=named if named is not None or facts is None else facts.gateways,
                 max_facts_age=max_age,
+                max_index_age=max_index_age,
                 require_facts=not without_facts,
                 require_binding=not allow_unbound,
                 require_policy=not allow_any_policy,
@@ -181,6 +200,54 @@ def verify(
     ctx.exit(CLEAN if verdict.permitted else UNVERIFIED)
 
 
+@permit.command(epilog=describe_exits())
+@click.argument("permit_path", metavar="FILE.permit", type=FILE)
+@log_option
+@policy_option
+@gateway_option("A gateway whose word counts for who will judge the permit.")
+@click.option("--out", type=FILE, metavar="FILE", help="Write here, instead of in FILE's place.")
+@json_option
+def refresh(
+    permit_path: Path,
+    log_url: str,
+    policy_path: Path,
+    gateways: tuple[str, ...],
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Give a permit its status, or a newer one: what the log has on it, proven to be all.
+
+    A permit with a status is judged without a replica. A newer one takes one small request, as long
+    as nothing was logged on its lineage since. Everything is verified before it is written; what it
+    says, revocations too, `muniment permit verify` judges.
+    """
+    data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
+    try:
+        old = parse_permit(data)
+    except FormatError as error:
+        raise InputError(f"{permit_path}: {error}") from None
+    named = read_vkeys("--gateway", gateways) if gateways else None
+    trust = Trust(policy=read_policy(policy_path), gateways=named)
+    now = int(time.time())
+    new = run(_refresh(old, log_url, trust, now))
+    write_atomic(out or permit_path, new.encode(), "permit")
+    head = verify_complete(new.status[-1], trust.policy).log
+    if as_json:
+        said = {"origin": head.origin, "size": head.size, "time": head.time(now)}
+        click.echo(json.dumps({"index": new.index, **said, "keys": len(new.status[-1].keys)}))
+    else:
+        click.echo(
+            f"The permit of leaf {new.index} has a status as of size {head.size} of {head.origin}, "
+            f"{say_time(head.time(now))}: {out or permit_path}"
+        )
+
+
+async def _refresh(permit: Permit, log_url: str, trust: Trust, now: int) -> Permit:
+    async with LogClient(log_url) as client:
+        return await refresh_status(permit, client, trust, now=now)
+
+
 def _with_addenda(data: bytes, paths: tuple[Path, ...], folder: Path | None) -> bytes:
     """The permit with further addenda of its record; what is no permit stays as it is."""
     if not paths and folder is None:
@@ -192,7 +259,7 @@ def _with_addenda(data: bytes, paths: tuple[Path, ...], folder: Path | None) -> 
     named = {} if permit.decision is None else permit.decision.addenda or {}
     given = read_addenda(paths, folder, named.values())
     try:
-        return Permit(permit.proof, addenda=(*permit.addenda, *given)).encode()
+        return replace(permit, addenda=(*permit.addenda, *given)).encode()
     except FormatError as error:
         raise VerificationError(f"not verified: {error}") from None
 

@@ -21,13 +21,14 @@ from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.permit import MAX_PERMIT_SIZE, Permit, parse_permit
-from muniment.permit.permitfile import HEADER as DISCLOSING
+from muniment.permit.permitfile import HEADER, WITH_STATUS
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.policy import Policy
 from muniment.tlog.proofs import verify_consistency, verify_inclusion
 from muniment.tlog.tlogproof import TlogProof, parse_tlog_proof
 from muniment.tlog.treereader import read_consistency
 
+_HEADS: Final = (HEADER.encode(), WITH_STATUS.encode())
 _BEHIND: Final = "a copy of the log that is behind, or the log was rolled back"
 
 
@@ -49,7 +50,7 @@ def refresh(
     policy = None if policy_path is None else read_policy(policy_path)
     data = read_bounded(path, "proof", most=MAX_PERMIT_SIZE)
     try:
-        permit = parse_permit(data) if data.startswith(DISCLOSING.encode()) else None
+        permit = parse_permit(data) if data.startswith(_HEADS) else None
         old = parse_tlog_proof(data) if permit is None else permit.proof
     except FormatError as error:
         raise InputError(f"{path}: {error}") from None

@@ -17,6 +17,7 @@ A decision that was made, and may be logged, although nobody got its permit, get
 run was ``aborted``, with these codes. Else it would look like one that ran.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
@@ -42,7 +43,7 @@ from muniment.gateway.refusals import (
 )
 from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import Prepared
-from muniment.permit import Permit, Verdict
+from muniment.permit import Permit, Trust, Verdict
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
 from muniment.records.members import DenialCode
@@ -66,8 +67,11 @@ async def authorize(
     addenda: Iterable[bytes] = (),
     *,
     require: Require | None = None,
+    status: Trust | None = None,
 ) -> Permit:
     """Logs a decision and gives its permit; see ``Gateway.authorize``.
+
+    With ``status``, whom to trust for it, the permit has its status.
 
     Raises:
         Denied: In every case but one.
@@ -77,6 +81,7 @@ async def authorize(
         raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
     required = gateway.require if require is None else require
     check_require(required, gateway.policy)
+    ends = asyncio.get_running_loop().time() + (gateway.deadline if timeout is None else timeout)
     try:
         prepared = gateway.prepare_withheld([decision], addenda)
         record = parse_record(prepared.entries[0])
@@ -94,8 +99,30 @@ async def authorize(
         if record.execution is not None and gateway.has_spool:
             await gateway.spool.put([unrun_outcome({"execution": record.execution}, codes)])
 
-    return await _permit_or_outcome(
+    permit = await _permit_or_outcome(
         gateway, record, prepared, edges, timeout, never_began, require=required
+    )
+    if status is None:
+        return permit
+    try:
+        async with asyncio.timeout_at(ends):
+            return await gateway.give_status(permit, status)
+    except BaseException as error:
+        denial = denial_of_status(error, permit)
+        work = partial(never_began, denial.codes)
+        await note_failure(error, gateway.unfinished.finish(work, "the outcome"))
+        if not isinstance(error, Exception):
+            raise
+        raise denial from error
+
+
+def denial_of_status(error: BaseException, permit: Permit) -> Denied:
+    """The denial of a permit whose status cannot be had: nobody could tell that it is in force."""
+    reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
+    return Denied(
+        ("governance_mesh_discontinuity",),
+        [f"the log gives no completeness proof of leaf {permit.index}: {reason}"],
+        index=permit.index,
     )
 
 

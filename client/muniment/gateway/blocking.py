@@ -31,7 +31,7 @@ from muniment.gateway.spool import DRAIN
 from muniment.gateway.withholding import Keep
 from muniment.http.access import Access
 from muniment.local.home import Home
-from muniment.permit import Permit
+from muniment.permit import Permit, Trust
 from muniment.records.preparation import RecordInput
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
@@ -155,6 +155,7 @@ class Gateway:
         timeout: float | None = None,
         addenda: Iterable[bytes] = (),
         require: Require | None = None,
+        with_status: bool | Trust = False,
     ) -> Permit:
         """See ``muniment.Gateway.authorize``; raises ``Denied`` whenever there is no permit."""
         try:
@@ -162,7 +163,12 @@ class Gateway:
             [entry], own = self._gateway.prepare_withheld([decision], addenda)
             edges = copy.deepcopy(list(edges))
             work = self._gateway.authorize(
-                entry, edges=edges, timeout=timeout, addenda=own.get(0, ()), require=require
+                entry,
+                edges=edges,
+                timeout=timeout,
+                addenda=own.get(0, ()),
+                require=require,
+                with_status=with_status,
             )
             limit = self._gateway.deadline if timeout is None else timeout
             return self.run(work, timeout=limit + KEEPING)

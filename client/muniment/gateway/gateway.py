@@ -56,7 +56,8 @@ from muniment.gateway.withholding import NO_ADDENDA, Addenda, Keep, Prepared, Wi
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
 from muniment.local.home import Home
-from muniment.permit import Permit
+from muniment.permit import Permit, Trust
+from muniment.permit.status import refresh_status
 from muniment.records.manifest import MAX_BATCH_RECORDS
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.tlog.note import Signer
@@ -379,6 +380,7 @@ class Gateway:
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
         addenda: Iterable[bytes] = (),
         require: Require | None = None,
+        with_status: bool | Trust = False,
     ) -> Permit:
         """Logs a decision; returns its permit once a quorum's cosigned proof was verified here.
 
@@ -389,6 +391,11 @@ class Gateway:
         a decision that withholds members already. ``require`` is the gateway's own if None; with
         ``mirrored`` the permit's proof is one that mirrors have cosigned, too.
 
+        ``with_status`` gives the permit its status, too: what the log has on its lineage, proven to
+        be all, so that a runtime needs no replica. A runtime that trusts otherwise than by this
+        gateway's policy alone, gateways that it names for example, needs the one for its ``Trust``.
+        A log that keeps no index log, or whose index is behind or lost, has none: denied.
+
         Raises:
             Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
                 passes, the decision may be logged all the same; an outcome ``aborted`` with the
@@ -396,7 +403,20 @@ class Gateway:
             ValueError: If the gateway has no policy: then it cannot verify anything; or mirrors are
                 required, and its policy names none.
         """
-        return await authorize(self, decision, edges, timeout, addenda, require=require)
+        status = None if with_status is False else with_status
+        if status is True:
+            status = None if self.policy is None else Trust(policy=self.policy)
+        return await authorize(
+            self, decision, edges, timeout, addenda, require=require, status=status
+        )
+
+    async def give_status(self, permit: Permit, trust: Trust) -> Permit:
+        """Gives a permit its status, or a newer one; see ``permit.status.refresh_status``.
+
+        Raises what that does.
+        """
+        now = int(time.time())
+        return await refresh_status(permit, self._client, trust, now=now)
 
     def call(
         self,

@@ -5,11 +5,12 @@ what they lack is asked for, until they lack nothing: a round or two for each ru
 status that was given before needs one small request.
 """
 
-from muniment.complete.asking import Ask
+from muniment.complete.asking import Ask, asking
 from muniment.complete.exploring import explore
 from muniment.complete.facts import CompleteFacts
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof, VerifiedComplete, verify_complete
+from muniment.http.logclient import LogClient
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import PAGE
 from muniment.permit.context import Context, Trust
@@ -19,7 +20,7 @@ from muniment.records.kinds import Entity
 from muniment.tlog.encoding import VerificationError
 
 
-async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> Permit:
+async def fetch_status(permit: Permit, log: LogClient | Ask, trust: Trust, *, now: int) -> Permit:
     """Gives a permit its status: all that the log has on its lineage, with the records.
 
     Each proof is verified before anything follows from it. What the status says, `verify_permit`
@@ -27,7 +28,7 @@ async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> P
 
     Args:
         permit: The permit, whose own proof must hold.
-        ask: How to ask the log, see ``complete.asking``.
+        log: The permit's log, or how to ask it.
         trust: Whom to trust. Who names gateways must do so here, too: which records count, and so
             which must be there, depends on it.
         now: Unix seconds.
@@ -35,7 +36,8 @@ async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> P
     Raises:
         VerificationError: If a proof does not verify, leaves out records that it names, or the
             lineage is too long.
-        MunimentError: What `ask` raises.
+        Unreachable, Refused, BadAnswer: If the log gives no proof; see ``LogClient``. It refuses
+            when it keeps no index log, or its index has not reached the permit.
     """
     decision = permit.decision
     if decision is None:
@@ -45,7 +47,7 @@ async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> P
         first = Key("execution", (decision.execution,))
     proof, _ = await explore(
         [first],
-        ask,
+        _ask(log),
         lambda facts: _look(permit, facts, trust, now),
         lambda proof: _verified(proof, permit, trust),
         size=permit.index + 1,
@@ -55,17 +57,17 @@ async def fetch_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> P
     return permit.with_status(proof)
 
 
-async def refresh_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) -> Permit:
+async def refresh_status(permit: Permit, log: LogClient | Ask, trust: Trust, *, now: int) -> Permit:
     """Gives a permit a newer status, in one request as a rule.
 
     The records that it has stay with it. Where the log has more on its lineage since, they are
     fetched anew. Takes and raises what `fetch_status` does; a permit without a status gets one.
     """
     if not permit.status:
-        return await fetch_status(permit, ask, trust, now=now)
+        return await fetch_status(permit, log, trust, now=now)
     first, newest = permit.status[0], permit.status[-1]
     size = max(permit.index + 1, newest.log.checkpoint.size)
-    proof = await ask(newest.keys, size=size, records=False, limit=PAGE)
+    proof = await _ask(log)(newest.keys, size=size, records=False, limit=PAGE)
     facts = CompleteFacts(
         _verified(proof, permit, trust),
         before=[_verified(first, permit, trust)],
@@ -75,8 +77,12 @@ async def refresh_status(permit: Permit, ask: Ask, trust: Trust, *, now: int) ->
     )
     _look(permit, facts, trust, now)
     if facts.missing:
-        return await fetch_status(permit, ask, trust, now=now)
+        return await fetch_status(permit, log, trust, now=now)
     return permit.with_status(first, proof)
+
+
+def _ask(log: LogClient | Ask) -> Ask:
+    return asking(log) if isinstance(log, LogClient) else log
 
 
 def _look(permit: Permit, facts: CompleteFacts, trust: Trust, now: int) -> None:
