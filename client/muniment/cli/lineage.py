@@ -24,12 +24,17 @@ from muniment.cli.common import (
     read_policy,
     read_vkeys,
     replica_option,
+    run,
     tolerance_option,
 )
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_replica, replica_of
+from muniment.complete.asking import asking
+from muniment.complete.prooffile import verify_complete
+from muniment.complete.tracing import CompleteTrace, trace_complete
 from muniment.errors import FormatError, VerificationError
+from muniment.http.logclient import LogClient
 from muniment.index.proofs import prove_trace
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.lineage import (
@@ -43,12 +48,14 @@ from muniment.lineage import (
 from muniment.lineage import trace as traced
 from muniment.lineage.bundle import MAX_BUNDLE_SIZE
 from muniment.lineage.facts import Facts
+from muniment.lineage.jsonform import trace_members
 from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
 from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.records.addenda import named_digests
 
 if TYPE_CHECKING:
     from muniment.index.reader import IndexReader
+    from muniment.tlog.note import VKey
     from muniment.tlog.policy import Policy
 
 at_option = click.option(
@@ -93,6 +100,18 @@ def lineage() -> None:
     metavar="FILE",
     help="Write one file with the records and their proof, which verifies offline.",
 )
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="Ask the log for completeness proofs instead of reading all of it, and say of each thing "
+    "of the trace that no further edge leads on from it.",
+)
+@click.option(
+    "--proof-out",
+    type=FILE,
+    metavar="FILE",
+    help="With --complete: write the proof, which muniment verify takes.",
+)
 @addendum_options
 @click.option(
     "--disclose",
@@ -114,6 +133,7 @@ def trace(
     origin: str | None,
     format_: Format,
     bundle_path: Path | None,
+    proof_out: Path | None,
     addendum_paths: tuple[Path, ...],
     addenda_folder: Path | None,
     gateways: tuple[str, ...],
@@ -121,6 +141,7 @@ def trace(
     tolerance: int,
     leeway: int,
     *,
+    complete: bool,
     disclose: bool,
     verify: bool,
 ) -> None:
@@ -138,6 +159,18 @@ def trace(
     if policy_path is None and (verify or log_url is not None):
         raise click.UsageError("--log and --verify need --policy")
     policy: Any = None if policy_path is None else read_policy(policy_path)
+    if complete:
+        if replica_path is not None or verify or bundle_path is not None or disclose:
+            raise click.UsageError("--complete asks a log: give --log, and what it proves in")
+        known = read_vkeys("--gateway", gateways) if gateways else None
+        work = _complete(log_url or "", execution, policy, known, at, tolerance, leeway)
+        proven = run(work)
+        if proof_out is not None:
+            write_atomic(proof_out, proven.proof.encode(), "proof")
+        _show_complete(proven, format_)
+        ctx.exit(CLEAN if proven.trace.continuous else UNVERIFIED)
+    if proof_out is not None:
+        raise click.UsageError("--proof-out goes with --complete")
     with ExitStack() as stack:
         if replica_path is None:
             replica_path = stack.enter_context(replica_of(log_url or "", policy, origin))
@@ -169,6 +202,40 @@ def trace(
         write_atomic(bundle_path, bundle.encode(), "bundle")
         click.echo(f"Wrote {bundle_path}.", err=True)
     ctx.exit(CLEAN if found.continuous else UNVERIFIED)
+
+
+async def _complete(
+    log_url: str,
+    execution: str,
+    policy: "Policy",
+    gateways: tuple["VKey", ...] | None,
+    at: int | None,
+    tolerance: int,
+    leeway: int,
+) -> CompleteTrace:
+    async with LogClient(log_url) as client:
+        return await trace_complete(
+            execution,
+            asking(client),
+            lambda proof: verify_complete(proof, policy),
+            int(time.time()),
+            gateways=gateways,
+            tolerance=tolerance,
+            leeway=leeway,
+            at=at,
+        )
+
+
+def _show_complete(proven: CompleteTrace, format_: Format) -> None:
+    """Shows a trace, and what is proven of each thing of it."""
+    if format_ == "json":
+        onward = [one.members() for one in proven.onward]
+        click.echo(json.dumps({**trace_members(proven.trace), "onward": onward}, indent=2))
+        return
+    click.echo(render(proven.trace, format_), nl=False)
+    click.echo("Proven by the log's index log:", err=format_ != "tree")
+    for one in proven.onward:
+        click.echo(f"  {one.sentence(proven.trace.head.size)}", err=format_ != "tree")
 
 
 @lineage.command("verify", epilog=describe_exits())
