@@ -114,6 +114,42 @@ def test_a_refresh_that_meets_new_records_fetches_them() -> None:
     assert len(fresh.status) == 1
 
 
+class TestOnlyRevocations:
+    """What is revoked, asked for anew alone; the lineage stays as it was proven."""
+
+    def test_it_is_less_and_has_its_own_age(self) -> None:
+        world, index = story()
+        permit = fetched(world.permit(index), Asked(world))
+        world.decide("elsewhere")
+        log = Asked(world, NOW + 400)
+        work = refresh_status(permit, log, TRUST, now=NOW + 400, only_revocations=True)
+        fresh = parse_permit(asyncio.run(work).encode())
+        [(keys, _)] = log.questions
+        assert {one.kind for one in keys} == {"revocations"}
+        late = replace(CONTEXT, now=NOW + 400)
+        apart = replace(TRUST, max_facts_age=3600, max_index_age=10)
+        verdict = verify_permit(fresh, late, apart)
+        assert verdict.permitted, verdict.findings
+        assert verdict.head is not None
+        assert verdict.head.size == len(world.records) - 1  # of the lineage
+        assert not verify_permit(permit, late, apart).permitted
+        assert not verify_permit(fresh, late, TRUST).permitted  # whose facts may be 300 s old
+        older = replace(late, now=NOW + 411)
+        assert not verify_permit(fresh, older, apart).permitted
+
+    @pytest.mark.parametrize(
+        "target",
+        [{"execution": "call"}, {"execution": "plan"}, {"decision": "d-call"},
+         {"decision": "d-plan"}, {"key": f"{GATEWAY}+0000002a"}],
+    )  # fmt: skip
+    def test_every_revocation_denies(self, target: dict[str, str]) -> None:
+        world, index = story()
+        permit = fetched(world.permit(index), Asked(world))
+        world.revoke(**target)
+        work = refresh_status(permit, Asked(world), TRUST, now=NOW, only_revocations=True)
+        assert verify_permit(asyncio.run(work), CONTEXT, TRUST).codes == ("revoked_authorization",)
+
+
 def test_an_older_proof_than_the_runtime_takes_denies() -> None:
     world, index = story()
     permit = fetched(world.permit(index), Asked(world))
@@ -154,8 +190,7 @@ def test_a_proof_that_does_not_verify_denies() -> None:
 def test_a_map_that_hides_a_revocation_from_one_list_is_caught_by_another() -> None:
     world, index = story()
     bare = world.permit(index)
-    lying = Indexed.of(world)
-    keys = fetched(bare, Asked(world)).status[0].keys
+    keys = {*fetched(bare, Asked(world)).status[0].keys, Key("revocations", ("execution", "call"))}
     world.revoke(execution="call")
     honest = Indexed.of(world)
     revocations = Key("revocations", ("execution", "call")).digest

@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from muniment.complete.keys import Key, key_of
 from muniment.complete.listing import Listing
-from muniment.complete.prooffile import VerifiedComplete, check_entries
+from muniment.complete.prooffile import VerifiedComplete, check_lists, places_of
 from muniment.lineage.facts import (
     PAGE,
     FactsError,
+    FactsHead,
     Interval,
     MemoryFacts,
     Page,
@@ -34,56 +35,64 @@ _NOTHING: Final[Mapping[int, bytes]] = {}
 
 
 class CompleteFacts(MemoryFacts):
-    """Facts from a verified completeness proof, at the size of the log that this is about.
+    """Facts from verified completeness proofs, at the size of the log that they are about.
+
+    Of each key the newest proof answers. When these are proofs of several sizes, as where only what
+    is revoked was asked for anew, the facts reflect the smallest.
 
     Attributes:
-        missing: With `explore`, the keys that were asked for and that the proof does not cover, or
-            of which leaves are not at hand; they were answered with nothing.
+        revoked_as_of: What the answers on revocations reflect.
+        missing: With `explore`, the keys that were asked for and that no proof covers, or of which
+            leaves are not at hand; they were answered with nothing.
     """
 
-    __slots__ = ("_explore", "_heads", "_known", "_lists", "missing")
+    __slots__ = ("_explore", "_heads", "_known", "_lists", "missing", "revoked_as_of")
 
     def __init__(
         self,
-        proof: VerifiedComplete,
-        *,
-        before: Iterable[VerifiedComplete] = (),
+        *proofs: VerifiedComplete,
         entries: Mapping[int, bytes] = _NOTHING,
         now: int | None = None,
         explore: bool = False,
     ) -> None:
-        """Takes the proof that answers, and where leaves come from that it names.
+        """Takes the proofs, at least one, in any order.
 
-        Raises FactsError if the proofs are of several logs, or contradict the leaves.
+        Raises FactsError if they are of several logs, or contradict the leaves.
 
         Args:
-            proof: The newest proof.
-            before: Proofs of earlier, that had leaves.
+            proofs: What answers, and leaves that come with it.
             entries: Other leaves of the log, verified, by leaf index.
             now: Unix seconds; cosignatures of a later time do not count.
             explore: Whether to note what is missing, instead of raising FactsError.
         """
-        older = tuple(before)
-        for one in older:
-            if one.log.origin != proof.log.origin:
-                raise FactsError(f"proofs of two logs: {proof.log.origin} and {one.log.origin}")
-        head = head_of(proof.log, now)
+        ordered = sorted(proofs, key=lambda one: one.log.size)
+        newest = head_of(ordered[-1].log, now)
         leaves = dict(entries)
-        for one in (*older, proof):
+        self._lists: dict[Key, tuple[FactsHead, Listing]] = {}
+        for one in ordered:
+            head = head_of(one.log, now)
+            if head.origin != newest.origin:
+                raise FactsError(f"proofs of two logs: {head.origin} and {newest.origin}")
+            self._lists.update((key, (head, listing)) for key, listing in one.lists.items())
             leaves.update(one.entries)
-        leaves = {index: leaf for index, leaf in leaves.items() if index < head.size}
+        leaves = {index: leaf for index, leaf in leaves.items() if index < newest.size}
+        places = places_of(leaves, newest.origin)
         try:
-            check_entries(proof.lists, leaves, head.origin)
+            for one in ordered:
+                check_lists(one.lists, places, one.log.size)
         except VerificationError as error:
             raise FactsError(str(error)) from error
         manifests = [one for one in leaves.items() if one[1].startswith(MANIFEST)]
         others = {index: leaf for index, leaf in leaves.items() if not leaf.startswith(MANIFEST)}
         parsed = parse_leaves(list(others.values()))
         records = [(index, record) for index, record in zip(others, parsed, strict=True) if record]
-        super().__init__(head, records, manifests)
-        self._lists = proof.lists
+        super().__init__(newest, records, manifests)
+        answering = {key: head for key, (head, _) in self._lists.items()}
+        self._head = min(answering.values(), key=_size)
+        revoking = [head for key, head in answering.items() if key.kind == "revocations"]
+        self.revoked_as_of = min(revoking, key=_size, default=self._head)
         self._known = frozenset(leaves)
-        self._heads = sorted({head_of(one.log, now)[1:] for one in (*older, proof)})
+        self._heads = sorted({head_of(one.log, now)[1:] for one in ordered})
         self._explore = explore
         self.missing: dict[Key, None] = {}
 
@@ -121,16 +130,29 @@ class CompleteFacts(MemoryFacts):
 
     def _covered(self, asked: Iterable[Key]) -> list[Listing | None]:
         """The lists of some keys, whose leaves are at hand."""
-        lists = [(key, self._lists.get(key)) for key in asked]
-        lacking = [
-            key
-            for key, found in lists
-            if found is None or not self._known.issuperset(found.indices)
-        ]
-        if lacking and not self._explore:
-            raise FactsError(f"the completeness proof does not cover {lacking[0].text}")
-        self.missing.update(dict.fromkeys(lacking))
-        return [found for _, found in lists]
+        found: list[Listing | None] = []
+        for key in asked:
+            answers, listing = self._answer(key)
+            if listing is None or not self._known.issuperset(listing.indices):
+                if not self._explore:
+                    raise FactsError(f"the completeness proof does not cover {answers.text}")
+                self.missing[answers] = None
+            found.append(listing)
+        return found
+
+    def _answer(self, key: Key) -> tuple[Key, Listing | None]:
+        """The key that answers, and its list: what there is on a run has its revocations, too."""
+        found = self._lists.get(key)
+        if key.kind == "revocations" and key.parts[0] == "execution":
+            run = Key("execution", key.parts[1:])
+            known = self._lists.get(run)
+            if found is None or (known is not None and known[0].size > found[0].size):
+                key, found = run, known
+        return key, None if found is None else found[1]
+
+
+def _size(head: FactsHead) -> int:
+    return head.size
 
 
 def _cut(page: Page[Any], listing: Listing) -> Page[Any]:

@@ -5,6 +5,7 @@ percent-encoded (RFC 3986, unreserved characters kept): ``revocations execution 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, unquote
 
@@ -44,7 +45,12 @@ class Key(NamedTuple):
     @property
     def digest(self) -> bytes:
         """Where the map has it, 32 bytes."""
-        return map_key(self.kind, "\0".join(self.parts))
+        return _digest(self)
+
+
+@lru_cache(maxsize=4096)
+def _digest(key: Key) -> bytes:
+    return map_key(key.kind, "\0".join(key.parts))
 
 
 def key(kind: str, *parts: str) -> Key:

@@ -26,7 +26,7 @@ Nothing in a file is trusted: every root is computed, and both checkpoints must 
 own policy. Checkpoints have one empty line each, so that the file has four.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -315,7 +315,7 @@ def verify_complete(
     if proof.entries:
         verify_leaves(proof.entries, proof.nodes, log.head, _WHAT)
     lists, entries = dict(proof.lists), dict(proof.entries)
-    check_entries(lists, entries, log.origin)
+    check_lists(lists, places_of(entries, log.origin), log.size)
     listed = {index for listing in lists.values() for index in listing.indices}
     for at, leaf in entries.items():
         if at not in listed and not leaf.startswith(MANIFEST):
@@ -323,20 +323,29 @@ def verify_complete(
     return VerifiedComplete(log, index, lists, entries)
 
 
-def check_entries(lists: Mapping[Key, Listing], entries: Mapping[int, bytes], origin: str) -> None:
+def places_of(entries: Mapping[int, bytes], origin: str) -> dict[int, frozenset[bytes]]:
+    """The keys of the map that leaves of a log touch, by leaf index."""
+    return {index: frozenset(touched(leaf, origin)) for index, leaf in entries.items()}
+
+
+def check_lists(
+    lists: Mapping[Key, Listing], places: Mapping[int, Collection[bytes]], size: int
+) -> None:
     """Checks that leaves are in just those lists to which they belong, as far as these go.
 
     Raises VerificationError if one is not: then the map is not that of the leaves, whoever has
     cosigned it.
+
+    Args:
+        lists: The leaves of each key.
+        places: What the leaves touch, see `places_of`.
+        size: How many leaves the lists are about.
     """
-    places = {index: set(touched(leaf, origin)) for index, leaf in entries.items()}
     for key, listing in lists.items():
-        named = set(listing.indices)
-        end = None if listing.is_whole else max(named, default=-1)
+        named, digest = set(listing.indices), key.digest
+        end = size if listing.is_whole else max(named, default=-1) + 1
         for index, touches in places.items():
-            if end is not None and index > end:
-                continue
-            if (index in named) != (key.digest in touches):
+            if index < end and (index in named) != (digest in touches):
                 verb = "does not concern" if index in named else "concerns"
                 found = "in" if index in named else "not in"
                 raise VerificationError(

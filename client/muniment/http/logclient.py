@@ -369,8 +369,8 @@ class LogClient:
     ) -> bytes:
         """Reads the completeness proof of some keys (``complete.Key.text``), unverified.
 
-        ``Refused`` if the log keeps no index log, its index is behind or lost, or it takes no such
-        key.
+        An index log that is behind is waited for a little. ``Refused`` if the log keeps none, it
+        stays behind or is lost, or it takes no such key.
 
         Args:
             keys: The keys, at least one.
@@ -382,12 +382,19 @@ class LogClient:
         asked += [("size", str(size))] if size else []
         asked += [("records", "1")] if records else []
         asked += [] if limit is None else [("limit", str(limit))]
-        query = urlencode(asked)
-        if len(query) <= _MAX_QUERY:
-            return await self._get(f"/v1/index/proof?{query}", limit=_MAX_INDEX_PROOF)
-        return await self._read(
-            "POST", "/v1/index/proof", limit=_MAX_INDEX_PROOF, body=query.encode("ascii")
-        )
+        query, path = urlencode(asked), "/v1/index/proof"
+        for pause in (*self.pauses, None):
+            try:
+                if len(query) <= _MAX_QUERY:
+                    return await self._get(f"{path}?{query}", limit=_MAX_INDEX_PROOF)
+                return await self._read(
+                    "POST", path, limit=_MAX_INDEX_PROOF, body=query.encode("ascii")
+                )
+            except Refused as refusal:
+                if pause is None or refusal.problem.slug != "not-indexed-yet":
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the loop returns or raises")
 
     # The two ways to ask
 

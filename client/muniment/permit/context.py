@@ -104,8 +104,9 @@ class Trust:
             lineage. None for all that the log admits: then each run's own producer speaks for it,
             and decisions of one run by two of them deny it.
         max_facts_age: Oldest facts, in seconds; None for any age.
-        max_index_age: Oldest facts that a completeness proof states, in seconds, by the newest head
-            of the log that it is about; None to leave it with `max_facts_age`.
+        max_index_age: Oldest completeness proof that tells what is revoked, in seconds, by the head
+            of the log that it is about; None to leave that with `max_facts_age`, which bounds the
+            age of every proof.
         index_policy: Whom to trust for the log's index log; None for the log's own keys and
             witnesses, as `policy` has them.
         max_checkpoint_age: Oldest checkpoint of a permit, in seconds; None for any age, as a proof

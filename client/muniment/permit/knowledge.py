@@ -41,11 +41,9 @@ def known_facts(
     if context.facts is not None or not permit.status:
         return context.facts, []
     try:
-        *before, newest = [
-            verify_complete(one, trust.policy, trust.index_policy) for one in permit.status
-        ]
+        proofs = [verify_complete(one, trust.policy, trust.index_policy) for one in permit.status]
         own = {permit.index: permit.entry} if is_proven else {}
-        return CompleteFacts(newest, before=before, entries=own, now=context.now), []
+        return CompleteFacts(*proofs, entries=own, now=context.now), []
     except MunimentError as error:
         return None, [_mesh("status", "completeness proofs that verify", terminal(str(error)))]
 
@@ -64,7 +62,7 @@ def check_knowledge(
         head = facts.head
         findings += _check_head(head, permit, context, trust)
         if isinstance(facts, CompleteFacts) and trust.max_index_age is not None:
-            findings += _check_age("index age", head, context, trust.max_index_age)
+            findings += _check_age("index age", facts.revoked_as_of, context, trust.max_index_age)
         # Facts on another log say nothing on this decision.
         if permit.decision is not None and head.origin == permit.proof.checkpoint.checkpoint.origin:
             if head.size > permit.index:

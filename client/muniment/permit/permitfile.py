@@ -64,8 +64,7 @@ class Permit:
     valid record. A permit that is any good holds a decision. Its `addenda`, by ascending digest,
     disclose withheld members of that; FormatError if it names none of them, or together they are
     longer than MAX_DISCLOSED bytes. What is `held` beside them, by digest, is not in the file.
-    The `status` is for runtimes without a replica: the last of its completeness proofs answers, the
-    others have leaves.
+    The `status` is for runtimes without a replica: what its completeness proofs tell.
     """
 
     proof: TlogProof

@@ -5,6 +5,8 @@ what they lack is asked for, until they lack nothing: a round or two for each ru
 status that was given before needs one small request.
 """
 
+from collections.abc import Iterable
+
 from muniment.complete.asking import Ask, asking
 from muniment.complete.exploring import explore
 from muniment.complete.facts import CompleteFacts
@@ -57,20 +59,32 @@ async def fetch_status(permit: Permit, log: LogClient | Ask, trust: Trust, *, no
     return permit.with_status(proof)
 
 
-async def refresh_status(permit: Permit, log: LogClient | Ask, trust: Trust, *, now: int) -> Permit:
+async def refresh_status(
+    permit: Permit,
+    log: LogClient | Ask,
+    trust: Trust,
+    *,
+    now: int,
+    only_revocations: bool = False,
+) -> Permit:
     """Gives a permit a newer status, in one request as a rule.
 
     The records that it has stay with it. Where the log has more on its lineage since, they are
     fetched anew. Takes and raises what `fetch_status` does; a permit without a status gets one.
+
+    With `only_revocations`, only what is revoked is asked for anew, which is the smaller part;
+    the rest of the lineage stays as it was proven before. Then ``Trust.max_facts_age`` bounds the
+    age of the lineage, and ``Trust.max_index_age`` that of what is revoked.
     """
     if not permit.status:
         return await fetch_status(permit, log, trust, now=now)
     first, newest = permit.status[0], permit.status[-1]
+    keys = revocation_keys(first.keys) if only_revocations else first.keys
     size = max(permit.index + 1, newest.log.checkpoint.size)
-    proof = await _ask(log)(newest.keys, size=size, records=False, limit=PAGE)
+    proof = await _ask(log)(keys, size=size, records=False, limit=PAGE)
     facts = CompleteFacts(
+        _verified(first, permit, trust),
         _verified(proof, permit, trust),
-        before=[_verified(first, permit, trust)],
         entries={permit.index: permit.entry},
         now=now,
         explore=True,
@@ -79,6 +93,17 @@ async def refresh_status(permit: Permit, log: LogClient | Ask, trust: Trust, *, 
     if facts.missing:
         return await fetch_status(permit, log, trust, now=now)
     return permit.with_status(first, proof)
+
+
+def revocation_keys(keys: Iterable[Key]) -> tuple[Key, ...]:
+    """Of what a status is about, all that tells of revocations: of each run, too."""
+    found: dict[Key, None] = {}
+    for one in keys:
+        if one.kind == "revocations":
+            found[one] = None
+        elif one.kind == "execution":
+            found[Key("revocations", ("execution", *one.parts))] = None
+    return tuple(found)
 
 
 def _ask(log: LogClient | Ask) -> Ask:
