@@ -14,7 +14,13 @@ from typing import Any, Final
 
 from muniment.complete.keys import Key, key_of
 from muniment.complete.listing import Listing
-from muniment.complete.prooffile import VerifiedComplete, check_lists, places_of
+from muniment.complete.prooffile import (
+    VerifiedComplete,
+    check_lists,
+    manifests_of,
+    parsed_records,
+    places_of,
+)
 from muniment.lineage.facts import (
     PAGE,
     FactsError,
@@ -26,9 +32,7 @@ from muniment.lineage.facts import (
     Role,
     head_of,
 )
-from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Edge
-from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import VerificationError
 
 _NOTHING: Final[Mapping[int, bytes]] = {}
@@ -82,11 +86,9 @@ class CompleteFacts(MemoryFacts):
                 check_lists(one.lists, places, one.log.size)
         except VerificationError as error:
             raise FactsError(str(error)) from error
-        manifests = [one for one in leaves.items() if one[1].startswith(MANIFEST)]
-        others = {index: leaf for index, leaf in leaves.items() if not leaf.startswith(MANIFEST)}
-        parsed = parse_leaves(list(others.values()))
-        records = [(index, record) for index, record in zip(others, parsed, strict=True) if record]
-        super().__init__(newest, records, manifests)
+        parsed = parsed_records(leaves)
+        records = [(index, record) for index, record in parsed.items() if record is not None]
+        super().__init__(newest, records, manifests_of(leaves).items())
         answering = {key: head for key, (head, _) in self._lists.items()}
         self._head = min(answering.values(), key=_size)
         revoking = [head for key, head in answering.items() if key.kind == "revocations"]

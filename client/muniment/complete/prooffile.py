@@ -43,6 +43,8 @@ from muniment.lineage.leaflines import (
     verify_leaves,
 )
 from muniment.lineage.multiproof import plan_multiproof
+from muniment.records.codec import parse_leaves
+from muniment.records.kinds import Record
 from muniment.records.manifest import MANIFEST
 from muniment.records.touched import MAP_VERSION, touched
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -164,6 +166,16 @@ class VerifiedComplete:
     index: CosignedCheckpoint
     lists: Mapping[Key, Listing]
     entries: Mapping[int, bytes] = field(repr=False)
+
+    @property
+    def manifests(self) -> dict[int, bytes]:
+        """The manifests among the entries."""
+        return manifests_of(self.entries)
+
+    @property
+    def records(self) -> dict[int, Record | None]:
+        """The others, parsed; None for a leaf that is no valid record."""
+        return parsed_records(self.entries)
 
 
 def make_complete(
@@ -321,6 +333,17 @@ def verify_complete(
         if at not in listed and not leaf.startswith(MANIFEST):
             raise VerificationError(f"{_WHAT}: the record at leaf {at} is in no list")
     return VerifiedComplete(log, index, lists, entries)
+
+
+def manifests_of(entries: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The manifests among leaves."""
+    return {index: leaf for index, leaf in entries.items() if leaf.startswith(MANIFEST)}
+
+
+def parsed_records(entries: Mapping[int, bytes]) -> dict[int, Record | None]:
+    """The leaves that are no manifests, parsed; None for one that is no valid record."""
+    others = {index: leaf for index, leaf in entries.items() if not leaf.startswith(MANIFEST)}
+    return dict(zip(others, parse_leaves(list(others.values())), strict=True))
 
 
 def places_of(entries: Mapping[int, bytes], origin: str) -> dict[int, frozenset[bytes]]:
