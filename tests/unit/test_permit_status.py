@@ -13,7 +13,7 @@ from governed import DIGEST, GATEWAY, World, artifact, policy, story
 from muniment.complete.asking import Ask
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof
-from muniment.permit import Context, Finding, Permit, Trust, Verdict, parse_permit, verify_permit
+from muniment.permit import Context, Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
 from muniment.permit.status import fetch_status, refresh_status
 from muniment.records.artifact import Actor, Attribution
@@ -352,14 +352,14 @@ trusts = st.builds(
 )
 
 
-def compared(verdict: Verdict) -> list[Finding | str]:
+def compared(verdict: Verdict) -> list[str]:
     """The findings, but for why a decision that an edge claims is not one on the edge's run.
 
     A replica knows a decision on any other run, a proof those on the runs that it covers; to both
-    the edge is a break.
+    the edge is a break, of one kind or the other, which stands in another place.
     """
     kinds = ("lineage (dangling_decision)", "lineage (misbound_decision)")
-    return ["claim" if one.check in kinds else one for one in verdict.findings]
+    return sorted("claim" if one.check in kinds else repr(one) for one in verdict.findings)
 
 
 @settings(deadline=None, max_examples=100)
