@@ -1,8 +1,10 @@
 """C2SP tlog-mirror, each MUST by itself: what a mirror answers, holds, serves and cosigns."""
 
+import asyncio
 import gzip
 import json
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrorwire import Upload, encode_package
-from muniment.tlog.note import UnverifiedNote, verify_note
+from muniment.tlog.note import Signer, UnverifiedNote, verify_note
 from muniment.tlog.tiles import ENTRIES, check_bundle, tile_at, tiles_of
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_subtree_signature
 from muniment_service.http import Response
 from muniment_witness.judge.decide import KnownLog
+from rawhttp import Body
 from witness_tools import GrowingLog, log_signer, witness_signer
 
 LOG = MirrorLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
@@ -310,6 +313,31 @@ async def test_the_log_s_signature_must_be_of_a_key_that_is_still_trusted(tmp_pa
         assert problem(await m.send(LOG.upload(0, 300))) == (422, "no-checkpoint")
 
 
+async def test_uploads_beyond_the_budget_are_told_to_come_again(tmp_path: Path) -> None:
+    async with mirror(tmp_path, LOG, KEYS, inflight_bytes=4000) as m:
+        await m.pend(0, 256)
+        body = LOG.upload(0, 256)
+        assert len(body) < 4000
+        one, other = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield body[:3000]
+            one.set()
+            await other.wait()
+            yield body[3000:]
+
+        waiting = Body(body)
+        waiting.pieces = slow  # type: ignore[method-assign]
+        first = asyncio.create_task(m.send(waiting))
+        await one.wait()
+        refused = await m.send(body)
+        assert problem(refused) == (503, "busy")
+        assert "Retry-After" in refused.headers
+        other.set()
+        cosigned(await first, 256)
+        cosigned(await m.send(body), 256)
+
+
 async def test_a_clock_behind_signs_nothing(tmp_path: Path) -> None:
     clock = Clock()
     async with mirror(tmp_path, LOG, KEYS, clock=clock) as m:
@@ -337,6 +365,25 @@ async def test_all_of_it_is_there_after_a_restart(tmp_path: Path) -> None:
         assert info(await m.send(LOG.upload(512, 699)), 409).next_entry == 700
         await m.pend(700, 900)
         cosigned(await m.send(LOG.upload(700, 900)), 900)
+
+
+@pytest.mark.parametrize("witness", [[], [witness_signer()]])
+async def test_the_document_has_every_route(tmp_path: Path, witness: list[Signer]) -> None:
+    async with mirror(tmp_path, LOG, KEYS, witness=witness) as m:
+        document = json.loads((await m.call("GET", "/openapi.json")).body)
+        below = f"/{origin_hash(LOG.origin)}"
+        told = {
+            (method.upper(), path) for path, calls in document["paths"].items() for method in calls
+        }
+        for method, path in m.app.routes:
+            prefix, _, rest = path.replace(below, "/{origin}").partition("*")
+            assert rest == ""
+            if path.endswith("*"):
+                assert any(one.startswith(prefix) for _, one in told), path
+            elif path != "/openapi.json":
+                assert (method, prefix) in told
+        gone = {path for _, path in told if "{" not in path} - {path for _, path in m.app.routes}
+        assert not gone
 
 
 async def test_what_a_mirror_tells_of_itself(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ class WitnessHttp:
         return {"logs": len(self._logs), "alarms": len(self._watch.alarms)}
 
     async def _openapi(self, _: Request) -> Response:
-        return json_response(document(self._name))
+        path = None if self._mirror is None else self._mirror.path
+        return json_response(document(self._name, cosigns=self._cosigns, mirror=path))
 
     async def _add_checkpoint(self, request: Request) -> Response:
         body = await request.body(MAX_REQUEST_SIZE)

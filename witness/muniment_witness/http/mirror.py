@@ -49,9 +49,14 @@ class MirrorHttp:
             "mirror_checkpoint_size", "Size of each mirror checkpoint.", ("origin",)
         )
 
+    @property
+    def path(self) -> str:
+        """Below which the copies are."""
+        return self._table.path
+
     def add_to(self, app: App) -> None:
         """Adds the routes."""
-        path = self._table.path
+        path = self.path
         app.route("POST", "/add-entries", self._add_entries)
         app.route("GET", f"{path}/mirror.v0.json", self._about_json)
         for origin, copy in self._mirror.copies.items():
@@ -79,8 +84,7 @@ class MirrorHttp:
             raise Problem(415, "content-encoding", "only gzip is understood")
         pieces = request.pieces() if coding == "identity" else _gunzipped(request.pieces())
         outcome = await self._receiver.receive(pieces)
-        for copy in self._mirror.copies.values():
-            self._show(copy)
+        self._show(outcome.copy)
         if isinstance(outcome, Cosigned):
             return Response(200, format_cosignatures(outcome.lines), _TEXT)
         return Response(outcome.status, outcome.info.encode(), INFO_CONTENT_TYPE)

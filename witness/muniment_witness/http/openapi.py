@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypedDict
 
 from msgspec import Struct
 
+from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE
 from muniment_service import openapi
 from muniment_service.openapi import (
     BYTES,
@@ -27,11 +28,17 @@ _PROBLEMS: Final[dict[int, str]] = {
         "`bad-signature`: not signed by a key that this witness trusts; `misbehaviour-proven`: "
         "this witness holds evidence against the log."
     ),
-    404: "`unknown-origin`, or nothing there: `never-cosigned`, `not-held`, `not-found`.",
+    404: (
+        "`unknown-origin`, or nothing there: `never-cosigned`, `not-mirrored-yet`, `not-held`, "
+        "`not-found`."
+    ),
     408: "The body came too slowly.",
     413: "Larger than the limit.",
-    415: "A content encoding, which no body may have.",
-    422: "Well-formed, and wrong: `bad-proof`, `bad-root`, `proves-nothing`.",
+    415: "A content encoding, which no body may have but an upload (gzip); or no upload at all.",
+    422: (
+        "Well-formed, and wrong: `bad-proof`, `bad-root`, `proves-nothing`; `no-checkpoint`: none "
+        "of this log was added."
+    ),
     501: "This witness has no key that signs subtrees.",
     503: "Not now: `busy`, `clock`, `begun-anew`, `restored-copy`, `behind-own-cosignature` (all "
     "with `Retry-After`), `storage-failed`.",
@@ -284,16 +291,80 @@ _CALLS: Final = (
     *OPERATIONS,
 )
 
+_COSIGNS: Final = frozenset({"cosigned", "witness", "about"})
+"""The calls that a mirror alone has not."""
+
+
+def _mirror_calls(path: str) -> tuple[Call, ...]:
+    info = {
+        "content": {
+            INFO_CONTENT_TYPE: {
+                "schema": {"type": "string", "pattern": "^[0-9]+\\n[0-9]+\\n[A-Za-z0-9+/=]*\\n$"}
+            }
+        }
+    }
+    taken = {"description": "Some entries are here; how to go on.", **info}
+    elsewhere = {"description": "It begins or ends elsewhere; how to go on.", **info}
+    return (
+        _post(
+            path="/add-entries",
+            name="addEntries",
+            summary="Upload entries of a log up to a pending checkpoint (C2SP tlog-mirror)",
+            success="Cosignature lines of the mirror: all entries are here, and durable.",
+            answer={TEXT: str},
+            others={202: taken, 409: elsewhere},
+            problems=(400, 404, 415, 422, 503),
+            body={BYTES: Binary},
+        ),
+        Call(
+            path=f"{path}/{{origin}}/checkpoint",
+            name="mirrored",
+            summary="The mirror checkpoint of a log",
+            success="A signed note, with the log's signatures and the mirror's cosignatures.",
+            answer={TEXT: str},
+            headers=_TAG,
+            problems=(404,),
+            parameters=_Log,
+        ),
+        Call(
+            path=f"{path}/{{origin}}/tile/{{path}}",
+            name="mirroredTile",
+            summary="A tile or entry bundle of a mirrored log",
+            success="Its bytes.",
+            answer={BYTES: Binary},
+            headers=_TAG,
+            problems=(400, 404),
+            parameters=_Tile,
+        ),
+        Call(
+            path=f"{path}/mirror.v0.json",
+            name="mirror",
+            summary="Name, keys and addresses of the mirror, for programs",
+            success="They.",
+            answer={JSON: About},
+        ),
+    )
+
+
 PATHS, _SCHEMAS = paths_and_schemas(_CALLS, _PROBLEMS)
 
 
-def document(name: str) -> dict[str, Any]:
-    """Makes the document of the witness of a name."""
+def document(name: str, *, cosigns: bool = True, mirror: str | None = None) -> dict[str, Any]:
+    """Makes the document of the witness of a name.
+
+    `mirror` is the path below which a mirror's copies are; one alone does not cosign for a witness.
+    """
+    paths, schemas = PATHS, _SCHEMAS
+    if mirror is not None:
+        own = [call for call in _CALLS if cosigns or call.name not in _COSIGNS]
+        paths, schemas = paths_and_schemas([*own, *_mirror_calls(mirror)], _PROBLEMS)
     return openapi.document(
         f"Muniment witness {name}",
         version("muniment"),
         "Cosigns the checkpoints of logs that only append, compares what it sees with its peers, "
-        "and keeps the proof when a log's key has signed two histories.",
-        PATHS,
-        _SCHEMAS,
+        "and keeps the proof when a log's key has signed two histories."
+        if cosigns
+        else "Holds copies of logs, and cosigns what it holds.",
+        paths,
+        schemas,
     )

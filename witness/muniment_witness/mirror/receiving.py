@@ -23,6 +23,7 @@ from muniment_witness.mirror.mirror import Mirror
 class Cosigned:
     """All entries are here, and the checkpoint of the upload's end is the mirror's."""
 
+    copy: LogCopy
     lines: tuple[SignatureLine, ...]
 
 
@@ -30,6 +31,7 @@ class Cosigned:
 class GoOn:
     """A 202 (some of the entries are here) or a 409 (the upload begins or ends elsewhere)."""
 
+    copy: LogCopy
     status: int
     info: MirrorInfo
 
@@ -65,7 +67,7 @@ class Receiver:
             body.release()
         if reader.complete:
             lines = await copy.cosign(tree, self._mirror.signers, self._mirror.clock)
-            return self._go_on(409, copy, None) if lines is None else Cosigned(lines)
+            return self._go_on(409, copy, None) if lines is None else Cosigned(copy, lines)
         if not taken:
             raise Problem(400, "incomplete-body", "the body ended before its first package did")
         return self._go_on(202, copy, tree)
@@ -111,7 +113,7 @@ class Receiver:
             tree = self._mirror.pending(copy.origin)
         assert tree is not None  # noqa: S101 - `_admit` has seen one
         info = MirrorInfo(tree.checkpoint.size, copy.next_entry, self._mirror.ticket(tree))
-        return GoOn(status, info)
+        return GoOn(copy, status, info)
 
 
 class _Body:
