@@ -20,6 +20,8 @@ from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError, frame, unframe
 from muniment.tlog.evidence import describe, explain, parse_evidence, verify_evidence
 from muniment.tlog.indexleaf import parse_index_leaf
+from muniment.tlog.merkle import leaf_hashes
+from muniment.tlog.mirrorwire import Package, UploadReader, parse_mirror_info
 from muniment.tlog.note import parse_note, parse_signature_line, parse_vkey, verify_note
 from muniment.tlog.policy import Policy, PolicyLog, PolicyWitness, format_policy, parse_policy
 from muniment.tlog.tiles import parse_tile_path
@@ -42,6 +44,7 @@ from muniment_witness.judge.decide import (
     decide,
     decide_subtree,
 )
+from muniment_witness.judge.mirroring import verify_package
 from rfc6962 import MTH
 from signing import NOW, ORIGIN, log_mldsa44, log_signer, witness, witness_mldsa44
 
@@ -171,6 +174,36 @@ def _sign_subtree(data: bytes) -> None:
         judged = decide_subtree(OWN, known=True, request=request)
         if not isinstance(judged, Refusal):
             assert request.hash == MTH(LEAVES[request.start : request.end])
+
+
+@target("upload")
+def _upload(data: bytes) -> None:
+    """What is sent to a mirror, whole and in two pieces: the same packages, of the log alone."""
+
+    def read(*pieces: bytes) -> list[Package]:
+        reader, upload, found = UploadReader(), None, list[Package]()
+        for piece in pieces:
+            reader.feed(piece)
+            upload = upload or reader.header()
+            while upload is not None and (package := reader.package()) is not None:
+                found.append(package)
+        return found
+
+    with suppress(FormatError):
+        packages = read(data)
+        assert read(data[: len(data) // 2], data[len(data) // 2 :]) == packages
+        for package in packages:
+            place = package.place
+            if place.end <= len(LEAVES):
+                before = leaf_hashes(LEAVES[place.base : place.start])
+                with suppress(VerificationError):
+                    verify_package(package, before, Head(len(LEAVES), MTH(LEAVES)))
+                    assert list(package.entries) == LEAVES[place.start : place.end]
+
+
+@target("mirror-info")
+def _mirror_info(data: bytes) -> None:
+    parsed(parse_mirror_info, lambda info: info.encode(), data)
 
 
 @target("manifest")

@@ -36,6 +36,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf
 from muniment.tlog.keys.keyfile import format_key_file
 from muniment.tlog.merkle import CompactRange, leaf_hash
+from muniment.tlog.mirrorwire import MirrorInfo, Upload, encode_package
 from muniment.tlog.policy import format_policy
 from muniment.tlog.proofs import Node
 from muniment.tlog.rightedge import TileEdge
@@ -108,6 +109,14 @@ def notes() -> Iterator[tuple[str, bytes]]:
             4, 8, rfc6962.MTH(LEAVES[4:8]), path, head(20, LEAVES, witness_mldsa44("q"))
         ).encode(),
     )
+    size = len(LEAVES)
+    for start in (0, 5, size):
+        path = tuple(rfc6962.SUBTREE_PROOF(0, size, LEAVES)) if start < size else ()
+        upload = Upload(ORIGIN, start, size, b"ticket" if start else b"").encode()
+        package = encode_package(frame(LEAVES[start:]), path) if start < size else b""
+        yield "upload", upload + package
+    yield "mirror-info", MirrorInfo(20, 7, b"ticket").encode()
+    yield "mirror-info", MirrorInfo(0, 0).encode()
     lists = [LEAVES, [*LEAVES[:4], *(b"other %d" % n for n in range(16))]]
     other = [head(size, lists[1], log_signer()) for size in (7, 20)]
     yield "evidence", same_size(head(7), other[0]).encode()
