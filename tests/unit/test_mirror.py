@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mirror_tools import MIRROR, NOW, Clock, MirrorLog, info, mirror, mirror_signer
+from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
 from muniment.tlog.encoding import VerificationError
@@ -333,6 +334,7 @@ async def test_uploads_beyond_the_budget_are_told_to_come_again(tmp_path: Path) 
         refused = await m.send(body)
         assert problem(refused) == (503, "busy")
         assert "Retry-After" in refused.headers
+        assert problem(await m.send(bytes(5000))) == (503, "busy")
         other.set()
         cosigned(await first, 256)
         cosigned(await m.send(body), 256)
@@ -350,6 +352,20 @@ async def test_a_clock_behind_signs_nothing(tmp_path: Path) -> None:
         assert (await m.read("checkpoint")).body.startswith(b"log.example/decisions\n3\n")
         clock.now = NOW
         cosigned(await m.send(LOG.upload(4, 4)), 4)
+
+
+async def test_a_mirror_changes_its_keys(tmp_path: Path) -> None:
+    async with mirror(tmp_path, LOG, KEYS) as m:
+        await m.pend(0, 300)
+        cosigned(await m.send(LOG.upload(0, 300)), 300)
+    new = [KEYS[0], mirror_signer("mldsa44")]
+    async with mirror(tmp_path, LOG, new) as m:
+        assert (await m.read("checkpoint")).status == 200
+        lines = parse_cosignatures((await m.send(LOG.upload(300, 300))).body)
+        assert [line.key_id for line in lines] == [key.vkey.key_id for key in new]
+    with pytest.raises(DatabaseError, match="other keys"):
+        async with mirror(tmp_path, LOG, [mirror_signer()]):
+            pass
 
 
 async def test_all_of_it_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -81,7 +81,10 @@ def acknowledge(path: Path, origin: str, evidence: str) -> None:
 
 def own_keys(path: Path) -> Own:
     """The witness's own keys, to add one or retire one."""
-    file = load(path).file
+    loaded = load(path)
+    file = loaded.file
+    if not loaded.signers:
+        raise ConfigError(f"{path}: of a mirror alone: change the keys of [mirror] by hand")
     return Own(
         path,
         name=file.name,

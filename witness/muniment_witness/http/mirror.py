@@ -95,6 +95,8 @@ class MirrorHttp:
 
     def _reading(self, copy: LogCopy) -> Handler:
         async def read(request: Request) -> Response:
+            if request.query:
+                raise Problem(400, "bad-query", "what is mirrored takes no parameters")
             if request.rest == CHECKPOINT:
                 return _checkpoint(copy)
             tile = parse_tile_path(request.rest)

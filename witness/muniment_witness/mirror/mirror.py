@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.tlog.encoding import VerificationError
-from muniment.tlog.note import Signer, UnverifiedNote, lines_of, verify_note
+from muniment.tlog.note import Signer, UnverifiedNote, lines_of
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.tickets import make_ticket, open_ticket
@@ -82,15 +81,15 @@ class Mirror:
         return make_ticket(self._store.secret, pending)
 
     def _by_log(self, origin: str, signed: SignedCheckpoint) -> SignedCheckpoint | None:
-        """A checkpoint with the log's signatures alone; None if no key of today has signed it."""
-        keys = self.logs[origin].verifiers
-        lines = lines_of(signed.note.signatures, (key.vkey for key in keys))
-        note = UnverifiedNote(signed.note.text, lines)
-        try:
-            verify_note(note, keys)
-        except VerificationError:
+        """A checkpoint with the log's signatures alone; None if no key of today has signed it.
+
+        They were verified when it was accepted.
+        """
+        keys = (key.vkey for key in self.logs[origin].verifiers)
+        lines = lines_of(signed.note.signatures, keys)
+        if not lines:
             return None
-        return SignedCheckpoint(signed.checkpoint, note)
+        return SignedCheckpoint(signed.checkpoint, UnverifiedNote(signed.note.text, lines))
 
     async def run(self) -> None:
         """Waits until the disk fails, and raises that FatalDatabaseError: the process must end."""

@@ -69,7 +69,7 @@ class Receiver:
             lines = await copy.cosign(tree, self._mirror.signers, self._mirror.clock)
             return self._go_on(409, copy, None) if lines is None else Cosigned(copy, lines)
         if not taken:
-            raise Problem(400, "incomplete-body", "the body ended before its first package did")
+            raise body.refusal()
         return self._go_on(202, copy, tree)
 
     async def _admit(self, upload: Upload) -> tuple[LogCopy, SignedCheckpoint | GoOn]:
@@ -126,14 +126,20 @@ class _Body:
         self._reader = reader
         self._budget = budget
         self._held = 0
+        self.busy: Problem | None = None
         self._until = asyncio.get_running_loop().time() + seconds
 
     async def header(self) -> Upload:
         """What it begins with; Problem 400 or FormatError when it does not."""
         while (upload := self._reader.header()) is None:
             if not await self._more():
-                raise Problem(400, "incomplete-body", "the body ended before the first package")
+                raise self.refusal()
         return upload
+
+    def refusal(self) -> Problem:
+        """Why it is refused when it ended before its first package."""
+        ended = Problem(400, "incomplete-body", "the body ended before its first package did")
+        return self.busy or ended
 
     async def packages(self) -> AsyncIterator[Package]:
         """The packages, until there are no more."""
@@ -158,7 +164,11 @@ class _Body:
             return False  # whatever it was: nothing more can be read
         if piece is None:
             return False
-        self._budget.take(len(piece))
+        try:
+            self._budget.take(len(piece))
+        except Problem as problem:
+            self.busy = problem
+            return False
         self._held += len(piece)
         self._reader.feed(piece)
         return True

@@ -128,7 +128,7 @@ async def create(path: Path, keys: Sequence[VKey], command: Command) -> None:
         connection.execute("INSERT INTO made (time, command) VALUES (?, ?)", (now, command))
         if command == "new-database":
             connection.execute("INSERT INTO copied (time, loss) VALUES (?, 'anew')", (now,))
-        _identify(connection, keys)
+        identify(connection, keys)
 
     writer = await Writer.open(path, MIGRATIONS, application=APPLICATION, expected="new", fill=work)
     await writer.close()
@@ -146,7 +146,7 @@ async def rebind(path: Path, keys: Sequence[VKey], commit: Callable[[], None]) -
 
     def work(connection: Connection) -> None:
         check_identity(connection, path, keys)
-        _identify(connection, keys)
+        identify(connection, keys)
         commit()
 
     writer = await open_database(path)
@@ -177,7 +177,8 @@ def record_known(connection: Connection, origin: str, now: int, by: Teller) -> N
     )
 
 
-def _identify(connection: Connection, keys: Sequence[VKey]) -> None:
+def identify(connection: Connection, keys: Sequence[VKey]) -> None:
+    """Records keys as those of the database's witness."""
     connection.executemany(
         "INSERT INTO identity (vkey) VALUES (?) ON CONFLICT DO NOTHING",
         [(str(key),) for key in keys],

@@ -32,6 +32,7 @@ from muniment_witness.store.database import (
     Past,
     Teller,
     check_identity,
+    identify,
     open_database,
     read_past,
     record_known,
@@ -223,7 +224,10 @@ class HeadStore:
 def _load(
     connection: Connection, path: Path, keys: Sequence[VKey], *, cosigns: bool
 ) -> tuple[dict[str, Latest], Past]:
-    if new := check_identity(connection, path, keys):
+    new = check_identity(connection, path, keys)
+    if new and not cosigns:
+        identify(connection, keys)  # of a mirror, whose heads bear no cosignature of any key
+    elif new:
         # Not taken silently: an edit that nobody meant would make the witness speak for that key.
         ids = ", ".join(sorted(vkey.split("+")[1] for vkey in new))
         raise DatabaseError(
