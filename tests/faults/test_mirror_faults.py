@@ -121,6 +121,9 @@ def test_a_mirror_killed_at_random_moments_holds_what_it_cosigned(tmp_path: Path
     config, keys = set_up(tmp_path / "m", log.vkeys, "ed25519", "mldsa44", name=MIRROR, mirror=True)
     client = Client(log)
     with services() as quick:
+        first = quick.witness(config, pages=PAGES)
+        client.push(first.url, 1)
+        first.kill()
         for _ in range(ROUNDS):
             mirror = quick.witness(config, pages=PAGES)
             killer = threading.Timer(dice.uniform(0.0, 0.4), mirror.kill)
