@@ -8,11 +8,9 @@ import http.client
 import os
 import random
 import re
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import processes
 from faults import launch, strace
 from faults.cuts import Cuts
 from faults.services import services
+from faults.volume import fill, make_room, mounted
 from log_deployment import Answer, ask
 from mirror_tools import MIRROR, MirrorLog, check_copy
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -233,30 +232,19 @@ async def test_a_mirror_keeps_its_word_through_any_power_cut(tmp_path: Path) -> 
     assert counts.opened > 100, counts
 
 
-@pytest.fixture
-def volume(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a small file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def test_a_mirror_without_room_ends_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
+    with mounted(tmp_path / "volume") as volume:
+        without_room(volume)
 
 
-def test_a_mirror_without_room_ends_and_goes_on_when_there_is_some(volume: Path) -> None:
+def without_room(volume: Path) -> None:
     log = MirrorLog(signers=[log_signer()])
     config, keys = set_up(volume / "m", log.vkeys, "ed25519", name=MIRROR, mirror=True)
     client = Client(log)
     start = processes.muniment_witness("serve", "--config", config)
     with processes.start(start) as mirror:
         client.push(mirror.url, 300)
-        told = os.statvfs(volume)
-        with (volume / "another").open("ab") as file:
-            file.write(bytes(told.f_bavail * told.f_frsize))
+        fill(volume, 0)
         size = 300
         try:
             while size < 20_000:
@@ -266,7 +254,7 @@ def test_a_mirror_without_room_ends_and_goes_on_when_there_is_some(volume: Path)
             assert size < 20_000
         assert mirror.wait() == exits.EXIT_UNWRITABLE
         assert "full" in mirror.stderr
-    (volume / "another").unlink()
+    make_room(volume)
     with processes.start(start) as mirror:
         assert check_served(mirror.url, log, keys) >= client.cosigned >= 300
         client.pending = client.told(client.send(mirror.url, 1 << 40, 1 << 40)).size

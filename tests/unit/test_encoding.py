@@ -14,6 +14,7 @@ from muniment.tlog.encoding import (
     MunimentError,
     VerificationError,
     check_key_name,
+    first_entries,
     format_base64,
     frame,
     parse_base64,
@@ -236,3 +237,12 @@ def test_framing_bounds_an_entry() -> None:
     assert unframe(frame([largest, b""])) == [largest, b""]
     with pytest.raises(ValueError, match="65535"):
         frame([b"", largest + b"x"])
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 10))
+def test_the_first_entries_of_a_bundle(entries: list[bytes], count: int) -> None:
+    if count <= len(entries):
+        assert first_entries(frame(entries), count) == frame(entries[:count])
+    else:
+        with pytest.raises(FormatError, match="fewer than"):
+            first_entries(frame(entries), count)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.tlog import merkle
-from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.encoding import FormatError, first_entries, unframe
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.rightedge import TileEdge
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NO_TILES = TileEdge()
-_LENGTH_SIZE = 2  # the uint16 before each entry of a bundle
 
 
 class Framed(Protocol):
@@ -177,12 +176,10 @@ def cut_bundle(data: bytes, width: int) -> bytes:
 
     Raises StorageError if the bundle is truncated.
     """
-    end = 0
-    for _ in range(width):
-        end += _LENGTH_SIZE + int.from_bytes(data[end : end + _LENGTH_SIZE], "big")
-    if end > len(data):
-        raise StorageError("a stored entry bundle is truncated")
-    return data[:end]
+    try:
+        return first_entries(data, width)
+    except FormatError as error:
+        raise StorageError(f"a stored entry bundle is truncated: {error}") from error
 
 
 def _cut(

@@ -35,6 +35,8 @@ from muniment_witness.cli.mirror import (
     add_mirror_command,
     mirror_of,
     new_mirror_database,
+    with_algorithm,
+    with_passphrase,
 )
 from muniment_witness.cli.queries import QUERIES
 from muniment_witness.cli.setup import CONFIG_NAME, init
@@ -61,14 +63,8 @@ def main() -> None:
 @click.option("--name", required=True, help="Key name, such as witness.example/w1.")
 @click.option("--log", "logs", multiple=True, metavar="VKEY", help="Public key of a log; repeat.")
 @click.option("--listen", default="127.0.0.1:8101", show_default=True, help="host:port.")
-@click.option(
-    "--algorithm",
-    type=click.Choice(sorted(ALGORITHMS)),
-    default="both",
-    show_default=True,
-    help="Which keys to make.",
-)
-@click.option("--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content.")
+@with_algorithm
+@with_passphrase
 @click.option("--mirror", is_flag=True, help="Make a mirror alone, which is no witness.")
 def init_command(
     folder: Path,

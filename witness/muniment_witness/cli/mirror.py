@@ -31,18 +31,23 @@ ALGORITHMS: Final[dict[str, tuple[Algorithm, ...]]] = {
 }
 """Which keys are made, by the word for them."""
 
-
-@click.command("add-mirror")
-@click.option("--config", required=True, type=_PATH, help="The configuration, witness.toml.")
-@click.option("--name", required=True, help="Key name of its own, such as mirror.example/m1.")
-@click.option(
+with_algorithm: Final = click.option(
     "--algorithm",
     type=click.Choice(sorted(ALGORITHMS)),
     default="both",
     show_default=True,
     help="Which keys to make.",
 )
-@click.option("--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content.")
+with_passphrase: Final = click.option(
+    "--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content."
+)
+
+
+@click.command("add-mirror")
+@click.option("--config", required=True, type=_PATH, help="The configuration, witness.toml.")
+@click.option("--name", required=True, help="Key name of its own, such as mirror.example/m1.")
+@with_algorithm
+@with_passphrase
 def add_mirror_command(
     config: Path, name: str, algorithm: str, key_passphrase_file: Path | None
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.tlog.encoding import frame
+from muniment.tlog.encoding import first_entries, frame
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes
 from muniment.tlog.mirrorwire import Package, PackageRange, Upload
@@ -100,9 +100,7 @@ class Edge:
             return None
         if tile.level != ENTRIES:
             return data[: tile.width * HASH_SIZE]
-        if tile.width == len(data) // HASH_SIZE:
-            return self.tail
-        return _first_entries(self.tail, tile.width)
+        return first_entries(self.tail, tile.width)
 
 
 class Copy:
@@ -169,14 +167,6 @@ class Copy:
         self._before, self._bundles, self._tiles = after, [], []
         self._kept, self.unsaved = len(edge.tail), 0
         return growth
-
-
-def _first_entries(bundle: bytes, count: int) -> bytes:
-    """The first entries of a partial bundle that has more, still framed."""
-    end = 0
-    for _ in range(count):
-        end += 2 + int.from_bytes(bundle[end : end + 2], "big")
-    return bundle[:end]
 
 
 def cut(tile: Tile, full: bytes) -> bytes:
