@@ -234,11 +234,12 @@ async def _ask_witnesses(
             for witness in witnesses.all:
                 try:
                     signed = await witness.latest(config.file.origin, config.verifiers)
+                    why = "it shows no head of this log"
                 except WitnessError as error:
-                    silent.append((witness.label, str(error)))
-                    continue
+                    signed, why = None, str(error)
                 if signed is None:
-                    silent.append((witness.label, "it shows no head of this log"))
+                    if witness not in witnesses.mirrors:  # they show theirs elsewhere
+                        silent.append((witness.label, why))
                     continue
                 known = signed.checkpoint
                 if known.size > edge.head.size:

@@ -41,7 +41,7 @@ UPLOAD_SECONDS: Final = 60.0
 """One request with entries: up to UPLOAD_BYTES, which the mirror stores before it answers."""
 
 UPLOAD_BYTES: Final = 8 << 20
-"""A request takes no further package once it has so many bytes; one package has 16.8 MB at most."""
+"""A request with more has one package, of 16.8 MB at most: Sunlight refuses from 20 MiB on."""
 
 _READ_TOGETHER: Final = 8
 """Bundles that are read and hashed together, while the event loop does nothing else."""
@@ -165,9 +165,11 @@ async def _packages(upload: Upload, tiles: AuthenticTiles) -> list[bytes]:
     places = list(islice(upload.packages, MAX_PACKAGES))
     size, count = 0, 1
     try:
-        while places and size < UPLOAD_BYTES:
+        while places:
             some, places = places[:count], places[count:]
             for package in await _read(some, upload.end, tiles):
+                if size and size + len(package) > UPLOAD_BYTES:
+                    return parts
                 parts.append(package)
                 size += len(package)
             count = min(2 * count, _READ_TOGETHER)
