@@ -18,12 +18,16 @@ class Proxy:
         port: where it listens.
         delay: seconds by which everything is late.
         silent: connections are taken and stay open, and nothing is carried.
+        left: bytes that are carried to the port until all is cut, once; None for no bound.
+        tripped: set when that has happened.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.delay = 0.0
         self.silent = False
+        self.left: int | None = None
+        self.tripped = threading.Event()
         self._refusing = False
         self._ended = False
         self._open: set[socket.socket] = set()
@@ -103,7 +107,14 @@ class Proxy:
                             return
                         if self.delay:
                             time.sleep(self.delay)
+                        if source is near and self.left is not None:
+                            data = data[: self.left]
+                            self.left -= len(data)
                         other[source].sendall(data)
+                        if self.left == 0:
+                            self.left = None
+                            self.cut()
+                            self.tripped.set()
         except OSError:
             pass
         finally:

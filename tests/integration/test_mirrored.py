@@ -22,6 +22,7 @@ from log_deployment import (
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.mirrors import check_mirrored
 from muniment.tlog.policy import format_policy, parse_policy
+from tcpproxy import Proxy
 from waiting import eventually
 
 RECORDS = decisions.decisions(600, producer=GATEWAY)
@@ -145,3 +146,36 @@ def test_who_wants_a_decision_held_by_mirrors_waits_for_that(tmp_path: Path) -> 
         told = json.loads(done.stdout.splitlines()[0])
         note = parse_signed_checkpoint(told["published"]["checkpoint"].encode())
         check_mirrored(made.policy.verify(note))
+
+
+def test_a_push_may_be_cut_off_anywhere_and_the_log_killed(tmp_path: Path) -> None:
+    with deployed(tmp_path, mirrors=1) as made:
+        [mirror] = made.mirrors
+        with Proxy(mirror.port) as proxy:
+            policy = tmp_path / "log" / "witnesses.policy"
+            policy.write_text(
+                policy.read_text().replace(mirror.url, f"http://127.0.0.1:{proxy.port}")
+            )
+            run(processes.muniment_log("reload", "--config", made.config))
+            stream = made.stream()
+            size = 0
+            # Within the checkpoint, its proof, the first package, and far into the entries.
+            for number, bytes_ in enumerate((1, 300, 900, 5_000, 60_000)):
+                proxy.tripped.clear()
+                proxy.left = bytes_
+                records = RECORDS[100 * number : 100 * number + 100]
+                answer = made.post(stream.take(records), "?wait=published")
+                assert answer.status == 200
+                size = answer.json["size"]
+                assert proxy.tripped.wait(60)
+                if number % 2:
+                    made.log.kill()
+                    made.start_log()
+                # Whatever is shown as mirrored, the mirror has.
+                shown = ask(f"{made.url}/checkpoint.mirrored")
+                if shown.status == 200:
+                    claimed = parse_signed_checkpoint(shown.body).checkpoint
+                    held = parse_signed_checkpoint(ask(f"{mirror.copy_of(ORIGIN)}/checkpoint").body)
+                    assert held.checkpoint.size >= claimed.size
+                check_mirrored(made.policy.verify(mirrored(made, size, 60)))
+            assert leaves_of(mirror.copy_of(ORIGIN), size) == leaves_of(made.url, size)

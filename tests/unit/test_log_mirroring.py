@@ -9,16 +9,21 @@ import pytest
 from aiohttp import web
 
 import signing
+from log_tools import GatewayStream
 from mirrors import FakeMirror, serving
 from muniment.tlog.checkpoint import Checkpoint
+from muniment.tlog.encoding import unframe
 from muniment.tlog.mirrors import are_mirrored
 from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE, MirrorInfo
 from muniment.tlog.policy import format_policy, parse_policy
+from muniment.tlog.tiles import ENTRIES, Tile
 from muniment_log.cli.setup import init
 from muniment_log.config import load
+from muniment_log.core.integrate import EMPTY_EDGE, integrate
 from muniment_log.errors import NotPublishedError
 from muniment_log.publish.mirroring import PUSH_SECONDS
 from muniment_log.storage.cosigned import CosignedFile
+from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_service.config import ConfigError
 from publishing import ORIGIN, FakeWitness, Log, ManualClock, log_of, policy_of
 from publishing import serving as witnessing
@@ -103,7 +108,7 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
         size = await log.add(700)
         await log.publisher.mirrors.wait(size, 60)
-        await until(keeper.path.exists)
+        await until(lambda: keeper.path.exists() and b"\n%d\n" % size in keeper.path.read_bytes())
     before = m.packages
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
         assert log.publisher.mirrors.kept is not None
@@ -249,3 +254,22 @@ def test_a_quorum_that_takes_mirrors_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="the quorum takes mirrors"):
         load_with("group q all w mirrors\nquorum q")
     load_with("quorum w")
+
+
+async def test_what_was_just_committed_is_sent_on_without_being_read_again(tmp_path):
+    class Nothing:
+        async def tiles(self, wanted: object) -> list[bytes]:
+            raise AssertionError(f"{wanted} was read")
+
+        async def put_published(self, _: bytes) -> None: ...
+
+    batch = GatewayStream().take(700)
+    change = integrate(EMPTY_EDGE, [batch])
+    tiles = EmbeddedTiles(Nothing(), EMPTY_EDGE, None, recent=len(change.bundles[-1][1]))
+    tiles.advance(change)
+    whole, part = Tile(ENTRIES, 1, 256), Tile(ENTRIES, 1, 3)
+    found = await tiles.read([whole, part])
+    assert unframe(found[whole]) == list(batch.records[256:512])
+    assert unframe(found[part]) == list(batch.records[256:259])
+    with pytest.raises(AssertionError, match="was read"):  # there is no room for more
+        await tiles.read([Tile(ENTRIES, 0, 256)])

@@ -25,7 +25,7 @@ from muniment_log.publish.rollback import (
     check_note,
     check_witnesses,
 )
-from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.embedded import RECENT_BYTES, EmbeddedTiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,7 +147,11 @@ async def open_log(
     """
     file, stored = config.file, storage.stored
     tiles = EmbeddedTiles(
-        storage.full, storage.edge, stored.published, damaged=metrics.damaged_tile
+        storage.full,
+        storage.edge,
+        stored.published,
+        damaged=metrics.damaged_tile,
+        recent=RECENT_BYTES if witnesses.mirrors else 0,
     )
     for note in (stored.signed, stored.published):
         if note is not None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from muniment.local.bytecache import ByteCache
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile, tile_at
@@ -27,6 +28,10 @@ upper levels of a billion."""
 
 REMEMBERED_BUNDLES: Final = 16_384
 """Bundles whose digests are kept in memory, some 2 MiB: four million leaves, read over and over."""
+
+
+RECENT_BYTES: Final = 32 << 20
+"""Of the newest full bundles, kept in memory where they are sent on: as much as a second's."""
 
 
 class FullTiles(Protocol):
@@ -68,8 +73,15 @@ class EmbeddedTiles:
         published: bytes | None,
         *,
         damaged: Callable[[DamagedTileError], object] = lambda _: None,
+        recent: int = 0,
     ) -> None:
+        """Takes the storage, the right edge, and the published checkpoint.
+
+        `damaged` is told of each tile that is not what it must be. Of the newest full bundles it
+        keeps `recent` bytes as they were committed, for who reads them at once.
+        """
         self._store = store
+        self._recent: ByteCache[int] = ByteCache(recent)
         self._edge = edge
         self._published = published
         self._cache: OrderedDict[Place, bytes] = OrderedDict()
@@ -88,6 +100,9 @@ class EmbeddedTiles:
     def advance(self, change: Integration) -> None:
         """Takes over what a commit has written."""
         self._edge = change.edge
+        if self._recent.most:
+            for index, bundle in change.bundles:
+                self._recent.put(index, bundle)
         for level, index, data in change.tiles:
             if len(data) == TILE_WIDTH * HASH_SIZE:
                 self._keep((level, index), data)
@@ -176,6 +191,9 @@ class EmbeddedTiles:
         return list(self._cache)
 
     def _cached(self, tile: Tile) -> bytes | None:
+        if tile.level == ENTRIES:
+            bundle = self._recent.get(tile.index)
+            return None if bundle is None else _cut(tile, bundle)
         data = self._cache.get((tile.level, tile.index))
         if data is None:
             return None
