@@ -80,6 +80,17 @@ class DamagedTileError(StorageError):
         self.path = path
 
 
+class PrunedError(LogError):
+    """An entry below the log's minimum index: its bundle is in the archive, its hash is here."""
+
+    def __init__(self, path: str, size: int) -> None:
+        super().__init__(
+            f"{path}: pruned: the log keeps entries from index {size} on; those before are in its "
+            "archive, and what proves them is still served"
+        )
+        self.size = size
+
+
 class IndexUnavailableError(LogError):
     """The index cannot answer now; the log itself is not affected."""
 

@@ -35,6 +35,7 @@ RELOADED: Final = frozenset(
         "witness",
         "outgoing",
         "key_passphrase_file",
+        "pruning",
         "retention",
     }
 )

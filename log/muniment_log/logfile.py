@@ -18,6 +18,7 @@
 | `[index]` | optional, see `IndexTable` |
 | `[complete]` | optional, see `CompleteTable` |
 | `[[retention]] label, retain, legal_minimum` | optional: how long addenda are kept |
+| `[pruning] older_than` | optional: how old entries are that `prune` may remove |
 | `[cluster]` | instead of `database`: PostgreSQL and an object store, see `ClusterTable` |
 | `admin` | optional: the Unix socket for administration |
 | `[tls]` | optional: serve https, see `TlsTable` |
@@ -196,6 +197,17 @@ class RetentionEntry(Config, frozen=True):
     legal_minimum: Duration | None = None
 
 
+class PruningTable(Config, frozen=True):
+    """The `[pruning]` table: the retention policy without which nothing is pruned.
+
+    Attributes:
+        older_than: how old an entry is at least, by its own time, that `muniment-log prune` may
+            remove: `3650d`.
+    """
+
+    older_than: Duration
+
+
 class IndexTable(Config, frozen=True):
     """The `[index]` table.
 
@@ -263,6 +275,7 @@ class LogFile(ServiceFile, frozen=True, kw_only=True):
     index: IndexTable = IndexTable()
     complete: CompleteTable = CompleteTable()
     retention: tuple[RetentionEntry, ...] = ()
+    pruning: PruningTable | None = None
 
     @property
     def index_database(self) -> Path | None:

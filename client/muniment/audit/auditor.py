@@ -152,6 +152,12 @@ async def audit_log(
             report.found("damaged", sentence, Weight.UNVERIFIED)
         elif refusal.is_retriable:
             raise
+        elif refusal.problem.slug == "pruned":
+            sentence = (
+                f"the log has pruned what this audit has to read; audit its archive, or go on from "
+                f"a state that is past it: {refusal}"
+            )
+            report.found("pruned", sentence, Weight.UNVERIFIED)
         else:
             sentence = f"the log does not serve its tree: {refusal}"
             report.found("missing", sentence, Weight.UNVERIFIED)

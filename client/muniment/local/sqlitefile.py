@@ -338,6 +338,23 @@ class Writer:
             return False
         return not busy
 
+    async def compact(self) -> None:
+        """Writes the file anew without what was deleted from it, and cuts off the write-ahead log.
+
+        Takes as much room again as the file has, for a while. Raises FatalDatabaseError if it
+        cannot be written; then it is as before.
+        """
+        await self._thread.run(self._compact)
+        await self.truncate_log()
+
+    def _compact(self) -> None:
+        if self._broken is not None:
+            raise type(self._broken)(f"unusable since: {self._broken}")
+        try:
+            self._connection.execute("VACUUM")
+        except sqlite3.Error as error:
+            raise self._break(error) from error
+
     async def lengthen_log(self) -> None:
         """Gives the write-ahead log its length: as many pages as it takes until a checkpoint.
 

@@ -216,6 +216,7 @@ async def serve(
                 index_log=index_log,
                 cosigned=cosigned,
                 mirrored=publisher.mirrors,
+                min_index=log.tiles.min_index,
             ),
             admin.app(),
             tasks,

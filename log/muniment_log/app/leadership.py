@@ -80,6 +80,7 @@ class ClusterStorage:
         self.edge = edge
         self.full = bucket
         self.is_copy = False
+        self.min_index = 0
         self._origin = origin
         self._store = store
         self._objects = objects

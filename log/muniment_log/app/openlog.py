@@ -72,6 +72,7 @@ class LogStorage(Protocol[H_co]):
         edge: the right edge of the integrated tree.
         full: reads full tiles, and stores published checkpoints.
         is_copy: whether it is a backup's copy, to which nothing was added since.
+        min_index: entries before this index were pruned.
     """
 
     @property
@@ -85,6 +86,9 @@ class LogStorage(Protocol[H_co]):
 
     @property
     def is_copy(self) -> bool: ...  # noqa: D102
+
+    @property
+    def min_index(self) -> int: ...  # noqa: D102
 
     def heads(self, tiles: EmbeddedTiles, /) -> H_co:
         """Where signed checkpoints are stored."""
@@ -152,6 +156,7 @@ async def open_log(
         stored.published,
         damaged=metrics.damaged_tile,
         recent=RECENT_BYTES if witnesses.mirrors else 0,
+        pruned=storage.min_index,
     )
     for note in (stored.signed, stored.published):
         if note is not None:

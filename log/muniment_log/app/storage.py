@@ -22,6 +22,7 @@ class EmbeddedStorage:
     def __init__(self, store: SQLiteStore, stored: Loaded, *, is_copy: bool) -> None:
         self.stored = stored
         self.is_copy = is_copy
+        self.min_index = stored.pruned
         self.edge = restore(stored.head, stored.fragments, stored.partials)
         self.full = store
 

@@ -34,6 +34,7 @@ from muniment_log.cli.export import export
 from muniment_log.cli.indexlog import check_index_log, new_index_log, restore_index_log
 from muniment_log.cli.listentry import list_entry
 from muniment_log.cli.progress import PROGRESS, Progress
+from muniment_log.cli.prune import prune_command, unprune_command
 from muniment_log.cli.restore import restore
 from muniment_log.cli.rotate import own_keys
 from muniment_log.cli.setup import CONFIG_NAME, init
@@ -139,6 +140,8 @@ main.add_command(list_entry)
 main.add_command(new_addenda)
 main.add_command(new_index_log)
 main.add_command(restore_index_log)
+main.add_command(prune_command)
+main.add_command(unprune_command)
 
 
 @main.command("vkeys")

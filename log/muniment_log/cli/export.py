@@ -20,7 +20,7 @@ from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import UnavailableError
-from muniment_log.export import ExportResult, ExportTarget
+from muniment_log.export import ExportResult, ExportTarget, prune
 from muniment_log.export import export as export_log
 from muniment_log.storage.snapshot import SnapshotAddenda, SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
@@ -128,6 +128,7 @@ class _Export:
         self._takes = takes
         self._waits = waits
         self._last: bytes | None = None
+        self._min_index = self._pruned = 0
 
     async def run(self) -> None:
         """Exports once."""
@@ -150,7 +151,11 @@ class _Export:
                 old=self._old,
                 addenda=addenda,
                 takes_addenda=self._takes,
+                min_index=self._min_index,
             )
+            if self._min_index > self._pruned:
+                await prune(await self._target(closing), self._min_index)
+                self._pruned = self._min_index
         self._last = note
         self._tell(done)
 
@@ -175,6 +180,7 @@ class _Export:
         if config.file.cluster is None:
             tiles = await SnapshotTiles.open(config.database)
             closing.push_async_callback(tiles.close)
+            self._min_index = await tiles.min_index()
             note = await tiles.checkpoint()
             beside = await SnapshotAddenda.open(config.addenda)
             if beside is not None:

@@ -179,6 +179,7 @@ class Loaded:
         partials: level above 0 → (tile index, hashes) of the last stored tile of that level.
         signed: the newest checkpoint that the log signed.
         published: the published checkpoint.
+        pruned: entries below this index were pruned.
     """
 
     head: Head
@@ -186,6 +187,7 @@ class Loaded:
     partials: Mapping[int, tuple[int, bytes]]
     signed: bytes | None
     published: bytes | None
+    pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

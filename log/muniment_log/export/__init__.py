@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from muniment_log.core.ports import TileSource
     from muniment_log.export.addenda import AddendaSource
 
+MIN_INDEX: Final = "min_index"
+"""The file that says from which entry on a pruned target has them."""
+
+ARCHIVE: Final = "archive"
+"""The file that makes a target an archive, from which nothing is removed."""
+
+_TOGETHER: Final = 1000  # files removed by one call
+
 STEP: Final = 32
 """Bundles read, checked and written together: 5 MB as a rule, 512 MiB at the very most."""
 
@@ -73,13 +81,15 @@ async def export(
     old: Sequence[Verifier] = (),
     addenda: AddendaSource | None = None,
     takes_addenda: bool = False,
+    min_index: int = 0,
 ) -> ExportResult:
     """Brings a target to the published tree of a log.
 
     The target is empty, or an earlier export of the same log, complete or not; `old` verifies keys
     that the log had before, by which the target's checkpoint may be. `tell` is told now and then
     how many leaves are done, and how many there are. Addenda are taken along when that is wanted;
-    what was taken along is removed when it was erased.
+    what was taken along is removed when it was erased. The source lacks entries before `min_index`:
+    the target must have them.
 
     Raises:
         RolledBackError: the target holds more than the log has published, or another history.
@@ -91,7 +101,7 @@ async def export(
         raise StorageError("the log has not published anything yet")
     checkpoint = read_own_checkpoint(note, "the log's checkpoint", origin, keys)
     before = await present(target, checkpoint, origin, keys, old=old)
-    edge = await carry(source, checkpoint.head, target, tell)
+    edge = await carry(source, checkpoint.head, target, tell, min_index)
     await write_partials(target, edge)
     # Before the checkpoint, so that nobody misses the addendum of a record that is there already.
     carried = await carry_addenda(source, addenda, target, checkpoint.size, takes=takes_addenda)
@@ -107,15 +117,22 @@ async def carry(
     head: Head,
     target: ExportTarget,
     tell: Callable[[int, int], None] = lambda *_: None,
+    min_index: int = 0,
 ) -> RightEdge:
     """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
 
     Reads full tiles and bundles only, and the last bundle. Returns the tree's right edge, for its
     partial tiles. Raises StorageError if the leaves do not make the tree's root, or one of the two
-    is damaged.
+    is damaged, or the target lacks entries before `min_index`, which the source lacks too.
     """
     full = head.size // TILE_WIDTH
-    at = max(0, await _complete(target, full) - STEP)
+    complete, least = await _complete(target, full), min_index // TILE_WIDTH
+    if complete < least:
+        raise StorageError(
+            f"{target.name} lacks entries before {min_index}, which the log has pruned: export to "
+            "its archive, or to a copy of that"
+        )
+    at = max(least, complete - STEP)
     edge = await _edge(target, at * TILE_WIDTH)
     reading = asyncio.ensure_future(_read(source, at, full))
     try:
@@ -137,6 +154,28 @@ async def carry(
             f"or what {target.name} holds of it is; do not trust what is there"
         )
     return edge
+
+
+async def prune(target: ExportTarget, min_index: int) -> None:
+    """Removes what the log has pruned from a target that is no archive, which says so first.
+
+    Raises StorageError if it cannot be changed, UnavailableError if it cannot be reached.
+    """
+    if min_index == 0 or await is_archive(target):
+        return
+    await target.replace(MIN_INDEX, b"%d\n" % min_index)
+    for at in range(0, min_index // TILE_WIDTH, _TOGETHER):
+        places = range(at, min(at + _TOGETHER, min_index // TILE_WIDTH))
+        await target.remove(Tile(ENTRIES, index).path for index in places)
+
+
+async def is_archive(target: ExportTarget) -> bool:
+    """Whether entries were put there before the log gave them up."""
+    try:
+        await target.get(ARCHIVE)
+    except LookupError:
+        return False
+    return True
 
 
 async def _fetch(target: ExportTarget, tiles: Sequence[Tile]) -> dict[Tile, bytes]:

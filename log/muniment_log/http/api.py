@@ -49,13 +49,14 @@ def build(
     cluster: Callable[[], Mapping[str, Any]] | None = None,
     cosigned: Cosigned | None = None,
     mirrored: Mirrored | None = None,
+    min_index: int = 0,
 ) -> App:
     """Puts the routes together over the ports.
 
     Without an index, lookups answer that the log keeps none; so do proofs without an index log.
     `cluster` tells how the cluster is that the log runs on; it raises `Problem` when nothing works.
     `cosigned` gives the newest checkpoint that rated witnesses have cosigned, `mirrored` the one
-    whose leaves mirrors hold.
+    whose leaves mirrors hold. Entries before `min_index` were pruned.
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles, cosigned, mirrored)
@@ -94,6 +95,7 @@ def build(
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.route("GET", f"/{COSIGNED}", tile(reads.cosigned))
     app.route("GET", f"/{MIRRORED}", tile(reads.mirrored))
+    app.route("GET", "/min_index", tile(_min_index(min_index)))
     app.prefix("GET", "/tile/", tile(reads.tile))
     app.route("GET", "/index/checkpoint", tile(complete.checkpoint))
     app.prefix("GET", "/index/tile/", tile(complete.tile))
@@ -157,6 +159,13 @@ def _front(origin: str, publisher: PublishedHead) -> Callable[[Request], Any]:
         return text_response(f"{origin}: a muniment log of {size} published leaves\n")
 
     return front
+
+
+def _min_index(index: int) -> Callable[[Request], Any]:
+    async def answer(_: Request) -> Response:
+        return text_response(f"{index}\n", headers={"Access-Control-Allow-Origin": "*"})
+
+    return answer
 
 
 def _fixed(value: dict[str, Any]) -> Callable[[Request], Any]:

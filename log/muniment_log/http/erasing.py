@@ -15,7 +15,7 @@ from muniment.tlog.treereader import read_entry
 from muniment_log.core.erasable import Selection, Stored
 from muniment_log.core.erasing import MOST, Eraser, NotErasableError
 from muniment_log.core.naming import named_at, subject_key
-from muniment_log.errors import LogError
+from muniment_log.errors import LogError, PrunedError
 from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
@@ -136,7 +136,11 @@ class Erasing:
             if number * TILE_WIDTH >= size:
                 return
             tile = tile_at(ENTRIES, number, size)
-            leaves = check_bundle(tile, (await self._tiles.read([tile]))[tile])
+            try:
+                leaves = check_bundle(tile, (await self._tiles.read([tile]))[tile])
+            except PrunedError as error:  # what named the addendum is in the archive
+                number = error.size // TILE_WIDTH
+                continue
             for index, leaf in enumerate(leaves, number * TILE_WIDTH):
                 if not leaf.startswith(MANIFEST) and (b'"addenda"' in leaf or _OUTCOME in leaf):
                     for digest, pointer in named_at(leaf).items():

@@ -253,7 +253,7 @@ class _Complete(TypedDict):
 # Reads of `/v1`, the C2SP reads and the metrics may need a read token.
 _READERS: Final = (None, "readToken")
 _ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
-_read = partial(Call, security=_READERS, problems=(400, 401, 404, 503))
+_read = partial(Call, security=_READERS, problems=(400, 401, 404, 410, 503))
 _submit = partial(Call, method="post", parameters=_Waiting, answer={JSON: bodies.Receipt})
 _about = partial(
     _read,
@@ -299,6 +299,15 @@ _CALLS: Final = (
         problems=(400, 401, 404, 503),
         security=_READERS,
         parameters=_Mirrored,
+    ),
+    Call(
+        path="/min_index",
+        name="minIndex",
+        summary="The index of the first entry that is kept; those before were pruned",
+        success="A decimal number and a line end; 0 when nothing was.",
+        answer={TEXT: str},
+        problems=(401,),
+        security=_READERS,
     ),
     Call(
         path="/checkpoint",

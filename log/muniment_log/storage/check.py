@@ -23,6 +23,7 @@ from muniment_log.core.integrate import restore
 from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
 from muniment_log.storage.leafwalk import Plain, Walked, walk
+from muniment_log.storage.prunedsize import pruned_size
 from muniment_log.storage.schema import migrations
 from muniment_log.storage.sqlite import read_loaded
 from muniment_service.soundness import (
@@ -165,8 +166,9 @@ def _quick(
         report.add("tree", f"the right edge: {error}")
     counts = {-1: _range(db, "SELECT count(*), min(idx), max(idx) FROM bundle")}
     width = tree.size >> TILE_HEIGHT
-    if counts[-1] != _wanted(width):
-        report.add("bundle", f"{counts[-1][0]} entry bundles, not {width}")
+    pruned = pruned_size(db) // TILE_WIDTH
+    if counts[-1] != _wanted(width, pruned):
+        report.add("bundle", f"{counts[-1][0]} entry bundles, not {width - pruned}")
     level = 0
     while width:
         # Level 0 keeps full tiles only; above, the partial one is kept too.
@@ -189,8 +191,8 @@ def _range(db: sqlite3.Connection, sql: str) -> tuple[int, int | None, int | Non
     return count, least, most
 
 
-def _wanted(count: int) -> tuple[int, int | None, int | None]:
-    return (count, 0, count - 1) if count else (0, None, None)
+def _wanted(end: int, first: int = 0) -> tuple[int, int | None, int | None]:
+    return (end - first, first, end - 1) if end > first else (0, None, None)
 
 
 class _Compare:
@@ -236,6 +238,9 @@ def _full(
     walked = walk(db, [note.checkpoint.size for note in notes.values()], compare, plain)
     rows = db.execute("SELECT gateway, label, next, manifest FROM stream").fetchall()
     streams = {StreamKey(g, label): StreamState(n, manifest) for g, label, n, manifest in rows}
+    pruned = pruned_size(db)
+    if pruned:  # a stream that ended before is not in the leaves that are left
+        streams = {key: state for key, state in streams.items() if key in walked.streams}
     tree_agrees = tree == (walked.size, walked.root)
     heads_agree = all(
         walked.roots.get(note.checkpoint.size) == note.checkpoint.root for note in notes.values()
@@ -260,7 +265,8 @@ def _full(
             report.add("stream", f"stream {key.gateway} {key.label} is not where its leaves end")
     for key, first in compare.wrong_batches[:MAX_NAMED]:
         report.add("batch", f"batch {first} of stream {key.gateway} {key.label} is damaged")
-    (stored,) = db.execute("SELECT count(*) FROM batch").fetchone()
+    sql = "SELECT count(*) FROM batch WHERE idx + count >= ?"
+    (stored,) = db.execute(sql, (pruned,)).fetchone()
     if stored != compare.batches:
         report.add("batch", f"{stored - compare.batches} batches that are not in the leaves")
 

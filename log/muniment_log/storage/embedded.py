@@ -12,7 +12,7 @@ from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile, tile_at
 from muniment.tlog.treereader import is_below, place_above
 from muniment_log.core.integrate import cut_bundle
-from muniment_log.errors import DamagedTileError
+from muniment_log.errors import DamagedTileError, PrunedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -74,12 +74,15 @@ class EmbeddedTiles:
         *,
         damaged: Callable[[DamagedTileError], object] = lambda _: None,
         recent: int = 0,
+        pruned: int = 0,
     ) -> None:
         """Takes the storage, the right edge, and the published checkpoint.
 
         `damaged` is told of each tile that is not what it must be. Of the newest full bundles it
-        keeps `recent` bytes as they were committed, for who reads them at once.
+        keeps `recent` bytes as they were committed, for who reads them at once. Entries below the
+        index `pruned` are not there any more.
         """
+        self._pruned = pruned
         self._store = store
         self._recent: ByteCache[int] = ByteCache(recent)
         self._edge = edge
@@ -129,6 +132,8 @@ class EmbeddedTiles:
             end = (tile.index * TILE_WIDTH + tile.width) << (TILE_HEIGHT * level)
             if end > edge.head.size:
                 raise LookupError(f"{tile.path} reaches beyond the tree")
+            if tile.level == ENTRIES and end <= self._pruned:
+                raise PrunedError(tile.path, self._pruned)
             data = edge.read(tile)
             if data is None:
                 data = self._cached(tile)
@@ -184,6 +189,11 @@ class EmbeddedTiles:
             self._damaged(error)
             raise
         return checked
+
+    @property
+    def min_index(self) -> int:
+        """The index of the first entry that is kept."""
+        return self._pruned
 
     @property
     def cached(self) -> list[Place]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
-from muniment.records.manifest import MANIFEST, parse_manifest
+from muniment.records.manifest import MANIFEST, MAX_BATCH_RECORDS, parse_manifest
 from muniment.tlog.encoding import FormatError, unframe
-from muniment.tlog.merkle import CompactRange, leaf_hashes, root_of
+from muniment.tlog.merkle import HASH_SIZE, CompactRange, leaf_hashes, root_of
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.core.ordering import Accepted
 from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.core.tokens import TOKEN_STREAMS
+from muniment_log.storage.prunedsize import pruned_size
 from muniment_service.soundness import Damage
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class _Walk:
     roots: dict[int, bytes] = field(default_factory=dict)
     streams: dict[StreamKey, StreamState] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
+    pruned: int = 0
 
 
 def walk(
@@ -82,14 +84,19 @@ def walk(
     """Reads all leaves and tells what follows from them; `db` is inside a transaction.
 
     The roots of the tree sizes `asked` for come with it; `sink` is told of tiles and batches.
-    `plain` judges each leaf of a log whose leaves no manifests cover.
+    `plain` judges each leaf of a log whose leaves no manifests cover. Of entries that were pruned
+    the hash tiles are taken instead: of streams that ended there nothing is told then, and of
+    others the state before is believed.
 
     Raises sqlite3.Error if the file cannot be read.
     """
     state = _Walk(sink, asked, plain)
     if 0 in asked:
         state.roots[0] = state.tree.root()
-    for table, index, data in _bundles(db):
+    state.pruned = pruned_size(db)
+    if not _take_pruned(state, db):
+        return Walked(state.tree.size, state.tree.root(), state.roots, state.streams, state.damage)
+    for table, index, data in _bundles(db, state.pruned // TILE_WIDTH):
         if data is None:
             state.damage.append(Damage(table, f"entry bundle {index} is missing"))
             break
@@ -107,8 +114,25 @@ def walk(
     return Walked(state.tree.size, state.tree.root(), state.roots, state.streams, state.damage)
 
 
-def _bundles(db: sqlite3.Connection) -> Iterator[tuple[str, int, bytes | None]]:
-    expected = 0
+def _take_pruned(state: _Walk, db: sqlite3.Connection) -> bool:
+    """Takes the hashes of pruned entries; whether all of them are there."""
+    for index in range(state.pruned // TILE_WIDTH):
+        row = db.execute("SELECT data FROM tile WHERE level = 0 AND idx = ?", (index,)).fetchone()
+        if row is None or len(row[0]) != TILE_WIDTH * HASH_SIZE:
+            what = f"tile {index} of level 0, of pruned entries, is missing or damaged"
+            state.damage.append(Damage("tile", what))
+            return False
+        data = bytes(row[0])
+        hashes = [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
+        _extend(state, hashes)
+        _up(state, 0, hashes)
+        # A manifest of later may cover them; which of them are manifests is not known any more.
+        state.open = [*state.open, *hashes][-MAX_BATCH_RECORDS:]
+    return True
+
+
+def _bundles(db: sqlite3.Connection, first: int) -> Iterator[tuple[str, int, bytes | None]]:
+    expected = first
     for index, data in db.execute("SELECT idx, data FROM bundle ORDER BY idx"):
         if index != expected:
             yield "bundle", expected, None
@@ -126,10 +150,7 @@ def _bundles(db: sqlite3.Connection) -> Iterator[tuple[str, int, bytes | None]]:
 def _take(state: _Walk, table: str, entries: list[bytes]) -> None:
     hashes = leaf_hashes(entries)
     start = state.tree.size
-    for size in state.asked:
-        if start < size <= start + len(hashes):
-            state.roots[size] = state.tree.extend(hashes[: size - start]).root()
-    state.tree = state.tree.extend(hashes)
+    _extend(state, hashes)
     if table == "bundle":
         _up(state, 0, hashes)
     for place, (entry, leaf) in enumerate(zip(entries, hashes, strict=True)):
@@ -142,6 +163,14 @@ def _take(state: _Walk, table: str, entries: list[bytes]) -> None:
             _manifest(state, table, start + place, entry=entry, leaf=leaf)
         else:
             state.open.append(leaf)
+
+
+def _extend(state: _Walk, hashes: list[bytes]) -> None:
+    start = state.tree.size
+    for size in state.asked:
+        if start < size <= start + len(hashes):
+            state.roots[size] = state.tree.extend(hashes[: size - start]).root()
+    state.tree = state.tree.extend(hashes)
 
 
 def _up(state: _Walk, level: int, hashes: list[bytes]) -> None:
@@ -170,6 +199,10 @@ def _manifest(state: _Walk, table: str, index: int, *, entry: bytes, leaf: bytes
         return
     key = StreamKey(manifest.producer, manifest.stream)
     before = state.streams.get(key, NEW_STREAM)
+    if index - len(covered) < state.pruned:
+        covered = covered[len(covered) - min(manifest.count, len(covered)) :]
+    if key not in state.streams and state.pruned:
+        before = StreamState(manifest.first, manifest.previous)
     first = index - len(covered)
     if len(covered) != manifest.count or root_of(covered) != manifest.root:
         state.damage.append(
@@ -185,7 +218,7 @@ def _manifest(state: _Walk, table: str, index: int, *, entry: bytes, leaf: bytes
 
 
 def _end(state: _Walk) -> None:
-    if state.open and not state.damage:
+    if state.open and not state.damage and state.tree.size > state.pruned:
         first = state.tree.size - len(state.open)
         state.damage.append(
             Damage("tail", f"leaves [{first}, {state.tree.size}) have no manifest behind them")

@@ -15,6 +15,7 @@ from muniment.local.sqlitefile import FatalDatabaseError, UnwritableError, Write
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import REBUILT, CheckReport, examine, need_sound
 from muniment_log.storage.leafwalk import walk
+from muniment_log.storage.prunedsize import pruned_size
 from muniment_log.storage.schema import APPLICATION_ID, migrations
 from muniment_service.soundness import FILE
 
@@ -73,6 +74,8 @@ def _repair(db: sqlite3.Connection, origin: str, keys: Sequence[Verifier]) -> Re
     if not tables:
         return Repaired(before, before)
     need_sound(before)
+    if pruned_size(db):
+        raise StorageError("entries were pruned: put them back first, by `muniment-log unprune`")
     if tables & (REBUILT | {FILE}):
         _rebuild(db, streams=bool(tables & {"stream", "batch", FILE}))
     if FILE in tables:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.storage.digests import Digests, is_searched
+from muniment_log.storage.prunedsize import SIZE, TABLE, pruned_size
 from muniment_service.readers import Readers
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class LogSnapshot:
 
         Raises DatabaseError if nothing of it is, or the file cannot be read.
         """
-        return _joined(self._path, index, self._all(_BUNDLE, _bundle_at(index)))
+        rows = self._all(_BUNDLE, _bundle_at(index))
+        return _joined(self._path, index, rows, pruned_size(self._connection) if not rows else 0)
 
     def tile(self, level: int, index: int) -> bytes:
         """A full hash tile; DatabaseError if it is not stored, or the file cannot be read."""
@@ -101,6 +103,11 @@ class SnapshotTiles:
         rows = await self._rows(_PUBLISHED)
         return rows[0] if rows else None
 
+    async def min_index(self) -> int:
+        """The index of the first entry that is kept; those before were pruned."""
+        rows = await self._rows(SIZE) if await self._rows(TABLE) else []
+        return int(rows[0]) if rows else 0
+
     async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
         """The bytes of bundles and full tiles.
 
@@ -111,13 +118,14 @@ class SnapshotTiles:
     async def _read(self, tile: Tile) -> bytes:
         if tile.level == ENTRIES:
             rows = await self._rows(_BUNDLE, _bundle_at(tile.index))
-            return cut_bundle(_joined(self._path, tile.index, rows), tile.width)
+            pruned = 0 if rows else await self.min_index()
+            return cut_bundle(_joined(self._path, tile.index, rows, pruned), tile.width)
         if tile.is_partial:
             raise LookupError(f"{tile.path} is not a full tile")
         rows = await self._rows(_TILE, (tile.level, tile.index))
         return _only(self._path, tile.level, tile.index, rows)
 
-    async def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[bytes]:
+    async def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[Any]:
         try:
             return [data for (data,) in await self._readers.rows(sql, values)]
         except sqlite3.Error as error:
@@ -177,7 +185,12 @@ def _bundle_at(index: int) -> tuple[int, int, int]:
     return index, first, first + TILE_WIDTH - 1
 
 
-def _joined(path: Path, index: int, rows: Sequence[bytes]) -> bytes:
+def _joined(path: Path, index: int, rows: Sequence[bytes], pruned: int) -> bytes:
+    if not rows and index * TILE_WIDTH < pruned:
+        raise DatabaseError(
+            f"{path}: entry bundle {index} was pruned: entries before {pruned} are in the archive; "
+            "`muniment-log unprune` puts them back"
+        )
     if not rows:
         raise DatabaseError(f"{path}: entry bundle {index} is missing")
     return b"".join(rows)

@@ -18,6 +18,7 @@ from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage.committing import keep, not_alone, put_head, write
 from muniment_log.storage.identity import check_identity, check_signed
+from muniment_log.storage.prunedsize import pruned_size
 from muniment_log.storage.recalling import Recalls
 from muniment_log.storage.reporting import reported
 from muniment_log.storage.schema import APPLICATION_ID, Made, bind, migrations
@@ -377,6 +378,7 @@ def read_loaded(db: sqlite3.Connection) -> Loaded:
         partials,
         notes.get("signed"),
         notes.get("published"),
+        pruned_size(db),
     )
 
 
