@@ -195,11 +195,15 @@ class SignedVersion(NamedTuple):
 def lacking(note: UnverifiedNote, roots: Iterable[Root]) -> tuple[tuple[int, Root], ...]:
     """Whose signatures a note lacks: (how many more, of which root), empty when none.
 
-    A root key counts once. Raises VerificationError if a signature of a root key does not hold.
+    A root key counts once. Raises VerificationError if a signature of a root key does not hold;
+    FormatError if two of them have one name and ID.
     """
     needed = tuple(dict.fromkeys(roots))
     keys = dict.fromkeys(key for root in needed for key in root.keys)
-    known = {(key.name, key.key_id) for key in keys}
+    known = {(key.name, key.key_id): key for key in keys}
+    for key in keys:
+        if known[key.name, key.key_id] != key:
+            raise FormatError(f"two root keys {key.name} have the ID {key.key_id:08x}")
     found: set[VKey] = set()
     if any((line.name, line.key_id) in known for line in note.signatures):
         signers = verify_note(note, [verifier_for(key) for key in keys]).signatures

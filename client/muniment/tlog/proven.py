@@ -95,7 +95,8 @@ def log_verifiers(
     Of the log of an origin, or of all when that is None.
     """
     if origin is None:
-        keys = tuple(dict.fromkeys((*(log.vkey for log in policy.logs), *old)))
+        every = (key for origin in policy.origins for key in policy.log_keys(origin))
+        keys = tuple(dict.fromkeys((*every, *old)))
     else:
         keys = policy.log_keys(origin, old)
     return tuple(verifier_for(key) for key in keys)

@@ -100,7 +100,7 @@ export async function verifyPermit(permit, context, trust) {
   const now = BigInt(context.get('now'));
   let cosigned = null;
   try {
-    cosigned = await verifyTlogProof(permit.proof, permit.proof.extra, trust.policy);
+    cosigned = await verifyTlogProof(permit.proof, permit.proof.extra, trust.policy.at(now));
     findings.push(...checkAge(cosigned, now));
   } catch (error) {
     if (!(error instanceof FormatError || error instanceof VerificationError)) throw error;

@@ -6,7 +6,7 @@ import {
   COSIGNATURE_ED25519, ED25519, keyReference, ML_DSA_44, parseVkey, showType, verifyLine,
 } from './note.js';
 
-const MAX_POLICY_SIZE = 2 * 1024 * 1024;
+export const MAX_POLICY_SIZE = 2 * 1024 * 1024;
 const MOST = 256; // logs, witnesses, groups
 export const CLOCK_SKEW = 60n;
 
@@ -157,20 +157,40 @@ class Policy {
     return found;
   }
 
+  // The keys, of logs and of witnesses, by reference.
+  get keys() {
+    return this.#keys;
+  }
+
+  get origins() {
+    return this.logs.flatMap((vkey) => this.#originsOf(vkey));
+  }
+
+  // What counts for whoever acts at a time; of a policy over time, its versions in force then.
+  at() {
+    return this;
+  }
+
+  // The name of the witness that a key is of; undefined if none.
+  witnessOf(vkey) {
+    return [...this.witnesses].find(([, witness]) => witness.text === vkey.text)?.[0];
+  }
+
   // Verifies that a trusted log signed a checkpoint and a quorum cosigned it. Every signature of a
   // known key must hold, also one that is not needed.
   async verify(checkpoint) {
-    const { origin, text, signatures } = checkpoint;
-    const keys = this.logKeys(origin);
-    if (!keys.length)
-      throw new VerificationError(`checkpoint: the policy does not list log ${origin}`);
+    checkOrigin(this, checkpoint.origin);
+    return this.decide(checkpoint, await verifyLines(this.#keys, checkpoint));
+  }
+
+  // Judges a checkpoint by those of its signatures that were verified; of a key that does not count
+  // as a witness's, the third item is false.
+  decide(checkpoint, verified) {
+    const keys = this.logKeys(checkpoint.origin);
     const signers = new Set();
     const stated = [];
     let isTimeless = false;
-    for (const line of signatures) {
-      const vkey = this.#keys.get(keyReference(line));
-      if (!vkey) continue;
-      const time = await verifyLine(vkey, text, line.signature);
+    for (const [vkey, time, counts = true] of verified) {
       const isLog = keys.some((key) => key.text === vkey.text);
       if (time === 0n) {
         // That of a subtree's signature, which does not say that this tree is the newest.
@@ -178,8 +198,8 @@ class Policy {
         continue;
       }
       if (isLog) signers.add(vkey.text);
-      for (const [name, witness] of this.witnesses)
-        if (witness.text === vkey.text) stated.push([name, time ?? 0n]);
+      const name = this.witnessOf(vkey);
+      if (counts && name !== undefined) stated.push([name, time ?? 0n]);
     }
     if (!signers.size)
       throw new VerificationError(`checkpoint: ${isTimeless
@@ -222,6 +242,21 @@ class Policy {
       known.set(name, newest(members)[threshold - 1]);
     return known.get(this.quorum);
   }
+}
+
+export function checkOrigin(policy, origin) {
+  if (!policy.origins.includes(origin))
+    throw new VerificationError(`checkpoint: the policy does not list log ${origin}`);
+}
+
+// The signatures of known keys, by reference, each of which must hold: [vkey, time], in order.
+export async function verifyLines(keys, { text, signatures }) {
+  const verified = [];
+  for (const line of signatures) {
+    const vkey = keys.get(keyReference(line));
+    if (vkey) verified.push([vkey, await verifyLine(vkey, text, line.signature)]);
+  }
+  return verified;
 }
 
 // Whose a checkpoint is, when no key that is known for its log has signed it.

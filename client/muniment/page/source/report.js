@@ -52,6 +52,8 @@ const SAY = {
       lines: [
         `These ${size} bytes are entry ${members.index} of the log ${members.origin}.`,
         `The log signed the tree of ${members.size} entries that contains it.`,
+        ...(members.policy_version
+          ? [`Version ${members.policy_version} of the policy judges it.`] : []),
         ...withholdingLines(members.addenda), ...witnessLines(members, now)],
       checked: [...checkpoint, "the entry's path to the root of the tree (RFC 6962)",
         'that each addendum is one that the record names'],

@@ -9,7 +9,8 @@ import { canonical, parseJson } from './json.js';
 import { trace } from './lineage.js';
 import { parseVkey } from './note.js';
 import * as permits from './permit.js';
-import { parsePolicy, show } from './policy.js';
+import { show } from './policy.js';
+import { HEADER as policyHeader, readPolicy } from './policychain.js';
 import { HEADER as proofHeader, parseTlogProof, verifyTlogProof } from './proof.js';
 import { parseRecord } from './record.js';
 
@@ -29,6 +30,7 @@ export function roleOf(data, name) {
   const headers = [proofHeader, permits.HEADER, bundles.HEADER, evidence.HEADER];
   if (headers.some((header) => begin.startsWith(`${header}\n`))) return 'file';
   if (/^\s*(#|(log|witness|group|quorum)[ \t])/.test(begin)) return 'policy';
+  if (begin.startsWith(`${policyHeader}\n`)) return 'policy';
   if (/^\{"nonce":"[0-9a-f]{32}","value":/.test(begin)) return 'addenda';
   if (begin.startsWith(OPAQUE)) return 'addenda';
   if (/\.(tlog-proof|permit|lineage|evidence)$/.test(name)) return 'file';
@@ -57,7 +59,7 @@ export async function verify(input) {
 }
 
 async function verifyProof({ file, policy: text, entry: leaf, addenda: more = [] }) {
-  const policy = parsePolicy(text);
+  const policy = await readPolicy(text);
   const isDisclosing = startsWith(file, `${permits.HEADER}\n`);
   const { proof, addenda } = !leaf && isDisclosing ? permits.parsePermit(file, more)
     : { proof: parseTlogProof(file), addenda: more };
@@ -74,10 +76,11 @@ async function verifyProof({ file, policy: text, entry: leaf, addenda: more = []
       'the proof were changed';
     throw new VerificationError(`the checkpoint is genuine, but ${reason}`);
   }
-  const { size, origin, logKeys, cosigners } = cosigned;
+  const { size, origin, logKeys, cosigners, version } = cosigned;
   const witnesses = [...cosigners].map(([name, time]) => ({ name: show(name), time }));
   const { index } = proof;
-  const members = { verified: true, index, size, origin, log_keys: logKeys, witnesses };
+  const members = { verified: true, index, size, origin, log_keys: logKeys, witnesses,
+    ...(version ? { policy_version: version } : {}) };
   const shown = { size: entry.length, leaf: entry };
   const record = recordOf(entry, addenda);
   if (!record) return { ...shown, members };
@@ -127,7 +130,7 @@ async function verifyPermit(input) {
   if (permit && addenda.length) permit = permits.parsePermit(file, addenda);
   const trust = {
     gateways: gateways ? parseVkeys(gateways, '--gateway', 'gateways') : null,
-    policy: parsePolicy(policy),
+    policy: await readPolicy(policy),
     authorities: authorities ? parseVkeys(authorities, '--authority', 'authorities') : [],
     approvers: approvers ? parseVkeys(approvers, '--approver', 'approvers') : [],
     approvals: input.approvals ?? 1,
@@ -175,7 +178,7 @@ async function otherSpelling(proof, entry, policy) {
 
 async function verifyEvidence({ file, policy: text }) {
   const claim = evidence.parseEvidence(file);
-  const policy = parsePolicy(text);
+  const policy = await readPolicy(text);
   let [signed, reason] = [null, undefined];
   try {
     signed = await evidence.verifyEvidence(claim, policy);
@@ -198,7 +201,7 @@ async function verifyEvidence({ file, policy: text }) {
 }
 
 async function verifyLineage({ file, policy: text, gateways, run, addenda = [], now }) {
-  const policy = parsePolicy(text);
+  const policy = await readPolicy(text);
   const bundle = await bundles.verifyBundle(bundles.parseBundle(file), policy);
   const { facts, members } = trace(run || bundle.execution, bundle,
     now ?? Math.floor(Date.now() / 1000),
