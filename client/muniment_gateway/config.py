@@ -32,7 +32,6 @@ access requests, and the bearer token that is shown there |
 | `[limits]` | optional: what its HTTP server takes, see `muniment_service.limits` |
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,7 +264,7 @@ def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> Gateway
     with config_key(path, "log"):
         split_url(file.log)
     with config_key(path, "policy"):
-        policy = parse_policy(read_file(file.policy, most=MAX_POLICY_BYTES), now=int(time.time()))
+        policy = parse_policy(read_file(file.policy, most=MAX_POLICY_BYTES))
         if len(policy.origins) != 1:
             raise ValueError("names several logs; a gateway writes to one")
         check_require(file.require, policy)

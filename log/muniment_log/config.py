@@ -12,7 +12,7 @@ import msgspec
 
 from muniment.records.manifest import HEADER
 from muniment.tlog.cosignature import MAX_NAME_SIZE, MLDSA44Cosigner, verifier_for
-from muniment.tlog.encoding import FormatError, check_key_name
+from muniment.tlog.encoding import FormatError, VerificationError, check_key_name
 from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.mirrors import mirrors_of, needs_mirrors
 from muniment.tlog.note import (
@@ -60,6 +60,7 @@ class LogConfig:
         rates: what they may submit, by producer, where it is not what `[limits]` says.
         retention: how long addenda are kept.
         policy_sha256: SHA-256 of the policy's file, hexadecimal; empty without a policy.
+        out_of_force: why no version of a policy over time is in force; empty when one is.
     """
 
     path: Path
@@ -70,6 +71,12 @@ class LogConfig:
     rates: Mapping[str, Rates]
     retention: Retention
     policy_sha256: str = ""
+    out_of_force: str = ""
+
+    def check_in_force(self) -> None:
+        """Checks that a log may go by this policy now; ConfigError if it has expired."""
+        if self.out_of_force:
+            config_error(self.path, "policy", self.out_of_force)
 
     @property
     def vkeys(self) -> list[str]:
@@ -141,7 +148,8 @@ def load(
     """Reads log.toml, the key files and the policy that it names.
 
     Of a policy over time, the log's is what is in force at `now`, Unix seconds, by default those of
-    this machine. Raises ConfigError if anything in it cannot be used; names file and key.
+    this machine; when nothing is, what its newest version says, and `check_in_force` fails. Raises
+    ConfigError if anything in it cannot be used; names file and key.
     """
     file = load_config(path, LogFile)
     with config_key(path, "origin"):
@@ -152,14 +160,18 @@ def load(
         signers = _signers(path, file)
     if file.complete.enabled:
         _check_complete(path, file, signers)
-    policy, digest = None, ""
+    policy, digest, out_of_force = None, "", ""
     if file.witness and file.policy is None:
         config_error(path, "witness", "needs a policy, which has the witness's keys")
     if file.policy is not None:
         with config_key(path, "policy"):
             data = read_file(file.policy, most=MAX_POLICY_SIZE)
-            policy = parse_policy(data).at(int(time.time()) if now is None else now)
-            digest = sha256(data).hexdigest()
+            at = int(time.time()) if now is None else now
+            policy, digest = parse_policy(data, now=at), sha256(data).hexdigest()
+            try:
+                policy = policy.at(at)
+            except VerificationError as error:
+                out_of_force = str(error)
         mirrors = mirrors_of(policy)
         reached = [witness for witness in policy.witnesses if witness.url is not None]
         asked = [witness for witness in reached if witness not in mirrors]
@@ -186,7 +198,7 @@ def load(
             )
     admission, rates = admission_of(path, file), rates_of(path, file)
     retention = retention_of(path, file)
-    return LogConfig(path, file, signers, policy, admission, rates, retention, digest)
+    return LogConfig(path, file, signers, policy, admission, rates, retention, digest, out_of_force)
 
 
 def _check_rated(path: Path, file: LogFile, policy: Policy) -> None:

@@ -50,7 +50,9 @@ def reread(now: LogConfig, at: int | None = None) -> LogConfig:
     Raises ConfigError if something cannot be used, or has changed that takes a restart; names it.
     """
     reread_file(now.path, now.file, now.signers, use="log", taken=RELOADED)
-    return load(now.path, signers=now.signers, now=at)
+    found = load(now.path, signers=now.signers, now=at)
+    found.check_in_force()
+    return found
 
 
 class Witnesses:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -216,7 +217,7 @@ class TestVerifying:
 
     @pytest.mark.usefixtures("proofs")
     def test_an_expired_policy_judges_the_past_and_says_so(self, monkeypatch):
-        monkeypatch.setattr("muniment.cli.verify.clock", lambda: END)
+        monkeypatch.setattr("muniment.cli.common.time", SimpleNamespace(time=lambda: END))
         write("chain", file(version((), body("w1", "w2"), (START, START + 6))))
         result = muniment(
             *("verify", "old.tlog-proof", "--entry", "entry", "--policy", "chain", "--json")

@@ -17,6 +17,10 @@ from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import Policy, PolicyChain, format_policy, parse_policy
 from muniment.tlog.policychain import Revoked
 from muniment_log.app.policyturn import LOOK_SECONDS, turn_with_time
+from muniment_log.cli import setup
+from muniment_log.config import load
+from muniment_log.inforce import PolicyInForce, reread
+from muniment_service.config import ConfigError
 from muniment_service.http import Problem
 from signing import NOW, log_signer, signed, witness
 
@@ -120,6 +124,46 @@ class TestMonitor:
         assert reader.read(EARLIER, old).has_quorum
         with pytest.raises(VerificationError, match="only by keys of the log that others may have"):
             reader.read(LOG, old)
+
+
+class TestConfiguration:
+    """What the services make of a policy over time in their files."""
+
+    @pytest.fixture
+    def config(self, tmp_path):
+        """A log's configuration whose policy, of two versions, ends at START + 2 * YEAR."""
+        folder = tmp_path / "log"
+        setup.init(
+            folder, origin=ORIGIN, listen="127.0.0.1:0", passphrase_file=None, passphrase=None
+        )
+        texts = [
+            body(name).replace(f"{key}", f"{key} http://127.0.0.1:9")
+            for name, key in (("w1", witness("w1").vkey), ("w3", witness("w3").vkey))
+        ]
+        chain = version((), texts[0], (START, START + YEAR))
+        chain = version(chain, texts[1], (START + YEAR, START + 2 * YEAR))
+        (folder / "p").write_bytes(file(chain))
+        path = folder / "log.toml"
+        path.write_text('policy = "p"\n' + path.read_text())
+        return path
+
+    def test_a_log_takes_what_is_in_force(self, config):
+        for now, name in ((START, "w1"), (START + YEAR, "w3")):
+            loaded = load(config, now=now)
+            loaded.check_in_force()
+            assert [one.name for one in loaded.policy.witnesses] == [name]
+            told = PolicyInForce(loaded).describe()["policy"]
+            assert [one["from"] for one in told["versions"]] == [now]
+            assert told["witnesses"] == [name]
+
+    def test_an_expired_one_loads_for_commands_and_not_to_serve(self, config):
+        """Keys are listed and a status is asked for with it; no log starts or goes on by it."""
+        loaded = load(config, now=START + 2 * YEAR)
+        assert loaded.vkeys
+        with pytest.raises(ConfigError, match="policy: the trust policy has expired"):
+            loaded.check_in_force()
+        with pytest.raises(ConfigError, match="policy: the trust policy has expired"):
+            reread(load(config, now=START), START + 2 * YEAR)
 
 
 class Stopped(Exception):  # noqa: N818 - ends the task, which never ends by itself

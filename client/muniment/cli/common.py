@@ -22,7 +22,7 @@ from muniment.records.timetext import parse_time
 from muniment.tlog.cosignature import Use, signer_for, verifier_for
 from muniment.tlog.keys.keyfile import KeyFile
 from muniment.tlog.note import Signer, VKey, parse_vkey
-from muniment.tlog.policy import MAX_POLICY_SIZE, Policy, parse_policy, show
+from muniment.tlog.policy import MAX_POLICY_SIZE, Policy, PolicyChain, parse_policy, show
 from muniment.tlog.policychain import say_time
 
 T = TypeVar("T")
@@ -195,12 +195,24 @@ async def until_stopped(main: Coroutine[Any, Any, None]) -> bool:
 
 
 def read_policy(path: Path) -> Policy:
-    """Reads a policy file, of a chain whose members are those of now; ``InputError`` names it."""
+    """Reads a policy file, of a chain whose members are those of now; ``InputError`` names it.
+
+    An expired one still judges the past, and it is said on stderr that it has expired.
+    """
+    now = int(time.time())
     try:
         data = read_bounded(path, "policy", most=MAX_POLICY_SIZE)
-        return parse_policy(data, now=int(time.time()))
+        policy = parse_policy(data, now=now)
     except FormatError as error:
         raise InputError(f"{path}: {error}") from None
+    if isinstance(policy, PolicyChain) and policy.chain[-1].version.until <= now:
+        # Keys that were stolen since then are not listed in it.
+        click.echo(
+            f"muniment: {path} has expired, and does not know what was found out since: "
+            "muniment policy update",
+            err=True,
+        )
+    return policy
 
 
 def read_key(path: Path, passphrase_path: Path | None) -> KeyFile:

@@ -84,13 +84,14 @@ async def serve(
     configuration's address; `ready` is called with the URL once requests are taken.
 
     Raises:
-        ConfigError: the log is no cluster.
+        ConfigError: the log is no cluster, or no version of its policy is in force.
         DatabaseError: the database cannot be reached, or is of another version.
         WrongIdentityError: it belongs to another log.
         StorageError: the object store ignores conditions, or one of the two is damaged.
         OSError: the address cannot be bound.
         ExceptionGroup: a background task failed.
     """
+    config.check_in_force()
     file, cluster = config.file, config.cluster
     tls = server_context(file.tls)
     allow_connections(file.limits.connections)

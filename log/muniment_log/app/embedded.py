@@ -76,6 +76,7 @@ async def serve(
     `ready` is called with the URL once requests are taken.
 
     Raises:
+        ConfigError: no version of its policy is in force.
         AbsentDatabaseError: there is no database.
         DatabaseError: it is in use, or not this program's.
         WrongIdentityError: it belongs to another log.
@@ -84,6 +85,7 @@ async def serve(
         OSError: the address cannot be bound.
         ExceptionGroup: a background task failed.
     """
+    config.check_in_force()
     file = config.file
     tls = server_context(file.tls)
     sys.setswitchinterval(SWITCH_SECONDS)
