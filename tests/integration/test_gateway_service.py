@@ -1,14 +1,20 @@
 """The gateway service with Cedar's own engine, a real log and its witnesses."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+import chains
 import gateway_service
 import processes
 from gateway_service import Service, evaluation
 from log_deployment import Deployment, ask, run
 from muniment.permit.permitfile import parse_permit
+from muniment.tlog.policy import PolicyChain, parse_policy
+
+DAY = 86_400
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
@@ -55,6 +61,36 @@ def test_metrics_and_health_are_served(service: Service) -> None:
     metrics = ask(f"{service.url}/metrics").body.decode()
     assert 'muniment_gateway_decisions_total{code="",decision="allow"}' in metrics
     assert ask(f"{service.url}/healthz").status == 200
+
+
+def test_a_policy_over_time_counts_while_a_version_is_in_force(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/timely")
+    text = (deployment.folder / "log" / "witnesses.policy").read_text()
+    now = int(time.time())
+    old = chains.version((), text, (now - 2 * DAY, now - DAY))
+    renewed = chains.version(old, text, (now - DAY, now + DAY))
+    policy = tmp_path / "chain.policy"
+    config = service.config.read_text()
+    named = re.sub(r"^policy = .*$", f'policy = "{policy}"', config, count=1, flags=re.MULTILINE)
+    service.config.write_text(named)
+    policy.write_bytes(chains.file(renewed))
+    with service.running():
+        answer = service.evaluate(evaluation())
+        assert answer["decision"] is True
+        permit = parse_permit(answer["context"]["muniment"]["permit"].encode())
+        chain = parse_policy(policy.read_bytes())
+        assert isinstance(chain, PolicyChain)
+        assert chain.version_of(chain.verify(permit.proof.checkpoint)).number == 2
+    # Expired: what the log gives is genuine, and nobody may act on it.
+    policy.write_bytes(chains.file(old))
+    with service.running():
+        answer = service.evaluate(evaluation())
+        assert answer["decision"] is False
+        assert "the trust policy has expired" in str(answer)
+        done = processes.run(processes.muniment_gateway("doctor", "--config", service.config))
+        assert "the trust policy has expired" in done.stdout
 
 
 def test_the_gateways_key_is_changed_in_two_steps_and_that_is_on_record(
