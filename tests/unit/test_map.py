@@ -38,9 +38,10 @@ class Expected:
 
 @pytest.fixture
 def few_keys_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small maps have many slots, so that slots are halved and tiles are written."""
+    """Small maps have many slots, so that slots are halved, in several steps, and have tiles."""
     for module in (levels, batch):
         monkeypatch.setattr(module, "LOAD", 1)
+    monkeypatch.setattr(batch, "AT_ONCE", 3)
 
 
 def apply(path: Path, *batches: Sequence[bytes]) -> bytes:

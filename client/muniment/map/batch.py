@@ -17,7 +17,8 @@ from muniment.map.levels import LOAD, Levels
 from muniment.map.schema import TILE, TILE_BITS, bottom, node_id
 from muniment.tlog.merkle import HASH_SIZE
 
-_AT_ONCE: Final = 2048  # buckets that are read and written in one go
+AT_ONCE: Final = 2048
+"""Buckets that are read and written in one go."""
 
 
 def load(db: sqlite3.Connection, root: bytes) -> dict[int, Levels]:
@@ -70,7 +71,7 @@ class Batch:
         many: list[tuple[int, list[bytes]]] = []
         for slot, keys in slots:
             many.append((slot, list(keys)))
-            if len(many) == _AT_ONCE:
+            if len(many) == AT_ONCE:
                 self._change(kind, levels, many, touched, hashes)
                 many = []
         self._change(kind, levels, many, touched, hashes)
@@ -112,7 +113,7 @@ class Batch:
                 gone.append((id_,))
             if slot in opened:
                 lists = opened.pop(slot)
-            elif levels.hash_at(depth, slot) == ABSENT:
+            elif hashes.get(slot, levels.hash_at(depth, slot)) == ABSENT:
                 lists = {}
             else:
                 lists = bucket.parse(_row(found, id_))
@@ -161,9 +162,9 @@ class Batch:
         """Doubles the slots of a kind."""
         left = [pair for pair, is_whole in enumerate(levels.whole) if is_whole]
         hashes: dict[int, bytes] = {}
-        for at in range(0, len(left), _AT_ONCE):
+        for at in range(0, len(left), AT_ONCE):
             some: list[tuple[int, Sequence[bytes]]] = [
-                (2 * pair, ()) for pair in left[at : at + _AT_ONCE]
+                (2 * pair, ()) for pair in left[at : at + AT_ONCE]
             ]
             self._change(kind, levels, some, {}, hashes)
         levels.set(hashes)  # changes no node above them
