@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark import machine
 from benchmark.cluster import cluster
+from benchmark.complete import complete
 from benchmark.explore import explore
 from benchmark.foreign import watched
 from benchmark.gateway import gateway
@@ -27,6 +28,7 @@ def peers(options: Options) -> dict[str, Any]:
 
 ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
     "cluster": cluster,
+    "complete": complete,
     "explore": explore,
     "gateway": gateway,
     "peers": peers,

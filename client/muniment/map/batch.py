@@ -14,7 +14,7 @@ from msgspec.json import encode as to_json
 from muniment.map import bucket, proving
 from muniment.map.bucket import ABSENT, INDEX_BYTES, Rot
 from muniment.map.levels import LOAD, Levels
-from muniment.map.schema import TILE, TILE_BITS, bottom, node_id
+from muniment.map.schema import node_id, tile_depths
 from muniment.tlog.merkle import HASH_SIZE
 
 AT_ONCE: Final = 2048
@@ -75,13 +75,18 @@ class Batch:
                 self._change(kind, levels, many, touched, hashes)
                 many = []
         self._change(kind, levels, many, touched, hashes)
-        deepest = bottom(levels.depth)
-        self._write_tiles(kind, levels, levels.set(hashes), deepest)
+        before, nodes = levels.depth, levels.set(hashes)
         while levels.count > LOAD << levels.depth:
             self._grow(kind, levels)
-        if bottom(levels.depth) > deepest:
+        if levels.depth == before:
+            self._write_tiles(kind, levels, nodes)
+        else:  # they lie otherwise now
+            first = node_id(kind, 0, 0)
+            self._db.execute(
+                "DELETE FROM tile WHERE id BETWEEN ? AND ?", (first, node_id(kind + 1, 0, 0) - 2)
+            )
             every = [range(1 << depth) for depth in range(levels.depth + 1)]
-            self._write_tiles(kind, levels, every, bottom(levels.depth))
+            self._write_tiles(kind, levels, every)
         self._db.execute(
             "INSERT OR REPLACE INTO kind VALUES (?, ?, ?, ?)",
             (kind, levels.depth, levels.count, levels.root),
@@ -170,19 +175,19 @@ class Batch:
         levels.set(hashes)  # changes no node above them
         levels.grow()
 
-    def _write_tiles(
-        self, kind: int, levels: Levels, changed: Sequence[Sequence[int]], deepest: int
-    ) -> None:
-        for depth in range(TILE_BITS, deepest + 1, TILE_BITS):
-            nodes, first = levels.nodes[depth], node_id(kind, depth - TILE_BITS, 0)
-            width = TILE * HASH_SIZE
+    def _write_tiles(self, kind: int, levels: Levels, changed: Sequence[Sequence[int]]) -> None:
+        top = 0
+        for depth in tile_depths(levels.depth):
+            nodes, first, bits = levels.nodes[depth], node_id(kind, top, 0), depth - top
+            width = HASH_SIZE << bits
             self._db.executemany(
                 "INSERT OR REPLACE INTO tile VALUES (?, ?)",
                 [
                     (first + tile, bytes(nodes[tile * width : (tile + 1) * width]))
-                    for tile in dict.fromkeys([place // TILE for place in changed[depth]])
+                    for tile in dict.fromkeys([place >> bits for place in changed[depth]])
                 ],
             )
+            top = depth
 
 
 def _row(found: Mapping[int, bytes], id_: int) -> bytes:

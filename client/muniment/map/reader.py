@@ -16,16 +16,18 @@ from muniment.map.bucket import ABSENT, Rot
 from muniment.map.levels import KIND_BITS
 from muniment.map.schema import (
     APPLICATION_ID,
-    TILE_BITS,
     State,
-    bottom,
     node_id,
     read_state,
+    tile_depths,
 )
 from muniment.tlog.merkle import HASH_SIZE, split_hashes
 
 MAX_KEPT: Final = 200_000
 """Nodes that a reader keeps for the next question: some 30 MB."""
+
+MAX_BUCKETS: Final = 4096
+"""Buckets that it keeps."""
 
 
 class MapReader:
@@ -83,6 +85,7 @@ class MapReader:
         self._nodes: dict[tuple[int, int, int], bytes] = {
             (kind, 0, 0): root for kind, root in roots.items()
         }
+        self._buckets: dict[int, dict[bytes, bytes]] = {}
         return self._state
 
     @property
@@ -124,6 +127,8 @@ class MapReader:
         asked = list(keys)
         if len(self._nodes) > MAX_KEPT:
             self._nodes = {node: hash_ for node, hash_ in self._nodes.items() if node[1] == 0}
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets = {}
         try:
             return {key: self.value(key) for key in asked}, proving.prove(self, asked)
         except Rot as error:
@@ -131,15 +136,17 @@ class MapReader:
 
     def kinds(self) -> Sequence[int]:
         """See `proving.Nodes`."""
-        return sorted(kind for kind, depth, _ in self._nodes if depth == 0)
+        return sorted(self._depths)
 
     def hash_at(self, kind: int, depth: int, place: int) -> bytes:
         """See `proving.Nodes`; raises Rot."""
         node = kind, depth, place
         if node not in self._nodes:
-            deepest = bottom(self._depths[kind])
-            top = min((depth - 1) // TILE_BITS * TILE_BITS, deepest)
-            self._read_tile(kind, top, place >> (depth - top), deepest)
+            slots = self._depths[kind]
+            depths = [0, *tile_depths(slots), slots]
+            low = next(at for at, one in enumerate(depths) if one >= depth)
+            top = depths[low - 1]
+            self._read_tile(kind, top, place >> (depth - top), depths[low])
         return self._nodes[node]
 
     def items(self, kind: int, depth: int, place: int) -> Sequence[tuple[bytes, bytes]] | None:
@@ -172,6 +179,8 @@ class MapReader:
         if depth < slots - 1:
             return None
         id_ = node_id(kind, depth, place)
+        if id_ in self._buckets:
+            return self._buckets[id_]
         hash_ = self.hash_at(kind, depth, place)
         row = self._db.execute("SELECT data FROM bucket WHERE id = ?", (id_,)).fetchone()
         if row is None:
@@ -188,22 +197,21 @@ class MapReader:
                 raise Rot(f"key {(byte + key).hex()}")
         if bucket.hash_of(sorted(stored_lists.items())) != hash_:
             raise Rot(f"bucket {id_}")
+        self._buckets[id_] = lists
         return lists
 
-    def _read_tile(self, kind: int, top: int, place: int, deepest: int) -> None:
-        """Reads the hashes below a node at a tile's depth, and checks that they lead to it."""
+    def _read_tile(self, kind: int, top: int, place: int, low: int) -> None:
+        """Reads the hashes at a depth below a node, and checks that they lead to it."""
         expected = self.hash_at(kind, top, place)
-        slots = self._depths[kind]
         nodes: dict[tuple[int, int], bytes] = {}
-        if top < deepest:
-            low = top + TILE_BITS
+        if low < self._depths[kind]:
             row = self._db.execute(
                 "SELECT hashes FROM tile WHERE id = ?", (node_id(kind, top, place),)
             ).fetchone()
-            hashes = split_hashes(row[0]) if row else [ABSENT] * (1 << TILE_BITS)
-            nodes = {(low, (place << TILE_BITS) + at): hash_ for at, hash_ in enumerate(hashes)}
+            hashes = split_hashes(row[0]) if row else []
+            first = place << (low - top)
+            nodes = {(low, first + at): hash_ for at, hash_ in enumerate(hashes)}
         else:
-            low = slots
             for depth in {max(low - 1, top), low}:
                 width = depth - top
                 first = node_id(kind, depth, place << width)

@@ -1,8 +1,8 @@
 """The tables of a map's file.
 
 A node of a kind has a number: ``kind << 48 | 1 << depth | place``. A bucket's row is at that of its
-slot. A tile holds the hashes of the TILE nodes that are TILE_BITS below its own; so read at one
-size, the file tells what stands beside any key without what `levels` has in memory.
+slot. A tile holds the hashes of the nodes at one depth below its own, see `tile_depths`; so read at
+one size, the file tells what stands beside any key without what `levels` has in memory.
 """
 
 import sqlite3
@@ -14,7 +14,6 @@ from muniment.tlog.merkle import CompactRange, split_hashes
 APPLICATION_ID: Final = 0x4D6E4D61  # "MnMa"
 
 TILE_BITS: Final = 4
-TILE: Final = 1 << TILE_BITS
 
 PAGE_BYTES: Final = 1024
 """A page of the file. A new key changes one bucket, anywhere: small pages keep what is written of
@@ -64,12 +63,13 @@ def node_id(kind: int, depth: int, place: int) -> int:
     return kind << KIND_SHIFT | 1 << depth | place
 
 
-def bottom(depth: int) -> int:
-    """The lowest depth that has a tile's hashes, where the slots are at `depth`.
+def tile_depths(depth: int) -> list[int]:
+    """The depths whose hashes are in tiles, ascending, where the slots are at `depth`.
 
-    Below it are the rows of at most 128 slots.
+    They lie TILE_BITS apart; the last is as much above the slots, whose rows have the hashes below.
+    A tile's own node is TILE_BITS above its hashes, or the kind's root.
     """
-    return max(0, (depth - TILE_BITS) // TILE_BITS * TILE_BITS)
+    return list(range(depth - TILE_BITS, 0, -TILE_BITS))[::-1]
 
 
 class State(NamedTuple):
