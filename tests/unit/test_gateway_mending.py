@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from muniment.local.mending import MendingWriter
 from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment_gateway.store import held
 from muniment_gateway.store.database import open_database
 from muniment_gateway.store.inforce import InForceStore
-from muniment_gateway.store.mending import MendingWriter
 from muniment_gateway.store.originals import Originals, read_original
 
 

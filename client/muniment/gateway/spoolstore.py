@@ -6,7 +6,6 @@ After an error of the disk nobody knows what is in the file, so it is opened ane
 """
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from muniment.gateway.spareroom import SpareRoom
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.gateway.withholding import Addenda
+from muniment.local.mending import MendingWriter
 from muniment.local.sqlitefile import DatabaseError, Expected, FatalDatabaseError, Writer
 from muniment.tlog.encoding import MunimentError
 
@@ -84,13 +84,15 @@ class SpoolStore:
         self.going_on: dict[int, int] = {}
         self.changed: Final = asyncio.Event()
         self.is_new: Final = writer.is_new
-        self._writer: Writer | None = writer
+        again = partial(
+            Writer.open, writer.path, MIGRATIONS, application=APPLICATION_ID, expected="old"
+        )
+        self._writer = MendingWriter(writer, again, self._look)
         self._identity = _identity(writer.path)
         self._spare = SpareRoom(writer.path.with_name(writer.path.name + SPARE_SUFFIX))
         self._waiting: list[_Put] = []
         self._flushing: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
-        self._mending = asyncio.Lock()
         self._last: bytes | None = None  # last record of the transaction under way
         self._is_written = False  # that one, as the file says after it was opened anew
 
@@ -184,16 +186,14 @@ class SpoolStore:
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
         """Runs a transaction, see ``Writer.run``; a ``FatalDatabaseError`` if the disk failed."""
-        if self._writer is None:
-            raise FatalDatabaseError(f"{self.path}: cannot be opened again: {self.failure}")
-        return await self._writer.run(work, synced=synced)
+        return await self._writer.attempt(work, synced=synced)
 
     async def wipe(self) -> None:
         """Has what was deleted disappear from the write-ahead log, too.
 
         Raises DatabaseError if another program reads the file: then it may be in the log still.
         """
-        if self._writer is not None and not await self._writer.truncate_log():
+        if not await self._writer.truncate_log():
             raise DatabaseError(
                 f"{self.path}: another program reads it; what was erased may still "
                 "be in its write-ahead log"
@@ -229,8 +229,7 @@ class SpoolStore:
     async def close(self) -> None:
         """Writes what was taken, and closes the file."""
         await self.flushed()
-        if self._writer is not None:
-            await self._writer.close()
+        await self._writer.close()
 
     # Writing
 
@@ -332,29 +331,18 @@ class SpoolStore:
     @property
     def is_broken(self) -> bool:
         """Whether nothing can be written until the file was opened anew."""
-        return self._writer is None or self._writer.is_broken
+        return self._writer.is_broken
 
     async def mend(self) -> None:
         """Opens the file anew, when an error of the disk has made the connection unusable."""
-        async with self._mending:
-            if not self.is_broken:
-                return
-            broken, self._writer = self._writer, None
-            if broken is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    await broken.close()
-            writer = await Writer.open(
-                self.path, MIGRATIONS, application=APPLICATION_ID, expected="old"
-            )
-            try:
-                reload = partial(SpoolFile.reload, self._last, tuple(self.going_on))
-                self.file, self._is_written = await writer.run(reload)
-            except BaseException:
-                await writer.close()
-                raise
-            self._writer = writer
+        if await self._writer.mend():
             self._identity = _identity(self.path)
             self.failure = None
+
+    async def _look(self, writer: Writer) -> None:
+        """Finds out what is in a file that was opened anew."""
+        reload = partial(SpoolFile.reload, self._last, tuple(self.going_on))
+        self.file, self._is_written = await writer.run(reload)
 
 
 def _future() -> "asyncio.Future[None]":

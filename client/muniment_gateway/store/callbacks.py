@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import Any, Final, NamedTuple
 
+from muniment.local.mending import MendingWriter
 from muniment_gateway.core.accessrequests import Callback
-from muniment_gateway.store.mending import MendingWriter
 
 SCHEMA: Final = """
     CREATE TABLE callback (

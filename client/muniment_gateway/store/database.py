@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from muniment.local.mending import MendingWriter
 from muniment.local.sqlitefile import Writer
-from muniment_gateway.store.mending import MendingWriter
 
 APPLICATION: Final = 0x4D756E47
 """SQLite application_id of gateways' databases: ``MunG``."""

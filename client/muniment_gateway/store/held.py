@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from muniment.local.mending import MendingWriter
 from muniment.local.sqlitefile import Writer
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import MunimentError
 from muniment_gateway.core.approvals import Held, Word
 from muniment_gateway.store.callbacks import SCHEMA as CALLBACKS
 from muniment_gateway.store.callbacks import CallbackStore
-from muniment_gateway.store.mending import MendingWriter
 
 APPLICATION: Final = 0x4D756E41
 """SQLite application_id of these databases: ``MunA``."""

@@ -5,8 +5,8 @@ from sqlite3 import Connection
 from typing import Final, Self
 
 from muniment.local.logs import event
+from muniment.local.mending import MendingWriter
 from muniment.local.sqlitefile import DatabaseError
-from muniment_gateway.store.mending import MendingWriter
 
 _LOGGER: Final = logging.getLogger(__name__)
 

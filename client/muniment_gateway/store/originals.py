@@ -8,8 +8,8 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Final, Self
 
+from muniment.local.mending import MendingWriter
 from muniment.local.sqlitefile import UNREADABLE, not_usable, open_reader
-from muniment_gateway.store.mending import MendingWriter
 
 MOST_BYTES: Final = 1 << 30
 """Bytes of all originals that are kept; whoever may write could fill the disk otherwise."""
