@@ -231,6 +231,13 @@ def _check_complete(path: Path, file: LogFile, signers: tuple[Signer, ...]) -> N
         config_error(
             path, "complete.enabled", "a cluster keeps no index log yet: only a log in one file"
         )
+    if file.pruning is not None:
+        config_error(
+            path,
+            "pruning",
+            "a log with an index log keeps all entries: its map, and that of every witness, is "
+            "made of all of them",
+        )
     with config_key(path, "origin"):
         for signer in signers:
             _under(check_origin(index_origin(file.origin)), signer)

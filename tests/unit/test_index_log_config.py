@@ -99,6 +99,12 @@ def test_a_cluster_keeps_none(config: Path) -> None:
         load(config)
 
 
+def test_a_log_that_prunes_keeps_none(config: Path) -> None:
+    config.write_text(f'{config.read_text()}[pruning]\nolder_than = "3650d"\n')
+    with pytest.raises(ConfigError, match=r"pruning: a log with an index log keeps all entries"):
+        load(config)
+
+
 def test_an_origin_that_leaves_no_room_is_refused(tmp_path: Path) -> None:
     origin = "log.example/" + "x" * 240  # 252 bytes: ML-DSA-44 signs for names of 255
     assert muniment_log("init", tmp_path / "log", "--origin", origin).exit_code == 0
