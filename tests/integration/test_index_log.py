@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -80,9 +80,9 @@ def listed(found: VerifiedComplete) -> dict[str, tuple[int, ...]]:
     return {key.text: listing.indices for key, listing in found.lists.items()}
 
 
-def revocation(id_: str, run: str) -> bytes:
+def revocation(id_: str, what: str, *, of: str = "execution") -> bytes:
     common = {"v": 1, "id": id_, "time": 1_790_000_000_000, "producer": GATEWAY}
-    target = Target(execution=run)
+    target = Target(**{of: what})
     return encode_record(Revocation(**common, target=target, since=1_790_000_000, reason="no"))
 
 
@@ -110,9 +110,11 @@ def test_what_is_logged_is_proved_complete(deployment: Deployment) -> None:
     keys = ("revocations execution run-x", "revocations execution run-y", "execution run-x")
     found = proved(deployment, *keys, records="1")
     assert listed(found) == {keys[0]: (first + 20,), keys[1]: (), keys[2]: (first + 20,)}
-    assert set(found.records) == {first + 20}
-    assert set(found.manifests) == {first + 21}
+    assert set(found.entries) == {first + 20}
     assert found.index.size == head_of(deployment).size
+    by_key = log_and_cover(deployment, [revocation("r-k", f"{GATEWAY}+01234567", of="key")])
+    of_keys = proved(deployment, f"revocations key_name {quote(GATEWAY, safe='')}", records="1")
+    assert set(of_keys.entries) == {by_key, by_key + 1}  # with the manifest: who revokes is told
     second = log_and_cover(deployment, [revocation("r-2", "run-x")])
     assert listed(proved(deployment, keys[0])) == {keys[0]: (first + 20, second)}
     part = proved(deployment, keys[0], limit=1)

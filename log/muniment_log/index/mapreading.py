@@ -53,19 +53,21 @@ def forget_map(path: Path) -> None:
         path.with_name(path.name + end).unlink(missing_ok=True)
 
 
-def read_entries(database: Path, indices: Sequence[int], size: int) -> dict[int, bytes]:
-    """The leaves at some indices of the log, and the manifests that tell who signed them.
+def read_entries(database: Path, lists: Mapping[Key, Listing], size: int) -> dict[int, bytes]:
+    """The leaves of the log that lists name, and where keys were revoked, the manifests behind.
 
-    Raises DatabaseError if one cannot be read.
+    Manifests tell which key signed a record, and so whether the revocation of a key hits it. Raises
+    DatabaseError if a leaf cannot be read.
     """
+    named = sorted({index for each in lists.values() for index in each.indices})
     with closing(LogSnapshot(database)) as snapshot:
-        leaves = LeafReader(database, snapshot)
-        found = leaves.leaves(indices)
-        covered = -1  # the manifest that is behind all records up to it
-        for index in sorted(found):
-            if index <= covered:
-                continue
-            after = leaves.manifest_after(index, size=size)
-            if after is not None:
-                covered, found[after[0]] = after
-    return found
+        source = LeafReader(database, snapshot)
+        entries = source.leaves(named)
+        if any(_is_of_keys(key) and each.count for key, each in lists.items()):
+            found = [source.manifest_after(index, size=size) for index in named]
+            entries.update(one for one in found if one is not None)
+    return entries
+
+
+def _is_of_keys(key: Key) -> bool:
+    return key.kind == "revocations" and key.parts[0] in ("key", "key_name")
