@@ -35,6 +35,7 @@ from muniment_log.errors import (
 )
 from muniment_log.index.mapreading import forget_map, read_lists
 from muniment_log.publish.published import published_size
+from muniment_service.process import first_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -280,9 +281,9 @@ class IndexLog:
         finally:
             self._thread.shutdown()
 
-    async def _keep(self, backoff: Backoff) -> Exception | None:
+    async def _keep(self, backoff: Backoff) -> BaseException | None:
         """Opens it and publishes, until something goes wrong; what that was."""
-        fatal: list[Exception] = []
+        fatal: list[BaseException] = []
         contained = Contained("the index log")
         try:
             with contained:
@@ -297,7 +298,7 @@ class IndexLog:
                         self._opened = None
                         await self._prove_nothing()
         except* FatalDatabaseError as group:  # of its own file, not of the log's
-            fatal += group.exceptions
+            fatal.append(first_error(group))
         return fatal[0] if fatal else contained.cause
 
     def _reached(self, size: int) -> None:
@@ -318,13 +319,13 @@ class IndexLog:
         last = await self._continue(opened)
         clock = asyncio.get_running_loop().time
         while True:
-            backoff.reset()
             await self._log.reached(last + 1)
             await self._log.settled()
             started, head = clock(), self._log.published
             if head is None:
                 raise AssertionError("a head was announced and is settled")
             last = await self._append(opened, head)
+            backoff.reset()
             await asyncio.sleep(max(0.0, started + self._pace - clock()))
 
     async def _continue(self, opened: OpenIndexLog) -> int:

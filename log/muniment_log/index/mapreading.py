@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from muniment.complete.listing import Listing
+from muniment.complete.listing import MAX_LISTED, Listing
 from muniment.index.bundles import LeafReader
-from muniment.records.touched import list_value
+from muniment.tlog.encoding import FormatError
 from muniment.tlog.mpt import verify_many
 from muniment_log.storage.snapshot import LogSnapshot
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from muniment.complete.keys import Key
     from muniment.map.reader import MapReader
+
+
+MAX_LEAVES: Final = 2 * MAX_LISTED
+"""Leaves on all lists that one answer is made from."""
 
 
 class Lists(NamedTuple):
@@ -35,16 +39,20 @@ def read_lists(reader: MapReader, root: bytes, keys: Sequence[Key], limit: int) 
     """Reads the lists of some keys, at most `limit` leaves of each, and verifies their proof.
 
     Raises:
-        FormatError: a list is too long to be proved.
+        FormatError: a list is too long to be proved, or all of them together are.
         DatabaseError, VerificationError: the map is damaged.
     """
-    found = {key: reader.indices(key.digest) for key in keys}
-    _, proof = reader.prove_many([key.digest for key in keys])
-    values = {
-        key.digest: list_value(indices) if indices else None for key, indices in found.items()
-    }
+    values, proof = reader.prove_many([key.digest for key in keys])
     verify_many(root, values, proof)  # a millisecond: nothing rotten is ever told
-    return Lists({key: Listing.of(indices, limit) for key, indices in found.items()}, proof)
+    # Before any is read: this thread shares the interpreter with decisions.
+    counts = [0 if value is None else int.from_bytes(value[:8], "big") for value in values.values()]
+    if max(counts) > MAX_LISTED or sum(counts) > MAX_LEAVES:
+        raise FormatError(
+            f"{sum(counts)} leaves, {max(counts)} of one key: a proof is made from at most "
+            f"{MAX_LISTED} of a key, and {MAX_LEAVES} in all"
+        )
+    lists = {key: Listing.of(reader.indices(key.digest), limit) for key in keys}
+    return Lists(lists, proof)
 
 
 def forget_map(path: Path) -> None:
