@@ -97,12 +97,15 @@ class PermitTable(Config, frozen=True):
         spiffe_id: The only runtime that may use it, unless a request names one.
         thumbprint: The digest of that runtime's key, likewise.
         governance: Labels of the governance domain.
+        status: Whether permits are given out with their status, for runtimes without a replica; the
+            log has to keep an index log then.
     """
 
     seconds: Annotated[int, Meta(ge=1, le=86_400)] = 300
     spiffe_id: SpiffeId | None = None
     thumbprint: Digest | None = None
     governance: dict[ShortName, Label] | None = None
+    status: bool = False
 
 
 class OpaRule(Config, frozen=True):

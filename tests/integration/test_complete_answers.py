@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+import gateway_service
 from commands import muniment, online
+from gateway_service import evaluation
 from governed import DIGEST, artifact
 from log_deployment import ORIGIN, Deployment, deployed
 from muniment import Context, Denied, Entity, Gateway, LogClient, Trust, refresh_status
@@ -203,6 +205,30 @@ async def test_the_commands(deployment: Deployment, place: Path) -> None:
         assert f"There are no revocations of decision d-two-plan as of size {size}." in words
         await online("permit", "refresh", "call.permit", *asked)
         assert "DENIED: revoked_authorization" in muniment(*judge, code=4).stdout
+
+
+def test_the_gateway_service_gives_permits_out_with_their_status(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """The gate and proxies hand on what it gives."""
+    service = gateway_service.made(deployment, tmp_path / "gateway")
+    with service.config.open("a") as config:
+        config.write("\n[permit]\nstatus = true\n")
+    with service.running():
+        own = service.evaluate(evaluation())["context"]["muniment"]
+    permit = parse_permit(own["permit"].encode())
+    decision = permit.decision
+    assert decision is not None
+    about = Context(
+        now=int(time.time()),
+        action="read",
+        resource=Entity("record", "record-1"),
+        execution=decision.execution,
+    )
+    trust = Trust(policy=deployment.policy, require_binding=False, require_policy=False)
+    verdict = verify_permit(permit, about, trust)
+    assert verdict.permitted, verdict.findings
+    assert not verify_permit(permit.with_status(), about, trust).permitted
 
 
 async def test_a_log_without_an_index_log(

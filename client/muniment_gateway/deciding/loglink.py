@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from muniment.errors import Denied, MunimentError, Unreachable
+from muniment.errors import Denied, MunimentError, NotPublished, Unreachable
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
@@ -269,11 +269,15 @@ class LogLink:
             raise await self._deny_at_once(decision, addenda)
         try:
             return await self._gateway.authorize(
-                self._encoded(decision), timeout=seconds, addenda=addenda
+                self._encoded(decision),
+                timeout=seconds,
+                addenda=addenda,
+                with_status=self._config.file.permit.status,
             )
         except Denied as denied:
             cause = denied.__cause__
-            if isinstance(cause, MunimentError) and set(denied.codes) == set(_AWAY):
+            # A log that only gives no status of the permit is not away.
+            if isinstance(cause, Unreachable | NotPublished) and set(denied.codes) == set(_AWAY):
                 if patient:
                     self.mark_away(str(cause))
                 else:
