@@ -1,6 +1,6 @@
 """Asking a log for completeness proofs: the request, waiting for an index, and wrong answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,25 +14,22 @@ from muniment.errors import BadAnswer, Refused
 from muniment.http.logclient import LogClient
 from waiting import close_runner
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 pytestmark = pytest.mark.usefixtures("fast_reads", "impatient")
 RUN = Key("execution", ("call",))
 
 
 @asynccontextmanager
 async def served(
-    answer: Callable[[web.Request, str], web.Response],
-) -> AsyncIterator[tuple[LogClient, list[web.Request]]]:
+    answer: Callable[[web.BaseRequest, str], web.Response],
+) -> AsyncIterator[tuple[LogClient, list[web.BaseRequest]]]:
     """A client of a server, and what it is asked."""
-    requests: list[web.Request] = []
+    requests: list[web.BaseRequest] = []
 
-    async def handler(request: web.Request) -> web.StreamResponse:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
         requests.append(request)
         return answer(request, (await request.read()).decode())
 
-    kept: Handler = handler
-    runner = web.ServerRunner(web.Server(kept), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
@@ -77,7 +74,7 @@ async def test_a_long_question_goes_in_the_body() -> None:
     keys = [Key("execution", (f"run {number}",)) for number in range(400)]
     bodies: list[str] = []
 
-    def answer(_request: web.Request, body: str) -> web.Response:
+    def answer(_request: web.BaseRequest, body: str) -> web.Response:
         bodies.append(body)
         return proof_of(*keys)
 

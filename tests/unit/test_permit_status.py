@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
@@ -142,7 +143,7 @@ class TestOnlyRevocations:
         [{"execution": "call"}, {"execution": "plan"}, {"decision": "d-call"},
          {"decision": "d-plan"}, {"key": f"{GATEWAY}+0000002a"}],
     )  # fmt: skip
-    def test_every_revocation_denies(self, target: dict[str, str]) -> None:
+    def test_every_revocation_denies(self, target: dict[str, Any]) -> None:
         world, index = story()
         permit = fetched(world.permit(index), Asked(world))
         world.revoke(**target)
