@@ -177,7 +177,11 @@ async def test_the_commands(deployment: Deployment, place: Path) -> None:
         said = (await online("permit", "refresh", "call.permit", *asked, "--json")).stdout
         assert json.loads(said)["index"] == permit.index
         assert "PERMITTED" in muniment(*judge).stdout
-        muniment(*judge, "--max-index-age", "3600")
+        said = (
+            await online("permit", "refresh", "call.permit", *asked, "--only-revocations", "--json")
+        ).stdout
+        assert json.loads(said)["keys"] == 8
+        assert "PERMITTED" in muniment(*judge, "--max-index-age", "3600").stdout
 
         trace = await online("lineage", "trace", "two-call", *asked, "--complete",
                              "--proof-out", "trace.complete")  # fmt: skip

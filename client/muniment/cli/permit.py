@@ -119,7 +119,7 @@ def permit() -> None:
     "--max-index-age",
     type=DURATION,
     metavar="SECONDS",
-    help="The same for the permit's status alone.",
+    help="Oldest proof in the permit's status that tells of revocations.",
 )
 @json_option
 @click.pass_context
@@ -160,7 +160,9 @@ def verify(
     if (replica_path is not None and without_facts) or not (
         replica_path is not None or without_facts or has_status
     ):
-        raise click.UsageError("give either --replica or --without-facts")
+        raise click.UsageError(
+            "give either --replica or --without-facts; neither for a permit with a status"
+        )
     data = _with_addenda(data, addendum_paths, addenda_folder)
     named = read_vkeys("--gateway", gateways) if gateways else None
     policy = read_policy(policy_path)
@@ -205,6 +207,11 @@ def verify(
 @log_option
 @policy_option
 @gateway_option("A gateway whose word counts for who will judge the permit.")
+@click.option(
+    "--only-revocations",
+    is_flag=True,
+    help="Ask anew for what is revoked alone, which is less; the lineage stays as it was proven.",
+)
 @click.option("--out", type=FILE, metavar="FILE", help="Write here, instead of in FILE's place.")
 @json_option
 def refresh(
@@ -214,6 +221,7 @@ def refresh(
     gateways: tuple[str, ...],
     out: Path | None,
     *,
+    only_revocations: bool,
     as_json: bool,
 ) -> None:
     """Give a permit its status, or a newer one: what the log has on it, proven to be all.
@@ -230,7 +238,7 @@ def refresh(
     named = read_vkeys("--gateway", gateways) if gateways else None
     trust = Trust(policy=read_policy(policy_path), gateways=named)
     now = int(time.time())
-    new = run(_refresh(old, log_url, trust, now))
+    new = run(_refresh(old, log_url, trust, now, only_revocations=only_revocations))
     write_atomic(out or permit_path, new.encode(), "permit")
     head = verify_complete(new.status[-1], trust.policy).log
     if as_json:
@@ -243,9 +251,13 @@ def refresh(
         )
 
 
-async def _refresh(permit: Permit, log_url: str, trust: Trust, now: int) -> Permit:
+async def _refresh(
+    permit: Permit, log_url: str, trust: Trust, now: int, *, only_revocations: bool
+) -> Permit:
     async with LogClient(log_url) as client:
-        return await refresh_status(permit, client, trust, now=now)
+        return await refresh_status(
+            permit, client, trust, now=now, only_revocations=only_revocations
+        )
 
 
 def _with_addenda(data: bytes, paths: tuple[Path, ...], folder: Path | None) -> bytes:
