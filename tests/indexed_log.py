@@ -17,6 +17,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf, index_origin
 from muniment.tlog.merkle import leaf_hashes, pair_hashes, root_of
 from muniment.tlog.mpt import MemTree
+from muniment.tlog.note import Ed25519Signer, Signer
 from muniment.tlog.proofs import Node, plan_consistency
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at
 from muniment.tlog.treereader import Fetch
@@ -29,7 +30,10 @@ class Leaves:
     """One of the two logs: its leaves, and the key that signs them."""
 
     origin: str
+    signer: Ed25519Signer
     leaves: list[bytes] = field(default_factory=list)
+    sizes: set[int] = field(default_factory=set)
+    """Sizes at which its tiles are served, beside the present one."""
 
     @property
     def head(self) -> Head:
@@ -37,11 +41,11 @@ class Leaves:
 
     @property
     def signed(self) -> SignedCheckpoint:
-        return sign_checkpoint(Checkpoint(self.origin, *self.head), [log_signer(self.origin)], 0)
+        return sign_checkpoint(Checkpoint(self.origin, *self.head), [self.signer], 0)
 
     @property
     def vkey(self) -> str:
-        return str(log_signer(self.origin).vkey)
+        return str(self.signer.vkey)
 
     def request(self, old: int = 0) -> bytes:
         """What asks a witness to cosign the head."""
@@ -81,26 +85,35 @@ class Leaves:
         return fetch
 
     def tile(self, tile: Tile) -> bytes:
-        now = Leaves(self.origin, self.leaves[: tile.end] if tile.level <= 0 else self.leaves)
+        now = Leaves(
+            self.origin, self.signer, self.leaves[: tile.end] if tile.level <= 0 else self.leaves
+        )
         found = now.tiles()
         whole = next(data for each, data in found.items() if each[:2] == tile[:2])
         return whole if tile.level == ENTRIES else whole[: 32 * tile.width]
 
-    def write(self, folder: Path) -> None:
-        for tile, data in self.tiles().items():
+    def write(self, folder: Path, cosigners: Sequence[Signer], now: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        head = Checkpoint(self.origin, *self.head)
+        note = sign_checkpoint(head, [self.signer, *cosigners], now)
+        (folder / "checkpoint").write_bytes(note.encode())
+        tiles: dict[Tile, bytes] = {}
+        for size in {*self.sizes, len(self.leaves)}:
+            tiles |= Leaves(self.origin, self.signer, self.leaves[:size]).tiles()
+        for tile, data in tiles.items():
             path = folder / tile.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 class IndexedLog:
     """A log and its index log."""
 
-    def __init__(self, folder: Path, origin: str) -> None:
+    def __init__(self, folder: Path, origin: str, signer: Ed25519Signer | None = None) -> None:
         self.folder = folder
-        self.log = Leaves(origin)
-        self.indexed = Leaves(index_origin(origin))
+        signer = signer or log_signer(origin)
+        self.log = Leaves(origin, signer)
+        self.indexed = Leaves(index_origin(origin), signer.under(index_origin(origin)))
 
     def index(self, *, hide: Collection[int] = ()) -> IndexLeaf:
         """Appends a leaf to the index: the map over all leaves but those that are hidden."""
@@ -111,9 +124,10 @@ class IndexedLog:
         root = MemTree((key, list_value(indices)) for key, indices in lists.items()).root
         leaf = IndexLeaf(self.log.origin, self.log.head, root)
         self.indexed.leaves.append(leaf.encode())
+        self.log.sizes.add(leaf.head.size)
         return leaf
 
-    def write(self) -> None:
-        """Writes what both logs serve; a checkpoint is given to witnesses, not written."""
-        self.log.write(self.folder)
-        self.indexed.write(self.folder / "index")
+    def write(self, cosigners: Sequence[Signer] = (), now: int = 1) -> None:
+        """Writes what both logs serve, with what some witnesses have cosigned."""
+        self.log.write(self.folder, cosigners, now)
+        self.indexed.write(self.folder / "index", cosigners, now)

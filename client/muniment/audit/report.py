@@ -84,6 +84,7 @@ class Report:
         unended_entries: Their leaf indices, the first ``MAX_FINDINGS``.
         approved: Decisions that rest on a person's approval.
         knows_approvers: Whether approvals' signatures were verified, by keys that were given.
+        indexed: Leaves of its index log that were compared; None when that was not asked for.
     """
 
     origin: str = ""
@@ -121,6 +122,7 @@ class Report:
     outcome_age: int = 0
     approved: int = 0
     knows_approvers: bool = False
+    indexed: int | None = None
 
     def warn(self, warnings: Iterable[Warned]) -> None:
         """Adds warnings; those over the limit are counted."""
@@ -223,6 +225,7 @@ class Report:
                 "entries": self.unended_entries,
             },
             "approvals": {"decisions": self.approved, "verified": self.knows_approvers},
+            "index": None if self.indexed is None else {"leaves": self.indexed},
             "warnings": [warning._asdict() for warning in self.warnings],
             "evidence": None
             if proof is None

@@ -9,6 +9,7 @@ import click
 from muniment.audit.asking import describe
 from muniment.audit.auditor import OUTCOME_AGE, AuditOptions, AuditOutcome, audit_log
 from muniment.audit.evidence import prove
+from muniment.audit.indexed import audit_index
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import load_state, save_state
 from muniment.cli.common import (
@@ -32,6 +33,7 @@ from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import write_atomic
+from muniment.tlog.evidence import Proven
 from muniment.tlog.policychain import say_time
 
 WARNINGS_SHOWN = 20
@@ -63,6 +65,13 @@ WARNINGS_SHOWN = 20
     is_flag=True,
     help="Ask the log for each addendum that the records name, and check its digest and form. The "
     "read token needs the scope addenda, unless the log gives them to everybody.",
+)
+@click.option(
+    "--index",
+    "with_index",
+    is_flag=True,
+    help="Compute the map of all leaves, and compare with it what the log's index says; begins at "
+    "the first leaf each time, half a million leaves a minute.",
 )
 @click.option(
     "--approver",
@@ -112,6 +121,7 @@ def audit(
     *,
     tree_only: bool,
     addenda: bool,
+    with_index: bool,
     as_json: bool,
 ) -> None:
     """Check a log from its checkpoint down to every leaf.
@@ -136,10 +146,15 @@ def audit(
     out after its erasure (served-after-erasure), or with other bytes (bad-addendum). An audit that
     goes on from a state asks for those that the new part names; leave --state away to ask for all.
 
+    With --index, a leaf of the index log with another map root than that of the leaves is proven
+    misbehaviour (wrong-index), with evidence for whoever has the leaves.
+
     A log with leaves of others, which are neither records nor manifests, is said to be one, and
     accused of nothing; that is exit code 4, as it does not promise what a log of Muniment does. Its
     tree is checked all the same; with --tree nothing else is.
     """
+    if with_index and tree_only:
+        raise click.UsageError("--index is about what the leaves are, --tree does not look at it")
     if addenda and tree_only:
         raise click.UsageError("--addenda is about what the leaves are, --tree does not look at it")
     policy = read_policy(policy_path)
@@ -159,17 +174,21 @@ def audit(
     except FormatError as error:
         raise InputError(f"{state_path}: {error}") from None
 
-    async def work() -> AuditOutcome:
-        with progress("Auditing") as show:
-            async with LogClient(log_url) as client:
-                return await audit_log(client, options, state, now=int(time.time()), progress=show)
+    async def work() -> tuple[AuditOutcome, Proven | None]:
+        async with LogClient(log_url) as client:
+            with progress("Auditing") as show:
+                made = await audit_log(client, options, state, now=int(time.time()), progress=show)
+            if not with_index or made.report.verdict is not Verdict.CLEAN:
+                return made, None
+            async with LogClient(f"{log_url.rstrip('/')}/index") as index:
+                return made, await audit_index(client, index, policy, made.report)
 
-    outcome = run(work())
+    outcome, wrong_index = run(work())
     if state_path is not None and outcome.state is not None and outcome.state != state:
         save_state(state_path, outcome.state)
     if evidence_path is None and state_path is not None:
         evidence_path = state_path.with_name(state_path.name + ".evidence")
-    written = _write_evidence(outcome, options, evidence_path)
+    written = _write_evidence(outcome, options, evidence_path, wrong_index)
     if as_json:
         where = {"evidence_file": str(evidence_path)} if written else {}
         click.echo(json.dumps({**outcome.report.as_json(), **where}))
@@ -196,9 +215,16 @@ def _outcomes(report: Report) -> str:
     return f"{said}." if report.are_relations_whole else f"{said}, in the new part only."
 
 
-def _write_evidence(outcome: AuditOutcome, options: AuditOptions, path: Path | None) -> bool:
-    """Writes the proof that the log signed two histories, when there is one and a place for it."""
-    if outcome.report.misbehaviour is None or path is None:
+def _write_evidence(
+    outcome: AuditOutcome, options: AuditOptions, path: Path | None, proven: Proven | None
+) -> bool:
+    """Writes the proof of what the log signed, when there is one and a place for it."""
+    if path is None:
+        return False
+    if proven is not None:
+        write_atomic(path, proven.evidence.encode(), "evidence")
+        return True
+    if outcome.report.misbehaviour is None:
         return False
     proven = prove(outcome.report.misbehaviour, options.policy, options.old_vkeys)
     write_atomic(path, proven.evidence.encode(), "evidence")
@@ -252,6 +278,11 @@ def _print(outcome: AuditOutcome, state_path: Path | None, evidence_path: Path |
     if report.approved:
         checked = "verified" if report.knows_approvers else "not verified, for lack of --approver"
         click.echo(f"Approved by people: {count(report.approved, 'decision')}; {checked}.")
+    if report.indexed is not None:
+        click.echo(
+            "Computed the map of all leaves, and compared "
+            f"{count(report.indexed, 'leaf', 'leaves')} of the index log."
+        )
     for kind, number in sorted(report.warned.items()):
         click.echo(f"Warning, about what gateways have logged: {kind}, {count(number, 'time')}.")
     for warning in report.warnings[:WARNINGS_SHOWN]:

@@ -14,15 +14,19 @@ from muniment.cli.common import (
     policy_option,
     read_old_vkeys,
     read_policy,
+    run,
 )
 from muniment.cli.exits import MISBEHAVIOUR, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
+from muniment.index.computed import map_root
 from muniment.local.atomicfile import read_bounded
+from muniment.records.touched import MAP_VERSION
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.evidence import (
     MAX_EVIDENCE_SIZE,
     SENTENCES,
     Evidence,
+    Index,
     Proven,
     describe,
     log_verifiers,
@@ -31,16 +35,26 @@ from muniment.tlog.evidence import (
 )
 from muniment.tlog.evidence import explain as say
 
+_leaves_option = click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    help="A replica with the log's leaves, as muniment follow keeps it: evidence of the kind index "
+    "is only verified by them.",
+)
+
 
 @click.group()
 def evidence() -> None:
-    """Verify and explain evidence that a log signed two histories."""
+    """Verify and explain evidence that a log signed what cannot be true."""
 
 
 @evidence.command(epilog=describe_exits())
 @click.argument("evidence_path", metavar="FILE", type=FILE)
 @policy_option
 @old_vkey_option
+@_leaves_option
 @json_option
 @click.pass_context
 def verify(
@@ -48,17 +62,20 @@ def verify(
     evidence_path: Path,
     policy_path: Path,
     old_vkeys: tuple[str, ...],
+    replica_path: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Verify evidence offline, with the log's keys of a policy.
 
-    Nothing is fetched. Ends with exit code 5 when the evidence holds, so that nothing can go on as
-    if it had found nothing, and with 4 when it does not: then it proves nothing about the log.
+    Nothing is fetched. Evidence that an index is wrong takes the leaves of the log as well: a
+    replica with them (--replica). Ends with exit code 5 when the evidence holds, so that nothing
+    can go on as if it had found nothing, and with 4 when it does not: then it proves nothing about
+    the log.
     """
     claim = _read(evidence_path)
     try:
-        proven = _verify(claim, policy_path, old_vkeys)
+        proven = _verify(claim, policy_path, old_vkeys, replica_path)
     except VerificationError as error:
         if as_json:
             click.echo(json.dumps({**_json(claim), "verified": False, "reason": str(error)}))
@@ -75,6 +92,7 @@ def verify(
 @click.argument("evidence_path", metavar="FILE", type=FILE)
 @optional_policy("Verify it too, with the log's keys of this policy, and say who signed.")
 @old_vkey_option
+@_leaves_option
 @json_option
 @click.pass_context
 def explain(
@@ -82,6 +100,7 @@ def explain(
     evidence_path: Path,
     policy_path: Path | None,
     old_vkeys: tuple[str, ...],
+    replica_path: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -90,7 +109,7 @@ def explain(
     Without a policy nothing is verified, and the words are the file's claims only.
     """
     claim = _read(evidence_path)
-    proven = None if policy_path is None else _verify(claim, policy_path, old_vkeys)
+    proven = None if policy_path is None else _verify(claim, policy_path, old_vkeys, replica_path)
     if as_json:
         click.echo(json.dumps(_json(claim, proven)))
     elif proven is None:
@@ -110,11 +129,22 @@ def _read(path: Path) -> Evidence:
         raise InputError(f"{path}: {error}") from None
 
 
-def _verify(claim: Evidence, policy_path: Path, old_vkeys: tuple[str, ...]) -> Proven:
+def _verify(
+    claim: Evidence, policy_path: Path, old_vkeys: tuple[str, ...], replica: Path | None
+) -> Proven:
     policy = read_policy(policy_path)
     old = read_old_vkeys(old_vkeys, policy)
+    computed = None
+    if isinstance(claim, Index):
+        about = claim.leaf
+        if not policy.log_keys(claim.origin):
+            policy = policy.of_index_log(about.origin, about.version)
+        if about.version != MAP_VERSION:
+            raise InputError(f"the map {about.version} cannot be computed by this program")
+        if replica is not None:
+            computed = run(map_root(replica, about.origin, about.head))
     verifiers = log_verifiers(policy, old, origin=claim.origin)
-    return verify_evidence(claim, verifiers, origin=claim.origin)
+    return verify_evidence(claim, verifiers, origin=claim.origin, computed=computed)
 
 
 def _print(claim: Evidence, proven: Proven | None) -> None:
