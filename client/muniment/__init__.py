@@ -31,7 +31,9 @@ if not any(getattr(finder, "__name__", "") == "_MovedFinder" for finder in sys.m
 def _sources() -> dict[str, str]:
     """Maps each public name to its module, from lines ``from <module> import <name> as <name>``."""
     with open(f"{__file__}i", encoding="ascii") as stub:  # noqa: PTH123  # pathlib takes 3 ms
-        return {words[3]: words[1] for words in map(str.split, stub) if words[:1] == ["from"]}
+        # Not `map`: once it is imported, that is the package muniment.map here.
+        lines = [line.split() for line in stub]
+    return {words[3]: words[1] for words in lines if words[:1] == ["from"]}
 
 
 def __getattr__(name: str) -> Any:

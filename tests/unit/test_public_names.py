@@ -35,3 +35,9 @@ def test_the_command_says_its_version_without_a_library_that_it_does_not_need() 
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_public_name_is_found_after_any_module_was_imported() -> None:
+    program = "import muniment.map.mapfile, muniment; print(muniment.Gateway.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"Gateway\n"
