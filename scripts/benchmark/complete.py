@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from benchmark.indexlog import index_log
 from benchmark.load import endless
 from benchmark.options import Options
 from benchmark.rig import BenchError
@@ -49,6 +50,7 @@ def complete(options: Options) -> dict[str, Any]:
             "map": filled,
             "chain of four, revocations": _proofs(path, options, _status),
             "chain of four, and all of its lineage": _proofs(path, options, _lineage),
+            "index log": index_log(options),
             "beside torchwood": _beside(Path(place), options),
         }
 
