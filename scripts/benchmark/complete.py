@@ -132,6 +132,7 @@ def _proofs(
     made: list[float] = []
     verified: list[float] = []
     sizes: list[int] = []
+    keys: list[bytes] = []
     with MapReader(path) as reader:
         for _ in range(PROOFS):
             runs = options.records - REVOKED

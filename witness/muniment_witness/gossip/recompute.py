@@ -7,11 +7,13 @@ has caught up, nothing is cosigned, and the log asks again.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from muniment.local.logs import event
 from muniment.local.sqlitefile import DatabaseError
 from muniment.map.mapfile import MapFile
 from muniment.map.recompute import Recomputer, Wrong, about
@@ -31,6 +33,8 @@ from muniment_witness.store.heads import HeadStore
 
 WAIT_SECONDS: Final = 2.0
 """How long a request waits for the map; then it is told to come back."""
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 _Compare = Callable[[MapFile], Awaitable[Wrong | None]]
 
@@ -132,6 +136,9 @@ class IndexJudge:
         except TimeoutError:
             raise _not_yet("the map is behind the index: it is being computed") from None
         except MunimentError as error:
+            event(
+                _LOGGER, logging.WARNING, "cannot compute an index", origin=origin, error=str(error)
+            )
             raise _not_yet(f"the index could not be computed: {error}") from None
         if behind:
             raise _not_yet("another head of the index was compared meanwhile")
