@@ -19,7 +19,7 @@ from muniment.tlog.mirrorwire import Upload, encode_package
 from muniment.tlog.note import Signer, UnverifiedNote, verify_note
 from muniment.tlog.tiles import ENTRIES, check_bundle, tile_at, tiles_of
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_subtree_signature
-from muniment_service.http import Response
+from muniment_service.http import Request, Response
 from muniment_witness.judge.decide import KnownLog
 from rawhttp import Body
 from witness_tools import GrowingLog, log_signer, witness_signer
@@ -121,6 +121,17 @@ async def test_a_log_of_the_witness_that_is_not_mirrored_is_404(tmp_path: Path) 
     ) as m:
         assert (await m.pend(0, 3, other)).status == 200
         assert problem(await m.send(other.upload(0, 3))) == (404, "unknown-origin")
+
+
+async def test_a_way_that_is_for_other_logs_is_404(tmp_path: Path) -> None:
+    """A bastion may be for some logs only."""
+    async with mirror(tmp_path, LOG, KEYS) as m:
+        await m.pend(0, 3)
+        headers = {"Content-Type": "application/octet-stream"}
+        for about, status in ((frozenset({"other"}), 404), (frozenset({LOG.origin}), 200)):
+            request = Request("POST", "/add-entries", headers, Body(LOG.upload(0, 3)))
+            request.about = about
+            assert (await m.app.respond(request)).status == status
 
 
 async def test_without_a_pending_checkpoint_it_is_422(tmp_path: Path) -> None:

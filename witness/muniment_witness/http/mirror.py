@@ -83,7 +83,7 @@ class MirrorHttp:
         if coding not in {"identity", "gzip", "x-gzip"}:
             raise Problem(415, "content-encoding", "only gzip is understood")
         pieces = request.pieces() if coding == "identity" else _gunzipped(request.pieces())
-        outcome = await self._receiver.receive(pieces)
+        outcome = await self._receiver.receive(pieces, request.about)
         self._show(outcome.copy)
         if isinstance(outcome, Cosigned):
             return Response(200, format_cosignatures(outcome.lines), _TEXT)

@@ -48,8 +48,10 @@ class Receiver:
         self._budget: Final = Budget(most)
         self._seconds: Final = seconds
 
-    async def receive(self, pieces: AsyncIterator[bytes]) -> Outcome:
-        """Receives an upload, given its bytes as they come.
+    async def receive(
+        self, pieces: AsyncIterator[bytes], about: frozenset[str] | None = None
+    ) -> Outcome:
+        """Receives an upload, given its bytes as they come; of a log in `about`, or of any.
 
         Raises Problem: 404 for a log that is not mirrored, 422 without a pending checkpoint or for
         a proof that does not hold, 400 when it ends before its first package, or 503, when the
@@ -59,7 +61,7 @@ class Receiver:
         body = _Body(pieces, reader, self._budget, self._seconds)
         try:
             upload = await body.header()
-            copy, tree = await self._admit(upload)
+            copy, tree = await self._admit(upload, about)
             if isinstance(tree, GoOn):
                 return tree
             taken = await self._take(body, copy, tree)
@@ -72,9 +74,11 @@ class Receiver:
             raise body.refusal()
         return self._go_on(202, copy, tree)
 
-    async def _admit(self, upload: Upload) -> tuple[LogCopy, SignedCheckpoint | GoOn]:
+    async def _admit(
+        self, upload: Upload, about: frozenset[str] | None
+    ) -> tuple[LogCopy, SignedCheckpoint | GoOn]:
         mirror, origin = self._mirror, upload.origin
-        if origin not in mirror.logs:
+        if origin not in mirror.logs or (about is not None and origin not in about):
             raise Problem(
                 404, "unknown-origin", "this mirror does not mirror the log of the upload"
             )
