@@ -18,8 +18,8 @@ from muniment.monitor.webhook import check_webhook
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError, unframe
 from muniment_log.http.lookup import _name
-from muniment_log.http.reads import accepts_gzip
 from muniment_log.http.submit import _waiting
+from muniment_service.coding import accepts_gzip
 from muniment_service.config import Address
 from muniment_service.http import App, Problem, Request, Response
 from muniment_service.metrics import Metrics

@@ -310,6 +310,22 @@ async def test_gzip_is_received_and_announced(tmp_path: Path) -> None:
         assert answer.headers["Accept-Encoding"] == "gzip"
 
 
+async def test_bundles_are_compressed_for_who_takes_that(tmp_path: Path) -> None:
+    path = f"/mirror/{origin_hash(LOG.origin)}/tile"
+    async with mirror(tmp_path, LOG, KEYS) as m:
+        await m.pend(0, 300)
+        cosigned(await m.send(LOG.upload(0, 300)), 300)
+        plain = await m.call("GET", f"{path}/entries/000")
+        coded = await m.call("GET", f"{path}/entries/000", Accept_Encoding="gzip")
+        assert gzip.decompress(coded.body) == plain.body
+        assert coded.headers["Content-Encoding"] == "gzip"
+        assert coded.headers["ETag"] != plain.headers["ETag"]
+        assert plain.headers["Vary"] == coded.headers["Vary"] == "Accept-Encoding"
+        for other in ("entries/001.p/44", "0/000"):  # short, and hashes
+            answer = await m.call("GET", f"{path}/{other}", Accept_Encoding="gzip")
+            assert "Content-Encoding" not in answer.headers
+
+
 async def test_another_content_type_is_415(tmp_path: Path) -> None:
     async with mirror(tmp_path, LOG, KEYS) as m:
         await m.pend(0, 3)

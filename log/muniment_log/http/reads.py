@@ -6,8 +6,6 @@ verify it, and a restart may never publish exactly that size.
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
@@ -18,6 +16,7 @@ from muniment_log.errors import NotPublishedError
 from muniment_log.http.parameters import number_of, seconds_of
 from muniment_log.http.problems import not_published_yet
 from muniment_log.publish.published import published_size
+from muniment_service.coding import COMPRESS_FROM, accepts_gzip, gzipped
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
@@ -60,8 +59,6 @@ class Mirrored(Protocol):
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
-_COMPRESS_FROM: Final = 1024  # bytes; below, the headers of compression outweigh it
-_COMPRESSION: Final = 1  # JSON shrinks to a tenth at the fastest level already
 _COMPRESSED_BYTES: Final = 8 << 20  # kept in memory: some hundred bundles of short records
 
 
@@ -181,10 +178,9 @@ class Reads:
         if wants_gzip and (kept := self._compressed.get(tile)) is not None:
             return kept, "gzip"
         data = (await self._tiles.read([tile]))[tile]
-        if not wants_gzip or len(data) < _COMPRESS_FROM:
+        if not wants_gzip or len(data) < COMPRESS_FROM:
             return data, ""
-        # zlib releases the interpreter lock.
-        data = await asyncio.to_thread(gzip.compress, data, compresslevel=_COMPRESSION, mtime=0)
+        data = await gzipped(data)
         if not tile.is_partial:
             self._compressed.put(tile, data)
         return data, "gzip"
@@ -202,14 +198,3 @@ def _note(body: bytes) -> Response:
             "Access-Control-Allow-Origin": "*",
         },
     )
-
-
-def accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding header allows gzip (RFC 9110 section 12.5.3)."""
-    weights: dict[str, bool] = {}
-    for item in header.lower().split(","):
-        coding, _, parameter = item.partition(";")
-        name, _, value = parameter.partition("=")
-        refused = name.strip() == "q" and not value.strip().strip("0.")
-        weights[coding.strip()] = not refused
-    return weights.get("gzip", weights.get("*", False))

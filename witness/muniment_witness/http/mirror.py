@@ -14,8 +14,9 @@ import msgspec
 from muniment.tlog.contentcoding import Gunzip
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE, UPLOAD_CONTENT_TYPE
-from muniment.tlog.tiles import CHECKPOINT, parse_tile_path
+from muniment.tlog.tiles import CHECKPOINT, ENTRIES, parse_tile_path
 from muniment.tlog.witnesswire import format_cosignatures, origin_hash
+from muniment_service.coding import COMPRESS_FROM, accepts_gzip, gzipped
 from muniment_service.http import App, Handler, Problem, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_witness.config import About
@@ -104,8 +105,17 @@ class MirrorHttp:
                 data = (await copy.read([tile]))[tile]
             except LookupError as error:
                 raise Problem(404, "not-held", str(error)) from error
-            tag = {"ETag": f'"{tile.level}-{tile.index}-{tile.width}"'}
-            return Response(200, data, UPLOAD_CONTENT_TYPE, {**_FOREVER, **tag})
+            tag = f"{tile.level}-{tile.index}-{tile.width}"
+            headers = dict(_FOREVER)
+            if tile.level == ENTRIES:
+                headers["Vary"] = "Accept-Encoding"
+                takes = accepts_gzip(request.headers.get("Accept-Encoding", ""))
+                if takes and len(data) >= COMPRESS_FROM:
+                    data = await gzipped(data)
+                    headers["Content-Encoding"] = "gzip"
+                    tag += "-gzip"
+            headers["ETag"] = f'"{tag}"'
+            return Response(200, data, UPLOAD_CONTENT_TYPE, headers)
 
         return read
 
