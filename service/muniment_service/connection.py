@@ -254,6 +254,9 @@ class Connection(web.RequestHandler):
     def end(self) -> None:
         """The response is written, or never will be."""
         self._answering = False
+        if self._ended and self._content is not None and not self._content.is_eof():
+            # Nothing more comes. aiohttp would read on, and log what it finds as a defect.
+            self._content.feed_eof()
         self._content = self._task = None
         if self.transport is None:
             self._server.gone(self)
