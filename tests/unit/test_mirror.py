@@ -459,13 +459,23 @@ async def test_a_subtree_is_signed_by_the_key_that_cosigned_its_reference(tmp_pa
                 MLDSA44Verifier(other.vkey).verify_subtree(LOG.origin, 4, 8, asked.hash, signature)
 
 
-async def test_a_copy_that_rots_is_not_cosigned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rot",
+    [
+        "UPDATE tile SET data = zeroblob(8192) WHERE level = 0 AND idx = 1",
+        "UPDATE tile SET data = zeroblob(100) WHERE level = 0 AND idx = 1",
+        "DELETE FROM tile WHERE level = 0 AND idx = 1",
+    ],
+)
+async def test_a_copy_that_rots_is_not_cosigned(tmp_path: Path, rot: str) -> None:
     async with mirror(tmp_path, LOG, KEYS) as m:
         await m.pend(0, 300)
         await m.pend(300, 600)
         assert info(await m.send(LOG.upload(0, 600, packages=2)), 202).next_entry == 512
         with closing(sqlite3.connect(tmp_path / "m.db")) as database:
-            database.execute("UPDATE tile SET data = zeroblob(8192) WHERE level = 0 AND idx = 1")
+            database.execute(rot)
             database.commit()
         assert problem(await m.send(LOG.upload(300, 300))) == (503, "copy-damaged")
         assert (await m.read("checkpoint")).status == 404
+        if "8192" not in rot:
+            assert problem(await m.read("tile/0/001.p/44")) == (503, "copy-damaged")

@@ -68,10 +68,10 @@ class MirrorHttp:
     async def _add_entries(self, request: Request) -> Response:
         try:
             response = await self._receive(request)
-        except (Problem, FormatError) as error:
-            problem = error if isinstance(error, Problem) else None
-            refused = problem or Problem(400, "malformed", str(error))
-            response = refused.response()
+        except Problem as problem:
+            response = problem.response()
+        except FormatError as error:
+            response = Problem(400, "malformed", str(error)).response()
         self._uploads.labels(str(response.status)).inc()
         headers = {**response.headers, **_ACCEPTED}
         return Response(response.status, response.body, response.content_type, headers)

@@ -41,7 +41,7 @@ _PROBLEMS: Final[dict[int, str]] = {
     ),
     501: "This witness has no key that signs subtrees.",
     503: "Not now: `busy`, `clock`, `begun-anew`, `restored-copy`, `behind-own-cosignature` (all "
-    "with `Retry-After`), `storage-failed`.",
+    "with `Retry-After`), `storage-failed`, `copy-damaged`.",
 }
 
 _TAG: Final = {"ETag": "For `If-None-Match`."}
@@ -333,7 +333,7 @@ def _mirror_calls(path: str) -> tuple[Call, ...]:
             success="Its bytes.",
             answer={BYTES: Binary},
             headers=_TAG,
-            problems=(400, 404),
+            problems=(400, 404, 503),
             parameters=_Tile,
         ),
         Call(

@@ -15,30 +15,25 @@ from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes
 from muniment.tlog.mirrorwire import Package, PackageRange, Upload
 from muniment.tlog.proofs import verify_subtree
 from muniment.tlog.rightedge import TileEdge
-from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile, cut_tile
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
 MAX_EXCESS: Final = 8 * TILE_WIDTH
 """Most entries that an upload may begin before the next entry: what is sent in vain."""
 
 
-def conflict_of(upload: Upload, *, known: bool, mirrored: int, next_entry: int) -> str | None:
-    """Why an upload is answered with 409; None when its packages are to be read.
+def is_in_place(upload: Upload, *, known: bool, mirrored: int, next_entry: int) -> bool:
+    """Whether an upload's packages are to be read; otherwise it is answered with 409.
+
+    It may begin before the next entry, not too far, and not after it.
 
     Args:
         upload: What it begins with.
         known: Whether its end is the size of a checkpoint that is or was pending.
-        mirrored: The size of the mirror checkpoint, 0 without one.
+        mirrored: The size of the mirror checkpoint, 0 without one; no upload ends before it.
         next_entry: The first entry that the mirror lacks.
     """
-    if not known:
-        return f"{upload.end} is not the size of a pending checkpoint"
-    if upload.end < mirrored:
-        return f"the mirror checkpoint has size {mirrored} already"
-    if upload.start > next_entry:
-        return f"the entries from {next_entry} on are missing"
-    if min(upload.end, next_entry) - upload.start > MAX_EXCESS:
-        return f"more than {MAX_EXCESS} entries are here already"
-    return None
+    excess = min(upload.end, next_entry) - upload.start
+    return known and upload.end >= mirrored and upload.start <= next_entry and excess <= MAX_EXCESS
 
 
 def verify_package(package: Package, before: Sequence[bytes], tree: Head) -> list[bytes]:
@@ -167,8 +162,3 @@ class Copy:
         self._before, self._bundles, self._tiles = after, [], []
         self._kept, self.unsaved = len(edge.tail), 0
         return growth
-
-
-def cut(tile: Tile, full: bytes) -> bytes:
-    """A tile or bundle out of the full one in its place; FormatError if that is malformed."""
-    return cut_tile(tile, full) if tile.is_partial else full

@@ -14,14 +14,14 @@ from typing import Final
 from muniment.local.logs import event
 from muniment.local.workthread import complete
 from muniment.tlog.checkpoint import SignedCheckpoint
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.merkle import split_hashes
 from muniment.tlog.mirrorwire import Package, PackageRange
 from muniment.tlog.note import SignatureLine, Signer
 from muniment.tlog.proofs import nodes_from_tiles, plan_root
-from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment.tlog.tiles import TILE_WIDTH, Tile, cut_tile
 from muniment_service.http import overloaded
-from muniment_witness.judge.mirroring import Copy, cut, verify_package
+from muniment_witness.judge.mirroring import Copy, verify_package
 from muniment_witness.store.mirrordb import Held, MirrorHead, MirrorStore
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -98,7 +98,12 @@ class LogCopy:
             self._saved = edge
 
     async def read(self, tiles: Iterable[Tile]) -> dict[Tile, bytes]:
-        """Reads tiles and bundles that are saved; LookupError if one is not."""
+        """Reads tiles and bundles that are saved.
+
+        Raises:
+            LookupError: If one is not: it reaches beyond the copy.
+            DivergedError: If one is damaged, or lost.
+        """
         edge = self._saved
         found = {tile: data for tile in tiles if (data := edge.read(tile)) is not None}
         wanted = [tile for tile in tiles if tile not in found]
@@ -106,9 +111,13 @@ class LogCopy:
         if wanted:
             stored = await self._store.tiles(self._number, wanted)
         for tile in wanted:
-            if tile.end > edge.tiles.size or tile.full not in stored:
+            if tile.end > edge.tiles.size:
                 raise LookupError(f"{tile.path} is not here")
-            found[tile] = cut(tile, stored[tile.full])
+            try:
+                data = stored[tile.full]
+                found[tile] = cut_tile(tile, data) if tile.is_partial else data
+            except (KeyError, FormatError) as error:
+                raise self._diverged(f"{tile.path} is damaged, or lost") from error
         return found
 
     async def cosign(
@@ -134,14 +143,7 @@ class LogCopy:
             if size < self.mirrored:
                 return None
             if await self._root(size) != pending.checkpoint.root:
-                event(
-                    _LOGGER,
-                    logging.ERROR,
-                    "a copy does not make the root that its entries were verified against",
-                    origin=self.origin,
-                    size=size,
-                )
-                raise DivergedError(f"the copy of {self.origin} is damaged; nothing is signed")
+                raise self._diverged(f"its {size} entries do not make the root that was verified")
             now = clock()
             if now <= 0 or (old is not None and now < old.time):
                 raise overloaded("clock", "the clock of this mirror is behind its cosignatures")
@@ -161,5 +163,12 @@ class LogCopy:
             return self._saved.tiles.root()
         plan = plan_root(size)
         tiles = await self.read(plan.tiles(size))
-        [root] = plan.assemble(nodes_from_tiles(plan.nodes, size, tiles))
+        try:
+            [root] = plan.assemble(nodes_from_tiles(plan.nodes, size, tiles))
+        except FormatError as error:
+            raise self._diverged(str(error)) from error
         return root
+
+    def _diverged(self, what: str) -> DivergedError:
+        event(_LOGGER, logging.ERROR, "a copy is damaged", origin=self.origin, what=what)
+        return DivergedError(f"the copy of {self.origin} is damaged: {what}")

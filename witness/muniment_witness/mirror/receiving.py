@@ -14,7 +14,7 @@ from muniment.tlog.mirrorwire import MirrorInfo, Package, Upload, UploadReader
 from muniment.tlog.note import SignatureLine
 from muniment_service.http import Problem
 from muniment_service.limits import Budget
-from muniment_witness.judge.mirroring import conflict_of
+from muniment_witness.judge.mirroring import is_in_place
 from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.mirror import Mirror
 
@@ -86,13 +86,13 @@ class Receiver:
         if mirror.pending(origin) is None:
             raise Problem(422, "no-checkpoint", "no checkpoint of this log is pending: add one")
         tree = await mirror.pending_at(origin, upload.end, upload.ticket)
-        conflict = conflict_of(
+        in_place = is_in_place(
             upload,
             known=tree is not None,
             mirrored=copy.mirrored,
             next_entry=copy.next_entry,
         )
-        if conflict is not None or tree is None:
+        if tree is None or not in_place:
             return copy, self._go_on(409, copy, tree)
         return copy, tree
 
