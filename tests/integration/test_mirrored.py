@@ -22,6 +22,7 @@ from log_deployment import (
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.mirrors import check_mirrored
 from muniment.tlog.policy import format_policy, parse_policy
+from muniment.tlog.tlogproof import parse_tlog_proof
 from tcpproxy import Proxy
 from waiting import eventually
 
@@ -144,6 +145,15 @@ def test_who_wants_a_decision_held_by_mirrors_waits_for_that(tmp_path: Path) -> 
             check=True,
         )  # fmt: skip
         told = json.loads(done.stdout.splitlines()[0])
+        for option in ("--mirrored", "--fresh"):
+            proof = tmp_path / f"x{option}.tlog-proof"
+            run(
+                processes.muniment(
+                    "prove", "--log", made.url, "--index", str(told["first"]), "--out", proof,
+                    "--policy", policy, option,
+                )
+            )  # fmt: skip
+            check_mirrored(made.policy.verify(parse_tlog_proof(proof.read_bytes()).checkpoint))
         note = parse_signed_checkpoint(told["published"]["checkpoint"].encode())
         check_mirrored(made.policy.verify(note))
 

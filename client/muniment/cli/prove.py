@@ -16,7 +16,12 @@ from muniment.cli.common import (
     read_policy,
     run,
 )
-from muniment.cli.proving import cosigned_checkpoint, newest_checkpoint, prove_leaf
+from muniment.cli.proving import (
+    cosigned_checkpoint,
+    mirrored_checkpoint,
+    newest_checkpoint,
+    prove_leaf,
+)
 from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import read_bounded, write_atomic
@@ -26,8 +31,9 @@ from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 from muniment.tlog.tlogproof import TlogProof
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.policy import Policy
 
 SCAN_WINDOW: Final = 32
@@ -52,6 +58,12 @@ SCAN_WINDOW: Final = 32
     is_flag=True,
     help="Lead to the newest checkpoint with all cosignatures that the log has, and wait for it.",
 )
+@click.option(
+    "--mirrored",
+    "is_mirrored",
+    is_flag=True,
+    help="Lead to a checkpoint whose leaves mirrors hold, and wait for it.",
+)
 @optional_policy("Verify the checkpoint before anything is written.")
 @json_option
 def prove(
@@ -63,6 +75,7 @@ def prove(
     policy_path: Path | None,
     *,
     is_fresh: bool,
+    is_mirrored: bool,
     as_json: bool,
 ) -> None:
     """Write a leaf's proof to a file that verifies offline, for ever.
@@ -73,12 +86,15 @@ def prove(
     """
     if (index is None) == (leaf_path is None):
         raise click.UsageError("give either --index or --leaf")
+    if is_fresh and is_mirrored:
+        raise click.UsageError("give either --fresh or --mirrored")
+    source = cosigned_checkpoint if is_fresh else newest_checkpoint
+    if is_mirrored:
+        source = mirrored_checkpoint
     policy = None if policy_path is None else read_policy(policy_path)
     leaf = None if leaf_path is None else read_bounded(leaf_path, "leaf", most=MAX_ENTRY)
     wants_entry = entry_out is not None
-    proof, entry = run(
-        _work(log_url, index, leaf, policy, is_fresh=is_fresh, wants_entry=wants_entry)
-    )
+    proof, entry = run(_work(log_url, index, leaf, policy, source, wants_entry=wants_entry))
     if entry_out is not None:
         write_atomic(entry_out, entry, "entry")
     write_atomic(out, proof.encode(), "proof")
@@ -94,17 +110,14 @@ async def _work(
     index: int | None,
     leaf: bytes | None,
     policy: "Policy | None",
+    source: "Callable[[LogClient, int], Awaitable[SignedCheckpoint]]",
     *,
-    is_fresh: bool,
     wants_entry: bool,
 ) -> tuple[TlogProof, bytes]:
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
             least = 0 if index is None else index + 1
-            if is_fresh:
-                checkpoint = await cosigned_checkpoint(client, least)
-            else:
-                checkpoint = await newest_checkpoint(client, least)
+            checkpoint = await source(client, least)
             if policy is not None:
                 policy.verify(checkpoint)
             size = checkpoint.checkpoint.size

@@ -1,10 +1,11 @@
 """Making proofs from a log's tiles: the checkpoint that one is to lead to, and the way there."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import count
 from typing import Final, NamedTuple
 
-from muniment.errors import BadAnswer, FormatError
+from muniment.errors import BadAnswer, FormatError, InputError
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -35,21 +36,44 @@ async def cosigned_checkpoint(client: LogClient, size: int) -> SignedCheckpoint:
     """The newest checkpoint with as many cosignatures as the log has, unverified.
 
     Of a tree of at least `size` leaves, which is waited for; after that, and of a log that asks no
-    witness within a rate, it is the one of `newest_checkpoint`.
+    witness within a rate and has no mirrors, it is the one of `newest_checkpoint`.
     """
     for attempt in count():
         newest = await newest_checkpoint(client, size)
-        data = await client.cosigned_checkpoint()
-        if data is not None:
-            cosigned = _parse(data)
-            if cosigned.checkpoint == newest.checkpoint:
-                return newest.with_signatures(cosigned.note.signatures)
-            if cosigned.checkpoint.size >= size:
-                return cosigned
-        if data is None or attempt == len(FRESH_PAUSES):
-            return newest
+        notes = (await client.cosigned_checkpoint(), await client.newest_mirrored())
+        kept = [_parse(data) for data in notes if data is not None]
+        if attempt == len(FRESH_PAUSES) or all(one.checkpoint.size >= size for one in kept):
+            return _widest(newest, kept, size)
         await asyncio.sleep(FRESH_PAUSES[attempt])
     raise AssertionError("the loop returns")
+
+
+def _widest(
+    newest: SignedCheckpoint, kept: Sequence[SignedCheckpoint], size: int
+) -> SignedCheckpoint:
+    """The one with the most signatures, of trees that are large enough; of several the newest."""
+    joined = {newest.checkpoint: newest}
+    for one in kept:
+        if one.checkpoint in joined:
+            before = joined[one.checkpoint]
+            joined[one.checkpoint] = before.with_signatures(one.note.signatures)
+        elif one.checkpoint.size >= size:
+            joined[one.checkpoint] = one
+    return max(joined.values(), key=lambda one: (len(one.note.signatures), one.checkpoint.size))
+
+
+async def mirrored_checkpoint(client: LogClient, size: int) -> SignedCheckpoint:
+    """The newest checkpoint that mirrors hold, of a tree of at least `size` leaves, unverified.
+
+    It is waited for as long as for one that rated witnesses cosign. Raises Refused if there is
+    none; InputError if a copy of the log shows a smaller one.
+    """
+    found = _parse(await client.mirrored_checkpoint(size, sum(FRESH_PAUSES)))
+    if found.checkpoint.size < size:
+        raise InputError(
+            f"the mirrors of this log hold {found.checkpoint.size} leaves, not yet {size}"
+        )
+    return found
 
 
 def _parse(data: bytes) -> SignedCheckpoint:

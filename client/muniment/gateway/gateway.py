@@ -521,7 +521,7 @@ class Gateway:
             self._client,
             receipts,
             origin=self.origin,
-            policy=mirroring,
+            policy=mirroring.at(int(time.time())),
             seconds=until - asyncio.get_running_loop().time(),
         )
 

@@ -236,23 +236,32 @@ class LogClient:
 
         None when the log has none: no such witnesses, or it is none of ours.
         """
+        return await self._if_there(COSIGNED)
+
+    async def newest_mirrored(self) -> bytes | None:
+        """Reads ``/checkpoint.mirrored``: the newest whose leaves mirrors hold, unverified.
+
+        None when the log has none: no mirrors, or it is none of ours.
+        """
+        return await self._if_there(MIRRORED)
+
+    async def _if_there(self, path: str) -> bytes | None:
         try:
-            return await self._get(f"/{COSIGNED}", limit=MAX_NOTE_SIZE)
+            return await self._get(f"/{path}", limit=MAX_NOTE_SIZE)
         except Refused as refusal:
             if refusal.problem.status != 404:
                 raise
             return None
 
-    async def mirrored_checkpoint(self, size: int = 0, seconds: float = 0.0) -> bytes:
-        """Reads ``/checkpoint.mirrored``, once: the newest whose leaves mirrors hold, unverified.
+    async def mirrored_checkpoint(self, size: int, seconds: float) -> bytes:
+        """As `newest_mirrored`, once, of a tree of at least `size` leaves.
 
-        A log waits up to `seconds` for one of at least `size` leaves, and refuses with 503 if there
-        is none then; a copy of static files gives what is there.
+        A log waits up to `seconds` for it, and refuses with 503 if there is none then; a copy of
+        static files gives what is there.
         """
-        query = f"?size={size}&timeout={seconds:.3f}" if size else ""
         data = await self._once(
             "GET",
-            f"/{MIRRORED}{query}",
+            f"/{MIRRORED}?size={size}&timeout={seconds:.3f}",
             limit=MAX_NOTE_SIZE,
             timeout=self._timeout + seconds,
         )

@@ -13,7 +13,7 @@ parser takes such a file, and counts a mirror as the witness that it is.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from muniment.tlog import quorum
@@ -92,6 +92,7 @@ def analyse_mirrors(policy: Policy) -> MirrorAnalysis | None:
     mirrors = mirrors_of(policy)
     if not mirrors:
         return None
-    found = quorum.analyse(replace(policy, quorum=MIRRORS))
+    alone = Policy(policy.logs, policy.witnesses, policy.groups, MIRRORS)
+    found = quorum.analyse(alone)
     names = tuple(witness.name for witness in mirrors)
     return MirrorAnalysis(names, found.smallest, found.absent, needs_mirrors(policy))
