@@ -55,10 +55,11 @@ def test_mirrors_hold_what_the_log_published_and_their_cosignatures_are_served(
 ) -> None:
     assert ask(f"{deployment.url}/checkpoint.mirrored").status in {200, 404}
     stream = deployment.stream()
+    size = 0
     for start in range(0, 500, 100):
         answer = deployment.post(stream.take(RECORDS[start : start + 100]), "?wait=published")
         assert answer.status == 200
-    size = answer.json["size"]
+        size = answer.json["size"]
     note = mirrored(deployment, size)
     check_mirrored(deployment.policy.verify(note))
     leaves = leaves_of(deployment.url, size)

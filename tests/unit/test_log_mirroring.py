@@ -68,7 +68,7 @@ async def test_published_leaves_come_to_the_mirror_and_its_cosignature_back(tmp_
         kept = await log.publisher.mirrors.wait(size, 30)
         assert kept.checkpoint.size == size == m.mirrored
         found = log.verify(kept)
-        assert are_mirrored(log.policy, {name for name, _ in found.cosigners})
+        assert are_mirrored(found.policy, {name for name, _ in found.cosigners})
         # It joins the head that is served, too.
         await until(lambda: "m.example/m" in {x.name for x in log.shown.note.signatures})
 
@@ -261,7 +261,8 @@ async def test_what_was_just_committed_is_sent_on_without_being_read_again(tmp_p
         async def tiles(self, wanted: object) -> list[bytes]:
             raise AssertionError(f"{wanted} was read")
 
-        async def put_published(self, _: bytes) -> None: ...
+        async def put_published(self, note: bytes) -> None:
+            raise AssertionError(f"{note!r} was stored")
 
     batch = GatewayStream().take(700)
     change = integrate(EMPTY_EDGE, [batch])
