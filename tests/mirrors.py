@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 import rfc6962
-import signing
-from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.mirrorwire import (
@@ -18,14 +16,12 @@ from muniment.tlog.mirrorwire import (
     MirrorInfo,
     UploadReader,
 )
-from muniment.tlog.note import Signer, verify_note
-from muniment.tlog.proofs import verify_consistency, verify_subtree
+from muniment.tlog.note import Signer
+from muniment.tlog.proofs import verify_subtree
 from muniment.tlog.witnesswire import (
-    SIZE_CONTENT_TYPE,
     format_cosignatures,
-    format_size,
-    parse_add_checkpoint,
 )
+from publishing import extending
 from waiting import close_runner
 
 NOW = 1_790_000_000
@@ -86,18 +82,11 @@ class FakeMirror:
         return web.Response(status=404)
 
     def add_checkpoint(self, body: bytes) -> web.Response:
-        call = parse_add_checkpoint(body)
-        new = call.checkpoint.checkpoint
-        verify_note(call.checkpoint.note, [verifier_for(signing.log_signer().vkey)])
-        if call.old_size != self.head.size:
-            return web.Response(
-                status=409,
-                body=format_size(self.head.size),
-                headers={"Content-Type": SIZE_CONTENT_TYPE},
-            )
-        verify_consistency(call.old_size, self.head.root, new.size, new.root, call.proof)
-        self.head = Head(new.size, new.root)
-        self.pending[new.size] = parse_signed_checkpoint(call.checkpoint.encode())
+        signed = extending(self.head, body)
+        if isinstance(signed, web.Response):
+            return signed
+        self.head = signed.checkpoint.head
+        self.pending[self.head.size] = signed
         return web.Response(body=b"")
 
     def info(self, status: int, size: int) -> web.Response:

@@ -52,20 +52,26 @@ def cosigned(witness: "FakeWitness", signed: SignedCheckpoint, now: int = NOW) -
     return web.Response(body=format_cosignatures(lines))
 
 
-async def honest(witness: "FakeWitness", body: bytes) -> web.Response:
+def extending(head: Head, body: bytes) -> SignedCheckpoint | web.Response:
+    """The checkpoint of an add-checkpoint that extends a head, or the 409 that tells its size."""
     call = parse_add_checkpoint(body)
     new = call.checkpoint.checkpoint
     verify_note(call.checkpoint.note, [verifier_for(signing.log_signer().vkey)])
-    if call.old_size != witness.head.size:
+    if call.old_size != head.size:
         return web.Response(
-            status=409,
-            body=format_size(witness.head.size),
-            headers={"Content-Type": SIZE_CONTENT_TYPE},
+            status=409, body=format_size(head.size), headers={"Content-Type": SIZE_CONTENT_TYPE}
         )
-    verify_consistency(call.old_size, witness.head.root, new.size, new.root, call.proof)
-    witness.head = Head(new.size, new.root)
-    witness.notes.append(call.checkpoint)
-    return cosigned(witness, call.checkpoint)
+    verify_consistency(call.old_size, head.root, new.size, new.root, call.proof)
+    return call.checkpoint
+
+
+async def honest(witness: "FakeWitness", body: bytes) -> web.Response:
+    signed = extending(witness.head, body)
+    if isinstance(signed, web.Response):
+        return signed
+    witness.head = signed.checkpoint.head
+    witness.notes.append(signed)
+    return cosigned(witness, signed)
 
 
 @dataclass(eq=False)

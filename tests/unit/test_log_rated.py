@@ -130,8 +130,7 @@ class Simulating:
         return Simulation(clock, publishing, cosigners, kept)
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._cosigners._tasks:
-            task.cancel()
+        self._cosigners.use(())
         self._cosigners.stop()
         await self._group.__aexit__(None, None, None)
 

@@ -14,16 +14,14 @@ has just started asks it. What is kept is only what was cosigned; losing it cost
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.backoff import Backoff
-from muniment.local.logs import event
-from muniment.local.outside import Contained
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.mirrors import are_mirrored
+from muniment_log.publish.besidetasks import Asking
 from muniment_log.publish.published import HeadWaiters
 from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing
 from muniment_log.publish.rounds import describe
@@ -45,8 +43,6 @@ costs the log a few milliseconds, which decisions would wait for."""
 
 FIRST_PAUSE: Final = 0.2
 """Seconds after the first failure of a push; doubles, up to `rated.LONGEST_PAUSE`."""
-
-_LOGGER: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +79,16 @@ class Mirroring:
     ) -> None:
         """Begins with what was kept before; `tiles` are of the log's tree."""
         self._rounds = rounds
-        self._keep = setup.keep
         self._tiles = tiles
         self._clock = clock
         self._metrics = metrics
         self._waiting = HeadWaiters(setup.kept)
         self._interested = 0
         self._urgent = asyncio.Event()
-        self._has_news = asyncio.Event()
         self._newest: Round | None = None
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._set(setup.policy, setup.clients)
+        self._asking: Asking[_Worker] = Asking("mirror", lambda: self.kept, setup.keep)
+        self.use(setup.policy, setup.clients)
         self._show()
-
-    def _set(self, policy: Policy | None, clients: Sequence[MirrorClient]) -> None:
-        self._policy = policy
-        self._workers = [_Worker(self, each, self._rounds, self._clock) for each in clients]
 
     @property
     def kept(self) -> SignedCheckpoint | None:
@@ -109,7 +98,7 @@ class Mirroring:
     @property
     def has_mirrors(self) -> bool:
         """Whether there is anybody to push to."""
-        return bool(self._workers)
+        return bool(self._asking.askers)
 
     async def newest(self) -> bytes | None:
         """What `kept` gives, encoded."""
@@ -117,37 +106,22 @@ class Mirroring:
 
     def use(self, policy: Policy | None, clients: Sequence[MirrorClient]) -> None:
         """Pushes to the mirrors of another policy from now on; what was kept stays."""
-        for task in self._tasks:
-            task.cancel()
-        self._set(policy, clients)
-        if self._group is not None:
-            self.start(self._group)
-        self.wake()
+        self._policy = policy
+        self._asking.use([_Worker(self, each, self._rounds, self._clock) for each in clients])
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begins to push, with a task of the group for each mirror, and one that keeps."""
-        self._group = group
-        self._tasks = [
-            group.create_task(worker.run(), name=f"mirror {worker.client.label}")
-            for worker in self._workers
-        ]
-        if self._workers:
-            self._tasks.append(group.create_task(self._keep_news(), name="keep mirrored"))
+        self._asking.start(group)
 
     def stop(self) -> None:
         """The group has ended: nothing is pushed any more, and nobody need wait."""
-        self._group = None
+        self._asking.stop()
         self._waiting.stop()
 
     def published(self, current: Round) -> None:
         """There is another published head."""
         self._newest = current
-        self.wake()
-
-    def wake(self) -> None:
-        """Has each worker look whether there is a head to be pushed."""
-        for worker in self._workers:
-            worker.wake()
+        self._asking.wake()
 
     async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
         """Waits until a tree of at least `size` is mirrored, and returns its checkpoint.
@@ -174,7 +148,8 @@ class Mirroring:
     def mirrors(self) -> list[dict[str, str | int | bool | None]]:
         """Each mirror as `rounds.describe` has it."""
         return [
-            {**describe(worker.client, worker.failure), "mirror": True} for worker in self._workers
+            {**describe(worker.client, worker.failure), "mirror": True}
+            for worker in self._asking.askers
         ]
 
     # What a worker needs to know and tell.
@@ -192,7 +167,7 @@ class Mirroring:
         newest = self._newest
         if newest is None or client in newest.answered:
             return None
-        at_work = [worker.current for worker in self._workers if worker.client is not client]
+        at_work = [one.current for one in self._asking.askers if one.client is not client]
         shared = [
             each
             for each in at_work
@@ -212,7 +187,7 @@ class Mirroring:
         if self._is_mirrored(current) and (kept is None or current.size >= kept.checkpoint.size):
             self._waiting.tell(current.signed)
             self._show()
-            self._has_news.set()
+            self._asking.has_news()
 
     def _show(self) -> None:
         if self.kept is not None:
@@ -222,17 +197,6 @@ class Mirroring:
         """Gives a mirror a head and what it lacks; see `MirrorClient.mirror`."""
         cosigned = await client.mirror(current.own, self._rounds.prove, self._tiles)
         self._rounds.answered(current, client, cosigned)
-
-    async def _keep_news(self) -> None:
-        while True:
-            await self._has_news.wait()
-            self._has_news.clear()
-            if self.kept is None:
-                continue
-            with Contained("keeping a mirrored checkpoint") as outcome:
-                await self._keep(self.kept.encode())
-            if outcome.error:
-                event(_LOGGER, logging.WARNING, "mirrored checkpoint not kept", error=outcome.error)
 
 
 class _Worker:
@@ -250,6 +214,10 @@ class _Worker:
         self._clock = clock
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         self._woken = asyncio.Event()
+
+    @property
+    def label(self) -> str:
+        return self.client.label
 
     def wake(self) -> None:
         self._woken.set()

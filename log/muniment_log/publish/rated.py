@@ -27,6 +27,7 @@ from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.treereader import read_root
 from muniment_log.errors import StorageError
+from muniment_log.publish.besidetasks import Asking
 from muniment_log.publish.rounds import describe
 
 if TYPE_CHECKING:
@@ -114,11 +115,7 @@ async def load_kept(
 
 
 class RatedCosigners:
-    """Asks rated witnesses about published heads, with one task for each, and keeps the result.
-
-    Attributes:
-        kept: the newest checkpoint that all have cosigned who were asked and answered.
-    """
+    """Asks rated witnesses about published heads, with one task for each, and keeps the result."""
 
     def __init__(
         self,
@@ -127,62 +124,45 @@ class RatedCosigners:
         clock: Clock,
     ) -> None:
         """Begins with what was kept before."""
-        self.kept = setup.kept
+        self._before = setup.kept
         self._rounds = rounds
-        self._keep = setup.keep
         self._clock = clock
         self._asked: dict[str, float] = {}  # by URL, when the last request began
-        self._group: asyncio.TaskGroup | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self._newest: Round | None = None
         self._chosen: Round | None = None
         self._chosen_at = 0.0
         self._turns: dict[Round, _Turn] = {}
         self._best: Round | None = None
-        self._has_news = asyncio.Event()
-        self._set(setup.witnesses)
+        self._asking: Asking[_Worker] = Asking("witness", lambda: self.kept, setup.keep)
+        self.use(setup.witnesses)
 
-    def _set(self, witnesses: Sequence[RatedWitness]) -> None:
+    @property
+    def kept(self) -> SignedCheckpoint | None:
+        """The newest checkpoint that all have cosigned who were asked and answered."""
+        return self._before if self._best is None else self._best.signed
+
+    def use(self, witnesses: Sequence[RatedWitness]) -> None:
+        """Asks others from now on; what was asked before counts for the rates."""
+        self._turns.clear()
         now = self._clock.time()
         before = self._asked
         # Whoever is new here may have been asked a moment ago, by the process before this one.
         self._asked = {each.client.url: before.get(each.client.url, now) for each in witnesses}
-        self._workers = [_Worker(self, each, self._rounds, self._clock) for each in witnesses]
         self._together = min([TOGETHER_SECONDS, *(each.interval for each in witnesses)])
-
-    def use(self, witnesses: Sequence[RatedWitness]) -> None:
-        """Asks others from now on; what was asked before counts for the rates."""
-        for task in self._tasks:
-            task.cancel()
-        self._turns.clear()
-        self._set(witnesses)
-        if self._group is not None:
-            self.start(self._group)
-        self.wake()
+        self._asking.use([_Worker(self, each, self._rounds, self._clock) for each in witnesses])
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begins to ask, with a task of the group for each witness, and one that keeps."""
-        self._group = group
-        self._tasks = [
-            group.create_task(worker.run(), name=f"witness {worker.client.label}")
-            for worker in self._workers
-        ]
-        if self._workers:
-            self._tasks.append(group.create_task(self._keep_news(), name="keep cosignatures"))
+        self._asking.start(group)
 
     def stop(self) -> None:
         """The group has ended: nobody is asked any more."""
-        self._group = None
+        self._asking.stop()
 
     def published(self, current: Round) -> None:
         """There is another published head."""
         self._newest = current
-        self.wake()
-
-    def wake(self) -> None:
-        """Has each look whether there is a head to be asked about."""
-        for worker in self._workers:
-            worker.wake()
+        self._asking.wake()
 
     def asks(self, client: WitnessClient) -> bool:
         """Whether a witness is one of these."""
@@ -196,7 +176,7 @@ class RatedCosigners:
                 **describe(worker.client, worker.failure),
                 "per_day": worker.witness.per_day,
             }
-            for worker in self._workers
+            for worker in self._asking.askers
         ]
 
     # What a worker needs to know and tell.
@@ -235,21 +215,9 @@ class RatedCosigners:
         is_newer = self._best is None or current.started >= self._best.started
         if turn.cosigned and is_newer and (is_wide or not turn.waiting):
             self._best = current
-            self._has_news.set()
+            self._asking.has_news()
         for each in [r for r, t in self._turns.items() if not t.waiting and r is not self._best]:
             del self._turns[each]
-
-    async def _keep_news(self) -> None:
-        while True:
-            await self._has_news.wait()
-            self._has_news.clear()
-            if self._best is None:
-                continue
-            self.kept = self._best.signed
-            with Contained("keeping cosignatures") as outcome:
-                await self._keep(self.kept.encode())
-            if outcome.error:
-                event(_LOGGER, logging.WARNING, "cosignatures not kept", error=outcome.error)
 
 
 class _Turn:
@@ -274,6 +242,10 @@ class _Worker:
         self._clock = clock
         self._backoff = Backoff(witness.interval, max(witness.interval, LONGEST_PAUSE))
         self._woken = asyncio.Event()
+
+    @property
+    def label(self) -> str:
+        return self.client.label
 
     def wake(self) -> None:
         self._woken.set()
