@@ -249,6 +249,8 @@ class ClusterTable(Config, frozen=True):
         backlog_bytes: their bytes; more are answered with 503.
         connections: connections to PostgreSQL that one process opens at most.
         engine_seconds: how long a start waits for PostgreSQL and the object store to answer.
+        lock_days: days for which the bucket has to keep every object, by Object Lock with a default
+            retention; without it, the bucket need not.
     """
 
     postgres: Annotated[str, Meta(pattern="^postgres(ql)?://")]
@@ -258,6 +260,7 @@ class ClusterTable(Config, frozen=True):
     backlog_bytes: Count = 2 << 30
     connections: Annotated[int, Meta(ge=2, le=100)] = 6
     engine_seconds: Annotated[float, Meta(ge=0, le=3600)] = 60.0
+    lock_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
 
 
 class LogFile(ServiceFile, frozen=True, kw_only=True):

@@ -108,6 +108,7 @@ async def serve(
         objects = ObjectStore.open(
             cluster.object_store,
             seconds=cluster.lease_seconds / REQUESTS_IN_LEASE,
+            is_locked=cluster.lock_days is not None,
             metrics=metrics,
         )
         closing.push_async_callback(objects.close)
@@ -184,7 +185,7 @@ async def serve(
                 database,
                 AddendaObjects(objects),
                 file.limits.waiting_bytes,
-                "" if config.admission.opens_addenda else await _refusal(cluster, objects),
+                await _refusal(config, cluster, objects),
                 arriving,
             )
             closing.push_async_callback(addenda.close)
@@ -230,8 +231,12 @@ async def serve(
         )
 
 
-async def _refusal(cluster: ClusterTable, objects: ObjectStore) -> str:
+async def _refusal(config: LogConfig, cluster: ClusterTable, objects: ObjectStore) -> str:
     """Why no addenda are taken; empty if some are."""
+    if cluster.lock_days is not None:
+        return "this log's bucket keeps all that is written, and could not erase it"
+    if config.admission.opens_addenda:
+        return ""
     key = await find_public(cluster.object_store, objects)
     if key is None:
         return ""

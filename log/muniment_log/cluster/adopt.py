@@ -121,7 +121,9 @@ async def copy(
         await check_schema(database)
         await claim(database, origin, vkeys)
         is_there = await database.transact(lambda db: _close(db, loaded.head), "preparing the copy")
-        objects = open_bucket(config.cluster.object_store)
+        objects = open_bucket(
+            config.cluster.object_store, is_locked=config.cluster.lock_days is not None
+        )
         await objects.probe()
         target = BucketTarget(objects)
         published = before = 0

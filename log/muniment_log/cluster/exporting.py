@@ -68,12 +68,12 @@ class BucketAddenda:
         return await self._objects.get(digest)
 
 
-def open_bucket(url: str) -> ObjectStore:
-    """A bucket for an export, from or to.
+def open_bucket(url: str, *, is_locked: bool = False) -> ObjectStore:
+    """A bucket for an export, from or to; see `ObjectStore.open`.
 
     Raises FormatError if the URL or what the environment says cannot be used.
     """
-    return ObjectStore.open(url, seconds=PATIENCE_SECONDS)
+    return ObjectStore.open(url, seconds=PATIENCE_SECONDS, is_locked=is_locked)
 
 
 async def published_tree(store: ObjectStore) -> tuple[ObjectTiles, bytes | None]:

@@ -80,6 +80,7 @@ class ObjectStore:
         seconds: float = TOTAL_SECONDS,
         allow_http: bool = False,
         is_anonymous: bool = False,
+        is_locked: bool = False,
         metrics: Metrics | None = None,
     ) -> ObjectStore:
         """A store by its URL; nothing is asked of it yet.
@@ -95,6 +96,7 @@ class ObjectStore:
             allow_http: allow an endpoint without TLS that is not on this machine;
                 `AWS_ALLOW_HTTP=true` does the same.
             is_anonymous: ask without any credentials.
+            is_locked: the bucket has Object Lock with a default retention.
             metrics: where to count requests.
         """
         return cls(
@@ -104,6 +106,7 @@ class ObjectStore:
                 seconds=seconds,
                 allow_http=allow_http,
                 is_anonymous=is_anonymous,
+                is_locked=is_locked,
                 metrics=metrics,
             )
         )

@@ -301,11 +301,12 @@ def open_client(
     seconds: float,
     allow_http: bool,
     is_anonymous: bool,
+    is_locked: bool,
     metrics: Metrics | None,
 ) -> S3Client:
     """A client of a bucket; see `objects.ObjectStore.open`."""
     given = os.environ if environment is None else environment
-    bucket, prefix = _place(url)
+    bucket, prefix = place_of(url)
     endpoint = given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL")
     plain = endpoint is not None and endpoint.startswith("http://")
     allowed = allow_http or given.get("AWS_ALLOW_HTTP", "").lower() == "true"
@@ -328,6 +329,8 @@ def open_client(
         config["skip_signature"] = True
     elif key and secret:
         config["access_key_id"], config["secret_access_key"] = key, secret
+    if is_locked:
+        config["checksum_algorithm"] = "SHA256"  # S3 asks for one where it locks by default
     if "AWS_SESSION_TOKEN" in given and not is_anonymous:
         config["session_token"] = given["AWS_SESSION_TOKEN"]
     region = given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION")
@@ -352,7 +355,7 @@ def open_client(
     return S3Client(store, url, seconds, metrics)
 
 
-def _place(url: str) -> tuple[str, str]:
+def place_of(url: str) -> tuple[str, str]:
     """Bucket and prefix of ``s3://bucket/prefix``."""
     scheme, found, place = url.partition("://")
     bucket, _, prefix = place.partition("/")

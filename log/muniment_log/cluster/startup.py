@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from muniment.local.logs import event
 from muniment_log.cluster.database import Database
+from muniment_log.cluster.objectlock import check_lock
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.errors import UnavailableError
 
@@ -55,9 +57,15 @@ class Startup:
         return database
 
     async def probe(self) -> None:
-        """Refuses a bucket that ignores conditions, as soon as it answers; see `ObjectStore`."""
+        """Refuses a bucket as soon as it answers: one that ignores conditions, see `ObjectStore`.
+
+        Also one without the retention that the configuration asks for, see `objectlock`.
+        """
         # With more patience for one request than a term has.
-        objects = ObjectStore.open(self._cluster.object_store)
+        url, days = self._cluster.object_store, self._cluster.lock_days
+        if days is not None:
+            await self._wait("the object store", partial(check_lock, url, days))
+        objects = ObjectStore.open(url, is_locked=days is not None)
         try:
             await self._wait("the object store", objects.probe)
         finally:
