@@ -95,7 +95,7 @@ def test_witnesses_of_three_makers_are_one_quorum(tmp_path: Path) -> None:
         (lists / "logs").write_text(f"logs/v0\n\n{listed}")
         keys = keys_of(made)
         makers = {
-            "lite": foreign.Litewitness(tmp_path / "lite", ORIGIN, keys[0]),
+            "lite": foreign.Litewitness(tmp_path / "lite", (ORIGIN, keys[0])),
             "omni": foreign.Omniwitness(tmp_path / "omni", f"{served}/logs", per_second=100),
             "aics": foreign.AicsWitness(tmp_path / "aics", ORIGIN, keys[0]),
         }

@@ -236,7 +236,8 @@ def redirecting(target: str) -> Iterator[str]:
             self.send_header("Location", target)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            del format, args
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
         thread = threading.Thread(target=server.serve_forever)

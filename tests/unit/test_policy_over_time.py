@@ -95,7 +95,10 @@ class TestGateway:
         async with gateway_of(logsim.LogSim(), policy=policy) as gateway:
             if reason is None:
                 (receipt,) = await gateway.submit([logsim.decision(1)], published=True)
-                assert receipt.batch.published.cosigned.time() == NOW
+                published = receipt.batch.published
+                assert published is not None
+                assert published.cosigned is not None
+                assert published.cosigned.time() == NOW
             else:
                 with pytest.raises(VerificationError, match=reason):
                     await gateway.submit([logsim.decision(1)], published=True)
@@ -151,6 +154,7 @@ class TestConfiguration:
         for now, name in ((START, "w1"), (START + YEAR, "w3")):
             loaded = load(config, now=now)
             loaded.check_in_force()
+            assert loaded.policy is not None
             assert [one.name for one in loaded.policy.witnesses] == [name]
             told = PolicyInForce(loaded).describe()["policy"]
             assert [one["from"] for one in told["versions"]] == [now]

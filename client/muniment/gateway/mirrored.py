@@ -6,6 +6,7 @@ from its tiles. Which mirrors must have cosigned is for the gateway's own policy
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal, TypeAlias
@@ -120,7 +121,8 @@ class _Wait:
         if signed.checkpoint.size < size:  # from a copy, which waits for nothing
             self.reason = f"mirrors hold {signed.checkpoint.size} leaves, not yet {size}"
             return None
-        cosigned = self._policy.verify(signed, origin=self._origin)
+        in_force = self._policy.at(int(time.time()))
+        cosigned = in_force.verify(signed, origin=self._origin)
         try:
             check_mirrored(cosigned)
         except VerificationError as error:  # to the log's own policy fewer may do

@@ -41,7 +41,9 @@ def known_facts(
     if context.facts is not None or not permit.status:
         return context.facts, []
     try:
-        proofs = [verify_complete(one, trust.policy, trust.index_policy) for one in permit.status]
+        policy, index = trust.policy.at(context.now), trust.index_policy
+        in_force = None if index is None else index.at(context.now)
+        proofs = [verify_complete(one, policy, in_force) for one in permit.status]
         own = {permit.index: permit.entry} if is_proven else {}
         return CompleteFacts(*proofs, entries=own, now=context.now), []
     except MunimentError as error:

@@ -38,6 +38,7 @@ from muniment.tlog.encoding import (
 from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.note import (
     ED25519,
+    PUBLIC_KEY_SIZES,
     UnverifiedNote,
     VKey,
     parse_note,
@@ -353,6 +354,7 @@ class PolicyChain(Policy):
             also = [
                 each._replace(vkey=VKey.of(name, each.vkey.algorithm, each.vkey.public))
                 for each in one.revoked
+                if each.vkey.algorithm in PUBLIC_KEY_SIZES
             ]
             other = copy(one)  # not made anew: no text of its own says this
             object.__setattr__(other, "policy", one.policy.of_index_log(origin, version))
