@@ -34,6 +34,14 @@ def use_policy(deployment: Deployment, text: str) -> None:
     deployment.start_log()
 
 
+def write_list(deployment: Deployment, folder: Path) -> None:
+    """Writes a list of logs with this one alone (C2SP tlog-list) to the file logs in a folder."""
+    entry = ("list-entry", "--config", deployment.config, "--contact", "mailto:ops@log.example")
+    listed = processes.run(processes.muniment_log(*entry), check=True).stdout
+    folder.mkdir()
+    (folder / "logs").write_text(f"logs/v0\n\n{listed}")
+
+
 def seen(deployment: Deployment) -> dict[str, object]:
     witnesses = ask(f"{deployment.url}/readyz").json["witnesses"]
     return next(each for each in witnesses if each["witness"] == "lite")
@@ -88,11 +96,8 @@ def test_witnesses_of_three_makers_are_one_quorum(tmp_path: Path) -> None:
     foreign.program("omniwitness")
     foreign.program("aics")
     lists = tmp_path / "lists"
-    lists.mkdir()
     with static(lists) as served, deployed(tmp_path) as made:
-        entry = ("list-entry", "--config", made.config, "--contact", "mailto:ops@log.example")
-        listed = processes.run(processes.muniment_log(*entry), check=True).stdout
-        (lists / "logs").write_text(f"logs/v0\n\n{listed}")
+        write_list(made, lists)
         keys = keys_of(made)
         makers = {
             "lite": foreign.Litewitness(tmp_path / "lite", (ORIGIN, keys[0])),
@@ -130,11 +135,8 @@ def test_public_witnesses_of_others_are_asked_within_their_rate(tmp_path: Path) 
     """litewitness, and omniwitness, which has the log from a list and takes one a second."""
     foreign.program("litewitness")
     lists = tmp_path / "lists"
-    lists.mkdir()
     with static(lists) as served, deployed(tmp_path) as made:
-        entry = ("list-entry", "--config", made.config, "--contact", "mailto:ops@log.example")
-        listed = processes.run(processes.muniment_log(*entry), check=True).stdout
-        (lists / "logs").write_text(f"logs/v0\n\n{listed}")
+        write_list(made, lists)
         omni = foreign.Omniwitness(tmp_path / "omni", f"{served}/logs", per_second=1)
         lite = foreign.Litewitness(tmp_path / "lite", (ORIGIN, keys_of(made)[0]))
         policy = (tmp_path / "log" / "witnesses.policy").read_text()

@@ -3,14 +3,10 @@
 The program that makes them is built from the Go modules that ``tests/foreign/makelogs`` pins.
 """
 
-import http.server
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,15 +15,11 @@ import processes
 from logsim import private
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.policy import parse_policy
+from staticserver import static
 from witness_tools import set_up
 
 SIZE = 700
 SIGNER = Ed25519Signer("log.example/tessera", private("tessera"))
-
-
-class Static(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
-        del format, args
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +30,8 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     note_key = foreign.note_key(SIGNER.vkey, private("tessera"))
     subprocess.run([program, folder, str(SIZE), note_key], check=True)
     (folder / "policy").write_text(f"log {SIGNER.vkey}\nquorum none\n")
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(Static, directory=str(folder))
-    )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with static(folder) as url:
+        yield folder, url
 
 
 def run(code: int, *arguments: object) -> str:

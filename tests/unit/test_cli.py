@@ -91,7 +91,17 @@ def test_help_names_every_command_and_exit_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS, "policy explain", "evidence verify", "evidence explain"]
+    "command",
+    [
+        *COMMANDS,
+        "policy explain",
+        "policy init",
+        "policy sign",
+        "policy show",
+        "policy update",
+        "evidence verify",
+        "evidence explain",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     assert "Usage: " in muniment(*command.split(), "--help").stdout

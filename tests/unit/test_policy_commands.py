@@ -1,10 +1,6 @@
 """``muniment policy`` over time: ``init``, ``sign``, ``show``, ``update`` and ``explain``."""
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +16,7 @@ from muniment.tlog.policy import parse_policy
 from muniment.tlog.policychain import parse_chain
 from muniment.tlog.tlogproof import TlogProof
 from signing import ed25519, log_signer, witness
-from staticserver import static
+from staticserver import redirecting, static
 
 END = START + 2 * YEAR
 ROOT = str(root_signer().vkey)
@@ -224,29 +220,6 @@ class TestVerifying:
         )
         assert json.loads(result.stdout)["policy_version"] == 1
         assert "has expired, and does not know what was found out since" in result.stderr
-
-
-@contextmanager
-def redirecting(target: str) -> Iterator[str]:
-    """A server that sends everybody elsewhere; its URL."""
-
-    class Redirect(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(302)
-            self.send_header("Location", target)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
-            del format, args
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/chain"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def update(source: str, *more: str, code: int = 0) -> str:

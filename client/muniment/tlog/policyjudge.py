@@ -190,7 +190,7 @@ class Policy:
         found = signed.checkpoint.origin
         if origin is not None and found != origin:
             raise VerificationError(f"checkpoint: of log {found}, expected {origin}")
-        if found not in self.origins:
+        if not any(found in log.origins for log in self.logs):
             raise VerificationError(f"checkpoint: the policy does not list log {found}")
         return self.decide(signed, self.signatures(signed))
 
