@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import chains
 import index_tools
 import logsim
 from index_tools import NOW
@@ -136,6 +137,22 @@ def test_a_policy_that_does_not_accept_the_checkpoint_is_told(place: Path, tmp_p
         done = muniment(tmp_path, *words)
         assert done.exit_code in (4, 7)
         assert "quorum" in done.output or "policy" in done.output
+
+
+def test_a_report_by_a_policy_over_time_is_made_again(place: Path, tmp_path: Path) -> None:
+    """It takes all versions along, and says what the one of its checkpoint's time asks for."""
+    first = chains.version((), logsim.POLICY_TEXT, (NOW - 100, NOW + 100))
+    second = chains.version(first, chains.body("w9"), (NOW + 100, NOW + 200))
+    (tmp_path / "policy").write_bytes(chains.file(second))
+    (tmp_path / "replica").symlink_to(place / "replica")
+    path = tmp_path / "report.json"
+    done = muniment(tmp_path, "report", *WINDOW, "--out", str(path))
+    assert done.exit_code == 0, done.output
+    told = json.loads(path.read_text())["checkpoint"]
+    assert [one["witness"] for one in told["cosigners"]] == ["w1", "w2", "w3"]
+    assert told["quorum"] != "all-of-them"
+    assert muniment(tmp_path, "report", "--check", str(path)).exit_code == 0
+    assert muniment(place, "report", "--check", str(path)).exit_code == 0
 
 
 def test_each_query_lists_as_many_decisions_as_its_figure_says(place: Path) -> None:
