@@ -4,7 +4,7 @@ from muniment.local.bytecache import ByteCache
 
 
 def test_what_was_used_longest_ago_goes_first() -> None:
-    cache: ByteCache[str] = ByteCache(10)
+    cache: ByteCache[str, bytes] = ByteCache(10)
     for key in "abc":
         cache.put(key, key.encode() * 3)
     assert cache.get("a") == b"aaa"
@@ -14,7 +14,7 @@ def test_what_was_used_longest_ago_goes_first() -> None:
 
 
 def test_a_value_takes_the_place_of_an_earlier_one() -> None:
-    cache: ByteCache[str] = ByteCache(10)
+    cache: ByteCache[str, bytes] = ByteCache(10)
     cache.put("a", b"a" * 8)
     cache.put("a", b"b" * 9)
     assert (cache.get("a"), cache.size) == (b"b" * 9, 9)

@@ -16,6 +16,7 @@ from muniment.cli.common import (
     json_option,
     log_option,
     passphrase_option,
+    progress,
     read_gateway_signer,
     run,
 )
@@ -26,6 +27,8 @@ from muniment.gateway.keptaddenda import list_kept, read_kept, reading
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.spoolfolder import SpoolState, find_spools
 from muniment.tlog.note import Signer
+
+_LOOK = 0.2  # seconds between two looks at how far a delivery is
 
 _spool = click.argument("spool_path", metavar="SPOOL", type=FILE)
 _spools = click.argument(
@@ -111,7 +114,7 @@ async def _deliver(
     async with gateway:
         try:
             async with asyncio.timeout(seconds):
-                await gateway.spool.drained()
+                await _drained(gateway.spool, str(click.format_filename(state.path)))
         except TimeoutError:
             raise Undelivered(
                 f"{state.path}: {count(gateway.spool.pending, 'record')} not delivered within "
@@ -120,6 +123,21 @@ async def _deliver(
         if gateway.spool.failure is not None:
             raise gateway.spool.failure
         return await gateway.spool.refused()
+
+
+async def _drained(spool: Spool, name: str) -> None:
+    """Waits until a spool is delivered, or nothing can be any more; shows how far it is."""
+    total = spool.pending
+    draining = asyncio.create_task(spool.drained())
+    try:
+        with progress(name) as tell:
+            while not draining.done():
+                tell(total - spool.pending, total)
+                await asyncio.wait({draining}, timeout=_LOOK)
+            draining.result()
+            tell(total - spool.pending, total)
+    finally:
+        draining.cancel()
 
 
 @spool.command(epilog=describe_exits())

@@ -6,8 +6,7 @@ event loop; the state changes only between two awaits.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from muniment.errors import (
@@ -23,6 +22,7 @@ from muniment.errors import (
     Unreachable,
     VerificationError,
 )
+from muniment.gateway.batching import ROOM, Builder, DeliveryOptions, Flight, culprit_of
 from muniment.gateway.receipts import (
     BatchReceipt,
     Published,
@@ -37,11 +37,9 @@ from muniment.http.logclient import (
     receipt_of,
 )
 from muniment.local.backoff import Backoff
-from muniment.records.batchbody import join_body
-from muniment.records.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
+from muniment.records.manifest import Batch
 from muniment.tlog.keys.remote import SigningError
-from muniment.tlog.note import Signer, is_remote
-from muniment.tlog.policy import Policy
+from muniment.tlog.note import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,39 +53,6 @@ ADDENDA_PACE: Final = 1024 * 1024
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
 """Seconds between two attempts: doubled from the first to the longest, half of it jitter."""
-
-_ROOM: Final = MAX_BATCH_BYTES - MAX_MANIFEST - 2
-
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """A batch on its way, from being built until the log has answered for good.
-
-    The ``body`` is the batch and its ``addenda``, each with the number of its record.
-    """
-
-    batch: Batch
-    addenda: dict[bytes, int]
-    body: bytes
-    sequence: int
-    previous: bytes
-    pieces: list[Piece]
-    published: bool
-    landed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    last_error: str = "no attempt yet"
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryOptions:
-    """How a stream's batches are made and sent; see ``Gateway`` for what each option means."""
-
-    origin: str
-    stream: str
-    policy: Policy | None
-    batch_records: int
-    window: int
-    publish_wait: float
 
 
 class Delivery:
@@ -110,9 +75,8 @@ class Delivery:
         self.changed = asyncio.Event()
         self.answered: Callable[[], object] = lambda: None
         self._client = client
-        self._signer = signer
         self._options = options
-        self._next, self._previous = place
+        self._builder = Builder(signer, options, place)
         self._is_pumping = False
         # One signature after the other: each manifest names the one before it.
         self._signing: asyncio.Task[None] | None = None
@@ -172,11 +136,11 @@ class Delivery:
             and (
                 not self.flights
                 or self.queue.records >= self._options.batch_records
-                or self.queue.size >= _ROOM
+                or self.queue.size >= ROOM
             )
         ):
-            if pieces := self.queue.take(self._options.batch_records, _ROOM):
-                if is_remote(self._signer):
+            if pieces := self.queue.take(self._options.batch_records, ROOM):
+                if self._builder.is_afar:
                     self._signing = asyncio.get_running_loop().create_task(self._sign_afar(pieces))
                 else:
                     self._send_at_once(pieces)
@@ -190,10 +154,9 @@ class Delivery:
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while pieces := [one for one in pieces if not one.submission.future.done()]:
-                place = self._next, self._previous
-                records = [entry for piece in pieces for entry in piece.entries]
+                place = self._builder.place
                 try:
-                    batch = await asyncio.to_thread(self._build, records)
+                    batch = await asyncio.to_thread(self._builder.build, pieces)
                 except SigningError as error:
                     self._unsigned = str(error)
                     await asyncio.sleep(backoff.next())
@@ -203,7 +166,7 @@ class Delivery:
                 else:
                     self._unsigned = ""
                     # Unless the log has refused a batch meanwhile, and the stream goes on before.
-                    if place == (self._next, self._previous):
+                    if place == self._builder.place:
                         self._send(pieces, batch)
                         break
         finally:
@@ -216,40 +179,18 @@ class Delivery:
 
     def _send_at_once(self, pieces: list[Piece]) -> None:
         try:
-            batch = self._build([entry for piece in pieces for entry in piece.entries])
+            batch = self._builder.build(pieces)
         except (FormatError, ValueError) as error:
             _refuse(pieces, error)
         else:
             self._send(pieces, batch)
 
-    def _build(self, records: Sequence[bytes]) -> Batch:
-        return build_batch(
-            self._options.origin,
-            self._signer,
-            self._options.stream,
-            self._next,
-            self._previous,
-            records,
-        )
-
     def _send(self, pieces: list[Piece], batch: Batch) -> None:
-        addenda = _addenda(pieces)
         try:
-            body = join_body(batch.body, addenda) if addenda else batch.body
+            flight = self._builder.set_out(pieces, batch)
         except (FormatError, ValueError) as error:
             _refuse(pieces, error)
             return
-        flight = Flight(
-            batch,
-            addenda,
-            body,
-            self._next,
-            self._previous,
-            pieces,
-            published=any(piece.submission.published for piece in pieces),
-        )
-        self._next += len(batch.records)
-        self._previous = batch.leaf_hashes[-1]
         self.flights.append(flight)
         flight.task = asyncio.get_running_loop().create_task(self._deliver(flight))
 
@@ -347,7 +288,7 @@ class Delivery:
         for other in later:
             if other.task is not None:
                 other.task.cancel()
-        culprit = _culprit(flight, refusal.problem)
+        culprit = culprit_of(flight, refusal.problem)
         innocent: list[Piece] = []
         begin = 0
         for piece in flight.pieces:
@@ -368,7 +309,7 @@ class Delivery:
         self.flights = [f for f in self.flights if f is not flight and f not in later]
         again = innocent + [piece for other in later for piece in other.pieces]
         self.queue.put_back(again)
-        self._next, self._previous = flight.sequence, flight.previous
+        self._builder.place = flight.sequence, flight.previous
 
     def _land(self, flight: Flight, answer: tuple[LogReceipt, str]) -> None:
         """Hands out the receipts of a batch that is in the log."""
@@ -416,31 +357,11 @@ class Delivery:
             begin = end
 
 
-def _culprit(flight: Flight, problem: Problem) -> int | None:
-    """Which record of a batch the log does not take, or the addendum of which."""
-    number = problem.integer("addendum")
-    if number is None:
-        return problem.integer("entry")
-    records = [*flight.addenda.values()]
-    return records[number] if number < len(records) else None
-
-
 def _refuse(pieces: Iterable[Piece], error: Exception) -> None:
     """Tells the callers that no batch can be made of their records."""
     failure = FormatError(str(error))
     for piece in pieces:
         piece.submission.refuse(piece, failure)
-
-
-def _addenda(pieces: Iterable[Piece]) -> dict[bytes, int]:
-    """The addenda of a batch, each once, with the number of the first record that names it."""
-    found: dict[bytes, int] = {}
-    begin = 0
-    for piece in pieces:
-        for number, addendum in piece.addenda:
-            found.setdefault(addendum, begin + number)
-        begin += len(piece)
-    return found
 
 
 def _durable(flight: Flight, problem: Problem) -> LogReceipt | None:

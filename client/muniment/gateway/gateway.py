@@ -33,11 +33,12 @@ from muniment.errors import (
     Undelivered,
 )
 from muniment.gateway.authorization import authorize
+from muniment.gateway.batching import DeliveryOptions
 from muniment.gateway.breaker import ENOUGH, Breaker
 from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
-from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
+from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery
 from muniment.gateway.mirrored import (
     Require,
     check_require,

@@ -5,17 +5,17 @@ used last stay in memory.
 """
 
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
+from muniment.local.bytecache import ByteCache
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.manifest import MANIFEST, MAX_BATCH_RECORDS
 from muniment.tlog.tiles import TILE_WIDTH
 
 CACHE_BYTES: Final = 32 << 20
-"""Bytes of entry bundles kept in memory: about 200 of usual size, at least the last one used."""
+"""Bytes of entry bundles kept in memory: about 200 of usual size."""
 
 
 class Bundles(Protocol):
@@ -37,6 +37,9 @@ class _Bundle:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._starts = [0]  # of the frames seen so far, and of the one after them
+
+    def __len__(self) -> int:
+        return len(self.data)
 
     def has(self, at: int) -> bool:
         """Whether there is an entry at a position."""
@@ -76,8 +79,7 @@ class LeafReader:
     def __init__(self, path: Path, source: Bundles) -> None:
         self._path = path
         self._source = source
-        self._cache: OrderedDict[int, _Bundle] = OrderedDict()
-        self._cached = 0  # bytes
+        self._cache: ByteCache[int, _Bundle] = ByteCache(CACHE_BYTES)
 
     def leaves(self, indices: Iterable[int]) -> dict[int, bytes]:
         """The leaves at some indices, each bundle read once."""
@@ -106,16 +108,9 @@ class LeafReader:
         """The bundle with this number, which has an entry `at`."""
         known = self._cache.get(number)
         if known is not None and known.has(at):
-            self._cache.move_to_end(number)
             return known
         bundle = _Bundle(self._source.bundle(number))
         if not bundle.has(at):
             raise DatabaseError(f"{self._path}: entry bundle {number} ends before entry {at}")
-        if known is not None:  # the partial bundle, as it was earlier
-            self._cached -= len(known.data)
-        self._cache[number] = bundle
-        self._cache.move_to_end(number)
-        self._cached += len(bundle.data)
-        while self._cached > CACHE_BYTES and len(self._cache) > 1:
-            self._cached -= len(self._cache.popitem(last=False)[1].data)
+        self._cache.put(number, bundle)
         return bundle

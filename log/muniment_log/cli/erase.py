@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from muniment.cli.common import check_said
 from muniment.lineage.escape import terminal
 from muniment.records.timetext import parse_time
 from muniment.tlog.encoding import FormatError, MunimentError
@@ -38,13 +39,6 @@ _BACKUPS: Final = (
 )
 
 
-def _said(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """A callback for options whose text is logged; none given is none, an empty one is a slip."""
-    if value is not None and not value.strip():
-        raise click.BadParameter("empty: say it in words, or leave the option out")
-    return value
-
-
 @click.command()
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
 @click.option(
@@ -58,11 +52,13 @@ def _said(_ctx: click.Context, _param: click.Parameter, value: str | None) -> st
     help="Those of this subject's decisions, and of the outcomes of its runs.",
 )
 @click.option("--before", metavar="TIME", help="Only what the log took before this time.")
-@click.option("--reason", metavar="TEXT", callback=_said, help="Why, for the record in the log.")
+@click.option(
+    "--reason", metavar="TEXT", callback=check_said, help="Why, for the record in the log."
+)
 @click.option(
     "--by",
     metavar="TEXT",
-    callback=_said,
+    callback=check_said,
     help="Who wants it; your account's name if not given.",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be erased, and erase nothing.")

@@ -46,7 +46,7 @@ class ObjectTiles:
         self._store = store
         self._published = published
         self._damaged = damaged
-        self._bundles: ByteCache[int] = ByteCache(cache_bytes)
+        self._bundles: ByteCache[int, bytes] = ByteCache(cache_bytes)
         self._tiles = EmbeddedTiles(_FullObjects(store), EMPTY_EDGE, None, damaged=damaged)
         self._move: tuple[Head, asyncio.Task[None]] | None = None
 

@@ -97,7 +97,7 @@ class Reads:
         self._cosigned = cosigned
         self._tiles = tiles
         # Full bundles, compressed: followers and auditors all come for the newest ones.
-        self._compressed: ByteCache[Tile] = ByteCache(_COMPRESSED_BYTES)
+        self._compressed: ByteCache[Tile, bytes] = ByteCache(_COMPRESSED_BYTES)
 
     async def checkpoint(self, _: Request) -> Response:
         """``/checkpoint``: the published one."""

@@ -36,7 +36,7 @@ class TileCache:
 
     def __init__(self, most: int = CACHE_BYTES) -> None:
         """Makes an empty cache of at most `most` bytes of tiles."""
-        self._tiles: ByteCache[tuple[str, Tile]] = ByteCache(most)
+        self._tiles: ByteCache[tuple[str, Tile], bytes] = ByteCache(most)
 
     @property
     def size(self) -> int:
