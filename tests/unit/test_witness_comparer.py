@@ -55,11 +55,13 @@ async def test_asking_for_the_frontier_changes_nothing(tmp_path: Path) -> None:
         observations, comparer = w1.store.observations, w1.watch.comparer
         watched = dict(observations.watched)
         frontier = comparer.frontier(net.origin)
+        assert comparer.known_size(net.origin) == 40
         assert frontier is not None
         assert frontier.head.size == 40
         await w1.watch.cosigner.add_checkpoint(w1.authentic(10, view, 20))
         for _ in range(2):
             now = comparer.frontier(net.origin)
+            assert comparer.known_size(net.origin) == 20
             assert now is not None
             assert now.head.size == 20
             assert (dict(observations.watched), observations.suspicions) == (watched, {})

@@ -81,6 +81,14 @@ class Comparer:
         watched = self._watched(origin)
         return self._cosigned(origin) if watched is None or self._is_stale(watched) else watched
 
+    def known_size(self, origin: str) -> int | None:
+        """As the size of `frontier`, but parses no cosigned head; None at first."""
+        if origin in self._observations.watched:
+            frontier = self.frontier(origin)
+            return None if frontier is None else frontier.size
+        latest = self.store.latest.get(origin)
+        return None if latest is None else latest.head.size
+
     def reconcile(self, origin: str) -> None:
         """Gives up a watched head that the cosigned head has overtaken.
 

@@ -39,7 +39,6 @@ def status_of(watch: Watch) -> dict[str, Any]:
 def _log(watch: Watch, origin: str) -> dict[str, Any]:
     observations = watch.store.observations
     latest = watch.store.latest.get(origin)
-    frontier = watch.comparer.frontier(origin)
     pulled = watch.puller.state.get(origin)
     held = watch.suspensions(origin)
     return {
@@ -53,7 +52,7 @@ def _log(watch: Watch, origin: str) -> dict[str, Any]:
             "time": latest.time,
             "age": watch.clock() - latest.time,
         },
-        "known_size": frontier.head.size if frontier is not None else None,
+        "known_size": watch.comparer.known_size(origin),
         "held": None if held is None else held.detail,
         "read": None
         if pulled is None
