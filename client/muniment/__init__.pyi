@@ -51,6 +51,7 @@ from muniment.gateway.runs import running as running
 from muniment.gateway.salts import Salts as Salts
 from muniment.gateway.spool import Spool as Spool
 from muniment.gateway.valueform import canonical_form as canonical_form
+from muniment.gateway.withholding import make_addendum as make_addendum
 from muniment.gateway.withholding import withhold as withhold
 from muniment.http.access import Access as Access
 from muniment.http.logclient import LogClient as LogClient
@@ -92,6 +93,8 @@ from muniment.records.api import parse_record as parse_record
 from muniment.records.api import sign_decision as sign_decision
 from muniment.records.commitments import addendum as addendum
 from muniment.records.commitments import commitment as commitment
+from muniment.records.commitments import commitment_of as commitment_of
+from muniment.records.commitments import read_addendum as read_addendum
 from muniment.records.thingnames import thing_id as thing_id
 from muniment.records.thingnames import thing_name as thing_name
 from muniment.tlog.cosignature import signer_for as signer_for

@@ -18,7 +18,17 @@ from logsim import (
     lines,
     logged_records,
 )
-from muniment import Decision, Denied, FormatError, Refused, disclose, sign_decision, withhold
+from muniment import (
+    Decision,
+    Denied,
+    FormatError,
+    Refused,
+    commitment_of,
+    disclose,
+    make_addendum,
+    sign_decision,
+    withhold,
+)
 from muniment.gateway import blocking
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import Call, governed
@@ -120,6 +130,35 @@ async def test_own_patterns_and_addenda_of_the_callers() -> None:
             await plain.submit([logged], addenda=[addendum("0" * 32, 1)])
         with pytest.raises(FormatError, match="addendum 0: expected"):
             await plain.submit([logged], addenda=[b"{}"])
+
+
+@pytest.mark.parametrize("value", [{"rows": [1, "two"]}, "text", None, b"%PDF-\x00\xff"])
+async def test_a_caller_makes_an_addendum_for_an_outcome(value: Any, tmp_path: Path) -> None:
+    sim = LogSim()
+    made = make_addendum(value)
+    assert make_addendum(value) != made  # each has a nonce of its own
+    outcome = {
+        "kind": "outcome",
+        "execution": "run-1",
+        "status": "completed",
+        "outputs": {"report": commitment_of(made)},
+        "kept": "log",
+    }
+    async with sim.serve() as url, opened(url, tmp_path) as gateway:
+        await gateway.submit([outcome], addenda=[made])
+        await gateway.spool.put([{**outcome, "execution": "run-2"}], [made])
+        await gateway.spool.drained()
+    assert len(records(sim, "outcome")) == 2
+    assert lacking_addenda(sim) == set()
+    assert read_addendum(made) == value
+
+
+def test_what_can_be_no_addendum_is_refused() -> None:
+    for value in ({1: 2}, float("nan"), object()):
+        with pytest.raises(FormatError):
+            make_addendum(value)
+    with pytest.raises(FormatError, match="at most"):
+        make_addendum(bytes(16 << 20))
 
 
 async def test_what_is_too_long_for_a_record_goes_beside_it(tmp_path: Path) -> None:

@@ -26,7 +26,13 @@ from muniment.records.addenda import (
 from muniment.records.batchbody import MAX_ADDENDA_BYTES
 from muniment.records.canonical import parse_json
 from muniment.records.codec import RecordError, parse_record
-from muniment.records.commitments import NONCE_SIZE, read_addendum
+from muniment.records.commitments import (
+    MAX_ADDENDUM,
+    NONCE_SIZE,
+    addendum,
+    opaque_addendum,
+    read_addendum,
+)
 from muniment.records.kinds import Decision, Edge
 from muniment.records.plainvalue import plain_members
 from muniment.records.preparation import Preparer, RecordInput
@@ -59,6 +65,19 @@ class Prepared(NamedTuple):
 
     entries: list[bytes]
     addenda: Addenda = NO_ADDENDA
+
+
+def make_addendum(value: Any) -> bytes:
+    """Makes an addendum with a nonce of its own, of a JSON value, or of content that is `bytes`.
+
+    A record names it by its SHA-256, see `commitment_of`. Raises FormatError if the value has no
+    canonical JSON, or the addendum is longer than 16 MiB.
+    """
+    nonce = new_nonce("")
+    data = opaque_addendum(nonce, value) if isinstance(value, bytes) else addendum(nonce, value)
+    if len(data) > MAX_ADDENDUM:
+        raise FormatError(f"an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
+    return data
 
 
 def withhold(decision: Decision, patterns: Iterable[str] = WITHHELD_AS_A_RULE) -> Withheld:
@@ -232,12 +251,12 @@ def _assign(
     for number, entry in enumerate(entries):
         for digest in named_digests(parse_record(entry)).values():
             names.setdefault(digest, number)
-    for number, addendum in enumerate(given):
-        read_addendum(addendum, f"addendum {number}")
-        digest = sha256(addendum).hexdigest()
+    for number, data in enumerate(given):
+        read_addendum(data, f"addendum {number}")
+        digest = sha256(data).hexdigest()
         if digest not in names:
             raise FormatError(f"addendum {number}: no record names {digest}")
-        found.setdefault(names[digest], []).append(addendum)
+        found.setdefault(names[digest], []).append(data)
 
 
 def _members(record: str | bytes | Mapping[str, Any], contents: Contents) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def opaque_addendum(nonce: str, content: bytes) -> bytes:
     return OPAQUE + bytes.fromhex(nonce) + content
 
 
-def read_addendum(data: bytes, what: str) -> Any:
+def read_addendum(data: bytes, what: str = "addendum") -> Any:
     """The value in an addendum; bytes if it is an opaque one.
 
     Raises FormatError if it is too long, or neither opaque nor the canonical JSON of a nonce and a
