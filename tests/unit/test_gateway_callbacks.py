@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from byzantine import Answer, Stand
 from decisions import request
+from logsim import LOG_SIGNER
+from muniment.errors import MunimentError
 from muniment.http.client import HttpSession
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.config import Callbacks
+from muniment_gateway.cli import main
+from muniment_gateway.config import Callbacks, load
 from muniment_gateway.core.accessrequests import Callback, task_id
 from muniment_gateway.core.approvals import Held
 from muniment_gateway.deciding import callbacks
@@ -181,3 +185,57 @@ async def test_nobody_names_an_endpoint_that_is_not_the_client_s(desk: Desk) -> 
     ]:
         with pytest.raises(FormatError, match="registered"):
             desk.sender.check(client, Callback(endpoint))
+
+
+CLIENT = """
+[[client]]
+name = "shop"
+token_file = "shop.token"
+"""
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Path:
+    """A gateway's folder, made by `init`, with the tokens of a client."""
+    policy = tmp_path / "trust.policy"
+    policy.write_text(f"log {LOG_SIGNER.vkey}\nquorum none\n")
+    (tmp_path / "authz.cedar").write_text("permit(principal, action, resource);")
+    argv = (
+        "init", str(tmp_path / "gw"), "--name", "gw.example/a", "--policy", str(policy),
+        "--log", "http://127.0.0.1:1", "--cedar", str(tmp_path / "authz.cedar"),
+    )  # fmt: skip
+    result = CliRunner().invoke(main, argv)
+    assert result.exit_code == 0, result.output
+    for name in ("shop.token", "shown.token"):
+        file = tmp_path / "gw" / name
+        file.write_text(f"{name}-0123456789abcdef0123456789abcdef")
+        file.chmod(0o600)
+    return tmp_path / "gw" / "gateway.toml"
+
+
+def test_endpoints_are_read_with_their_token(configured: Path) -> None:
+    more = 'callbacks = ["https://shop.example/cb?x=1"]\ncallback_token_file = "shown.token"\n'
+    with configured.open("a") as file:
+        file.write(f"{CLIENT}{more}")
+    known = load(configured).callbacks["shop"]
+    assert known.endpoints == {"https://shop.example/cb?x=1"}
+    assert known.token.startswith("shown.token-")
+    assert "shown.token-" not in repr(known)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('callbacks = ["https://shop.example/cb"]', "callback_token_file: needed"),
+        ('callbacks = ["http://shop.example/cb"]\n{token}', "not sent without TLS"),
+        ('callbacks = ["ftp://shop.example/cb"]\n{token}', "callbacks: "),
+        ('callbacks = ["https://a@shop.example/cb"]\n{token}', "callbacks: "),
+        ('callbacks = ["https://s.example/"]\ncallback_token_file = "none"', "none"),
+    ],
+)
+def test_what_is_no_endpoint_is_named(configured: Path, more: str, words: str) -> None:
+    token = 'callback_token_file = "shown.token"'
+    with configured.open("a") as file:
+        file.write(CLIENT + more.format(token=token) + "\n")
+    with pytest.raises(MunimentError, match=words):
+        load(configured)
