@@ -84,7 +84,7 @@ class EmbeddedTiles:
         """
         self._pruned = pruned
         self._store = store
-        self._recent: ByteCache[int] = ByteCache(recent)
+        self._recent: ByteCache[int, bytes] = ByteCache(recent)
         self._edge = edge
         self._published = published
         self._cache: OrderedDict[Place, bytes] = OrderedDict()
