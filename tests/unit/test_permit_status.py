@@ -16,7 +16,7 @@ from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof
 from muniment.permit import Context, Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
-from muniment.permit.status import fetch_status, refresh_status
+from muniment.permit.status import fetch_status, refresh_status, revocation_keys
 from muniment.records.artifact import Actor, Attribution
 from muniment.records.kinds import Entity
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
@@ -137,6 +137,22 @@ class TestOnlyRevocations:
         assert not verify_permit(fresh, late, TRUST).permitted  # whose facts may be 300 s old
         older = replace(late, now=NOW + 411)
         assert not verify_permit(fresh, older, apart).permitted
+
+    def test_each_part_counts_by_its_own_age(self) -> None:
+        """Who holds a permit could put together what is new, and leave the rest as it was."""
+        world, index = story()
+        permit = fetched(world.permit(index), Asked(world))
+        [first] = permit.status
+        world.revoke(execution="call")
+        indexed = Indexed.of(world)
+        apart = replace(TRUST, max_facts_age=3600, max_index_age=10)
+        late = replace(CONTEXT, now=NOW + 400)
+        keys = revocation_keys(first.keys)
+        for left_out in keys:
+            some = [key for key in keys if key != left_out]
+            second = indexed.prove(some, now=NOW + 400)
+            forged = permit.with_status(first, second)
+            assert not verify_permit(forged, late, apart).permitted, left_out
 
     @pytest.mark.parametrize(
         "target",

@@ -89,9 +89,8 @@ class CompleteFacts(MemoryFacts):
         parsed = parsed_records(leaves)
         records = [(index, record) for index, record in parsed.items() if record is not None]
         super().__init__(newest, records, manifests_of(leaves).items())
-        answering = {key: head for key, (head, _) in self._lists.items()}
-        self._head = min(answering.values(), key=_size)
-        revoking = [head for key, head in answering.items() if key.kind == "revocations"]
+        self._head = min((head for head, _ in self._lists.values()), key=_size)
+        revoking = [head for head in map(self._revoked_as_of, self._lists) if head is not None]
         self.revoked_as_of = min(revoking, key=_size, default=self._head)
         self._known = frozenset(leaves)
         self._heads = sorted({head_of(one.log, now)[1:] for one in ordered})
@@ -144,13 +143,24 @@ class CompleteFacts(MemoryFacts):
 
     def _answer(self, key: Key) -> tuple[Key, Listing | None]:
         """The key that answers, and its list: what there is on a run has its revocations, too."""
-        found = self._lists.get(key)
         if key.kind == "revocations" and key.parts[0] == "execution":
             run = Key("execution", key.parts[1:])
-            known = self._lists.get(run)
-            if found is None or (known is not None and known[0].size > found[0].size):
-                key, found = run, known
+            if self._size_of(key) < self._size_of(run) or key not in self._lists:
+                key = run
+        found = self._lists.get(key)
         return key, None if found is None else found[1]
+
+    def _revoked_as_of(self, key: Key) -> FactsHead | None:
+        """What the answer reflects on what is revoked of a key's thing; None for other keys."""
+        if key.kind == "execution":
+            key, _ = self._answer(Key("revocations", ("execution", *key.parts)))
+        elif key.kind != "revocations":
+            return None
+        return self._lists[key][0]
+
+    def _size_of(self, key: Key) -> int:
+        found = self._lists.get(key)
+        return -1 if found is None else found[0].size
 
 
 def _size(head: FactsHead) -> int:
