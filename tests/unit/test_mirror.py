@@ -21,6 +21,7 @@ from muniment.tlog.tiles import ENTRIES, check_bundle, tile_at, tiles_of
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_subtree_signature
 from muniment_service.http import Request, Response
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.store.mirrorcheck import check_mirror
 from rawhttp import Body
 from witness_tools import GrowingLog, log_signer, witness_signer
 
@@ -479,3 +480,38 @@ async def test_a_copy_that_rots_is_not_cosigned(tmp_path: Path, rot: str) -> Non
         assert (await m.read("checkpoint")).status == 404
         if "8192" not in rot:
             assert problem(await m.read("tile/0/001.p/44")) == (503, "copy-damaged")
+
+
+def rotten(table: str, old: str, new: str) -> str:
+    return f"UPDATE {table} SET data = CAST(replace(data, '{old}', '{new}') AS BLOB)"
+
+
+async def test_a_check_hashes_every_entry_anew(tmp_path: Path) -> None:
+    keys = [key.vkey for key in KEYS]
+    async with mirror(tmp_path, LOG, KEYS) as m:
+        assert check_mirror(tmp_path / "m.db", keys).entries == 0
+        await m.pend(0, 300)
+        cosigned(await m.send(LOG.upload(0, 300)), 300)
+        await m.pend(300, 700)
+        assert info(await m.send(LOG.upload(300, 700, packages=1)), 202).next_entry == 512
+        report = check_mirror(tmp_path / "m.db", keys)  # while it runs
+        assert (report.damage, report.copies, report.entries) == ([], 1, 512)
+        cosigned(await m.send(LOG.upload(512, 700)), 700)
+    assert check_mirror(tmp_path / "m.db", keys).damage == []
+    sound = (tmp_path / "m.db").read_bytes()
+    for rot, what in (
+        (rotten("bundle", "leaf 7 ", "leaf 8 ") + " WHERE idx = 0", "tile/0"),
+        ("UPDATE bundle SET data = 'text' WHERE idx = 0", "type"),
+        ("DELETE FROM bundle WHERE idx = 1", "bundle 1"),
+        (rotten("tail", "leaf 600", "leaf 601"), "root"),
+        ("DELETE FROM tile WHERE level = 1", "tile/1"),
+        ("UPDATE copy SET root = zeroblob(32)", "root"),
+        ("UPDATE head SET note = substr(note, 2)", "signature"),
+        ("UPDATE head SET size = 699", "checkpoint"),
+    ):
+        (tmp_path / "m.db").write_bytes(sound)
+        with closing(sqlite3.connect(tmp_path / "m.db")) as database:
+            assert database.execute(rot).rowcount
+            database.commit()
+        [damage] = check_mirror(tmp_path / "m.db", keys).damage
+        assert what in damage.what, (rot, damage)

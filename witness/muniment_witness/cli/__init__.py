@@ -33,6 +33,7 @@ from muniment_witness.cli.exits import (
 from muniment_witness.cli.mirror import (
     ALGORITHMS,
     add_mirror_command,
+    check_copies,
     mirror_of,
     new_mirror_database,
     with_algorithm,
@@ -265,12 +266,15 @@ def acknowledge(config: Path, origin: str, evidence: str) -> None:
 @_CONFIG
 @click.option("--quick", is_flag=True, help="Only what a start reads, not the whole history.")
 def check_command(config: Path, *, quick: bool) -> None:
-    """Check the database, also while the witness runs.
+    """Check the database, also while the witness runs, and that of its mirror.
 
-    Prints each damage on a line of its own: the table, and what is wrong there.
+    Prints each damage on a line of its own: the table, and what is wrong there. A mirror's copies
+    are hashed anew, entry by entry, unless --quick.
     """
     with _failing_on_config():
         loaded = load(config)
+    if loaded.mirror is not None and not quick:
+        check_copies(loaded.mirror)
     path = loaded.file.database
     cosigns = bool(loaded.signers)
     with _failing_on_database():

@@ -16,10 +16,17 @@ from muniment.tlog.note import VKey
 from muniment_service.config import ConfigError
 from muniment_service.configedit import replace_config
 from muniment_service.folder import make_keys, quoted
-from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_UNWRITABLE, code_of, fail
+from muniment_witness.cli.exits import (
+    EXIT_CONFIG,
+    EXIT_DAMAGED,
+    EXIT_UNWRITABLE,
+    code_of,
+    fail,
+)
 from muniment_witness.cli.setup import MIRROR_NAME
 from muniment_witness.config import WitnessConfig, load
 from muniment_witness.mirror.table import MirrorConfig
+from muniment_witness.store.mirrorcheck import check_mirror
 from muniment_witness.store.mirrordb import create_mirror
 
 _T = TypeVar("_T")
@@ -76,6 +83,17 @@ def new_mirror_database(config: Path) -> None:
         return path
 
     click.echo(f"made {_doing(work)}; it holds nothing before the logs have sent their entries")
+
+
+def check_copies(mirror: MirrorConfig) -> None:
+    """Checks a mirror's database, says what is found, and ends when it is damage."""
+    path = mirror.table.database
+    report = _doing(lambda: check_mirror(path, [signer.vkey for signer in mirror.signers]))
+    for table, what in report.damage:
+        click.echo(f"damaged {table}: {what}")
+    if report.damage:
+        fail(EXIT_DAMAGED, f"{path}: damaged")
+    click.echo(f"{path}: sound, {report.entries} entries of {report.copies} logs", err=True)
 
 
 def mirror_of(config: WitnessConfig) -> MirrorConfig:
