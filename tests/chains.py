@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from muniment.tlog.note import Ed25519Signer
-from muniment.tlog.policychain import Revoked, Root, SignedVersion, format_chain
 from muniment.tlog.policyupdate import next_version, sign_version
+from muniment.tlog.policyversion import Revoked, Root, SignedVersion, format_chain
 from signing import ed25519, log_signer, witness
 
 YEAR = 365 * 86_400

@@ -9,8 +9,8 @@ from chains import YEAR, root, root_signer
 from faults.services import Services
 from log_deployment import GATEWAY, Deployment, ask, deployed, run
 from muniment.tlog.policy import PolicyChain, parse_policy
-from muniment.tlog.policychain import SignedVersion, format_chain
 from muniment.tlog.policyupdate import next_version, sign_version
+from muniment.tlog.policyversion import SignedVersion, format_chain
 from processes import Process, muniment, muniment_log
 from processes import run as process
 from waiting import eventually

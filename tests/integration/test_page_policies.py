@@ -14,7 +14,7 @@ from governed import story
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.policy import format_policy
-from muniment.tlog.policychain import Revoked
+from muniment.tlog.policyversion import Revoked
 from muniment.tlog.tlogproof import TlogProof
 from page_cases import Case, same
 from signing import NOW, log_signer, witness

@@ -11,8 +11,8 @@ from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.note import parse_note, sign_note
 from muniment.tlog.policy import Policy, PolicyChain, format_policy, parse_policy
-from muniment.tlog.policychain import Revoked, SignedVersion, parse_chain, parse_version
 from muniment.tlog.policyupdate import PolicyFork, PolicyRollback, check_first, check_update
+from muniment.tlog.policyversion import Revoked, SignedVersion, parse_chain, parse_version
 from signing import log_signer, mutations, signed, witness
 
 YEAR1, YEAR2 = START + YEAR // 2, START + YEAR + YEAR // 2

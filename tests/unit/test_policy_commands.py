@@ -13,7 +13,7 @@ from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.keys.keyfile import KeyFile
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.policy import parse_policy
-from muniment.tlog.policychain import parse_chain
+from muniment.tlog.policyversion import parse_chain
 from muniment.tlog.tlogproof import TlogProof
 from signing import ed25519, log_signer, witness
 from staticserver import redirecting, static

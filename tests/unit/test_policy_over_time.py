@@ -15,7 +15,7 @@ from muniment.permit.verify import verify_permit
 from muniment.records.kinds import Entity
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import Policy, PolicyChain, format_policy, parse_policy
-from muniment.tlog.policychain import Revoked
+from muniment.tlog.policyversion import Revoked
 from muniment_log.app.policyturn import LOOK_SECONDS, turn_with_time
 from muniment_log.cli import setup
 from muniment_log.config import load

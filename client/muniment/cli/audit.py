@@ -34,7 +34,7 @@ from muniment.errors import FormatError, InputError
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import write_atomic
 from muniment.tlog.evidence import Proven
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 
 WARNINGS_SHOWN = 20
 """Warnings in plain text; the JSON report has up to a thousand."""

@@ -23,7 +23,7 @@ from muniment.tlog.cosignature import Use, signer_for, verifier_for
 from muniment.tlog.keys.keyfile import KeyFile
 from muniment.tlog.note import Signer, VKey, parse_vkey
 from muniment.tlog.policy import MAX_POLICY_SIZE, Policy, PolicyChain, parse_policy, show
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

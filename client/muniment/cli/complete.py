@@ -30,7 +30,7 @@ from muniment.errors import FormatError, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import write_atomic
 from muniment.tlog.policy import CosignedCheckpoint, Policy
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 
 _REVOCABLE: Final = {"run": "execution", "decision": "decision", "key": "key", "name": "key_name"}
 

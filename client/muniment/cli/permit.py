@@ -41,7 +41,7 @@ from muniment.permit import (
 from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context
 from muniment.permit.permitfile import WITH_STATUS
 from muniment.permit.status import refresh_status
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 
 
 @click.group()

@@ -21,7 +21,8 @@ from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.records.timetext import parse_time
 from muniment.tlog.note import Signer, UnverifiedNote, parse_vkey, sign_note
 from muniment.tlog.policy import MAX_POLICY_SIZE, show
-from muniment.tlog.policychain import (
+from muniment.tlog.policyupdate import next_version, sign_version
+from muniment.tlog.policyversion import (
     PolicyVersion,
     Revoked,
     Root,
@@ -34,7 +35,6 @@ from muniment.tlog.policychain import (
     say_lacking,
     say_time,
 )
-from muniment.tlog.policyupdate import next_version, sign_version
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -289,7 +289,7 @@ def read_chain(path: Path, *, is_draft: bool = False) -> tuple[SignedVersion, ..
 
 
 def lacking_of(chain: Sequence[SignedVersion]) -> tuple[tuple[int, Root], ...]:
-    """Whose signatures the newest version lacks; see `policychain.lacking`."""
+    """Whose signatures the newest version lacks; see `policyversion.lacking`."""
     before = chain[-2].version if len(chain) > 1 else None
     note: UnverifiedNote = chain[-1].note
     return lacking(note, roots_of(chain[-1].version, before))

@@ -17,8 +17,8 @@ from muniment.cli.exits import MISBEHAVIOUR
 from muniment.errors import FormatError, InputError, Unreachable, VerificationError
 from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.tlog.policy import MAX_POLICY_SIZE
-from muniment.tlog.policychain import SignedVersion, is_chain, parse_chain, say_time
 from muniment.tlog.policyupdate import PolicyFork, check_first, check_update
+from muniment.tlog.policyversion import SignedVersion, is_chain, parse_chain, say_time
 
 if TYPE_CHECKING:
     from muniment.tlog.note import VKey

@@ -21,7 +21,7 @@ from muniment.records.kinds import (
 )
 from muniment.records.members import DenialCode
 from muniment.tlog.encoding import FormatError
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

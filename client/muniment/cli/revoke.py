@@ -28,7 +28,7 @@ from muniment.local.atomicfile import read_bounded
 from muniment.records.authority import key_reference
 from muniment.records.members import RevokedKey
 from muniment.tlog.note import VKey, parse_vkey
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 
 NOT_FOUND = 404
 

@@ -24,7 +24,7 @@ from muniment.records.addenda import named_digests
 from muniment.records.canonical import canonicalize
 from muniment.records.codec import parse_record
 from muniment.tlog.policy import Policy, PolicyChain, show
-from muniment.tlog.policychain import say_time
+from muniment.tlog.policyversion import say_time
 from muniment.tlog.tlogproof import (
     TlogProof,
     parse_tlog_proof,

@@ -5,7 +5,7 @@ a `Policy`, whose `verify` makes a `CosignedCheckpoint`: the type of what may be
 """
 
 from muniment.tlog.encoding import FormatError
-from muniment.tlog.policychain import PolicyChain, format_chain, is_chain, parse_chain
+from muniment.tlog.policychain import PolicyChain
 from muniment.tlog.policyjudge import CosignedCheckpoint, Policy
 from muniment.tlog.policyrules import (
     MAX_GROUPS,
@@ -17,6 +17,7 @@ from muniment.tlog.policyrules import (
     show,
 )
 from muniment.tlog.policytext import MAX_POLICY_SIZE, format_policy_text, parse_policy_text
+from muniment.tlog.policyversion import format_chain, is_chain, parse_chain
 
 __all__ = [
     "MAX_GROUPS",

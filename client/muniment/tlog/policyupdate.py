@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import Signer, VKey, sign_note
-from muniment.tlog.policychain import (
+from muniment.tlog.policyversion import (
     PolicyVersion,
     Revoked,
     Root,
