@@ -83,7 +83,8 @@ def test_times_windows_and_keys_that_do_not_count(page: browser.Page, tmp_path: 
         for one, other in (("w1", "w2"), ("w3", "w4"))
         for time in (1, START - 1, START, START + YEAR - 1, START + YEAR, END - 1, END, 2**63 - 1)
     ]
-    said = same(page, tmp_path, cases([OLD, NEW, MIXED, *ends], policies))
+    again = proof(*((name, START + time) for time in (5, 6) for name in ("w1", "w2")))
+    said = same(page, tmp_path, cases([OLD, NEW, MIXED, again, *ends], policies))
     assert {one["verified"] for one in said} == {True, False}
 
 

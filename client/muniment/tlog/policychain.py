@@ -217,12 +217,7 @@ class PolicyChain(Policy):
         except VerificationError as error:
             without = f"; these do not count: {', '.join(left_out)}" if left_out else ""
             raise VerificationError(f"{error}{without}") from None
-        time = cosigned.time()
-        keys = tuple(
-            key
-            for key in cosigned.log_keys
-            if (one := self.revoked.get(key)) is None or time < one.since
-        )
+        keys = tuple(key for key in cosigned.log_keys if self._was_there(cosigned, key))
         if not keys:
             one = self.revoked[cosigned.log_keys[0]]
             raise VerificationError(
@@ -230,6 +225,14 @@ class PolicyChain(Policy):
                 f"{say_time(one.since)}, and no quorum says that this was there before"
             )
         return replace(cosigned, log_keys=keys)
+
+    def _was_there(self, cosigned: CosignedCheckpoint, key: VKey) -> bool:
+        """Whether a log's key is not revoked, or a quorum had cosigned before it was."""
+        one = self.revoked.get(key)
+        if one is None:
+            return True
+        # Witnesses cosign the head of an idle log again: what counts is what they stated before.
+        return cosigned.policy.is_met({name for name, time in cosigned.stated if time < one.since})
 
     def _doubt(self, known: Known, time: int | None, version: PolicyVersion) -> str | None:
         """Why a cosignature does not count under a version; None if it does."""

@@ -176,6 +176,11 @@ class Policy {
     return [...this.witnesses].find(([, witness]) => witness.text === vkey.text)?.[0];
   }
 
+  // Whether these witnesses, by their names, make the quorum.
+  isMet(cosigners) {
+    return this.quorum === 'none' || this.#witnessed(cosigners).has(this.quorum);
+  }
+
   // Verifies that a trusted log signed a checkpoint and a quorum cosigned it. Every signature of a
   // known key must hold, also one that is not needed.
   async verify(checkpoint) {

@@ -5,9 +5,7 @@ import {
   splitLines, startsWith, utf8, VerificationError,
 } from './bytes.js';
 import { ED25519, keyReference, parseNote, parseVkey, verifyLine } from './note.js';
-import {
-  checkOrigin, MAX_POLICY_SIZE, parsePolicy, show, timeOf, verifyLines,
-} from './policy.js';
+import { checkOrigin, MAX_POLICY_SIZE, parsePolicy, show, verifyLines } from './policy.js';
 
 export const HEADER = 'muniment/policy/v1';
 const MAX_VERSIONS = 1024;
@@ -234,9 +232,11 @@ class PolicyChain {
       throw new VerificationError(
         `${error.message}; these do not count: ${leftOut.join(', ')}`);
     }
-    const time = timeOf(cosigned);
-    const isGone = (text) => this.revoked.has(text) && time >= this.revoked.get(text).since;
-    const logKeys = cosigned.logKeys.filter((text) => !isGone(text));
+    // Witnesses cosign the head of an idle log again: what counts is what they stated before.
+    const wasThere = (since) => version.policy.isMet(
+      new Set(cosigned.stated.filter(([, time]) => time < since).map(([name]) => name)));
+    const logKeys = cosigned.logKeys.filter((text) =>
+      !this.revoked.has(text) || wasThere(this.revoked.get(text).since));
     if (!logKeys.length) {
       const [text] = cosigned.logKeys;
       const { word, since } = this.revoked.get(text);
