@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muniment.records.manifest import HEADER
+from muniment.records.touched import MAP_VERSION
 from muniment.tlog.cosignature import MAX_NAME_SIZE, MLDSA44Cosigner, verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError, check_key_name
 from muniment.tlog.indexleaf import index_origin
@@ -115,7 +116,7 @@ class LogConfig:
         file = self.file
         if not file.complete.enabled:
             raise ConfigError(f"{self.path}: no index log is kept: [complete] enabled is not true")
-        origin = index_origin(file.origin)
+        origin = index_origin(file.origin, MAP_VERSION)
         database = file.complete.database or self.database.with_name("indexlog.db")
         return replace(
             self,
@@ -240,7 +241,7 @@ def _check_complete(path: Path, file: LogFile, signers: tuple[Signer, ...]) -> N
         )
     with config_key(path, "origin"):
         for signer in signers:
-            _under(check_origin(index_origin(file.origin)), signer)
+            _under(check_origin(index_origin(file.origin, MAP_VERSION)), signer)
 
 
 def _under(name: str, signer: Signer) -> Signer:

@@ -74,6 +74,16 @@ def test_who_trusts_the_log_knows_the_keys_of_its_index_log(config: Path) -> Non
     assert policy.of_index_log("other.example/log").logs == ()
 
 
+def test_another_map_function_has_another_index_log(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load(config).index_log.vkeys
+    monkeypatch.setattr("muniment_log.config.MAP_VERSION", 2)
+    index_log = load(config).index_log
+    assert index_log.file.origin == f"{ORIGIN}/index2"
+    assert not set(index_log.vkeys) & set(before)
+
+
 def test_its_database_is_made_once(config: Path) -> None:
     made = muniment_log("new-index-log", "--config", config)
     assert made.exit_code == 0, made.output

@@ -24,6 +24,7 @@ from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
 from muniment.map.reader import MapReader
+from muniment.records.touched import MAP_VERSION
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.treereader import read_entry
@@ -334,8 +335,11 @@ class IndexLog:
         if not count:
             return 0
         leaf = parse_index_leaf(await read_entry(opened.tiles, count - 1, count))
-        if leaf.origin != self._origin:
-            raise IndexLogError(f"its leaves are about {leaf.origin}, not about {self._origin}")
+        if (leaf.origin, leaf.version) != (self._origin, MAP_VERSION):
+            raise IndexLogError(
+                f"its leaves are about map {leaf.version} of {leaf.origin}, not about map "
+                f"{MAP_VERSION} of {self._origin}"
+            )
         head = self._log.published
         if head is None or leaf.head.size > head.checkpoint.size:
             raise IndexLogError(
@@ -350,7 +354,8 @@ class IndexLog:
     async def _append(self, opened: OpenIndexLog, head: SignedCheckpoint) -> int:
         """Publishes the map root at a head of the log; the size that the new leaf is about."""
         tree = head.checkpoint.head
-        leaf = IndexLeaf(self._origin, tree, await opened.map.advance(tree, opened.order.head.size))
+        root = await opened.map.advance(tree, opened.order.head.size)
+        leaf = IndexLeaf(self._origin, tree, root, MAP_VERSION)
         await opened.cleared()
         # I1: a crash here. The map is at a head that was published, and goes on from there.
         await opened.order.append([leaf.encode()])
