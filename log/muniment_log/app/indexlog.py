@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Opened:
-    """See `indexlog.OpenIndexLog`."""
+    """See `indexports.OpenIndexLog`."""
 
     log: OpenLog[SQLiteStore]
     order: LeafOrder
