@@ -69,6 +69,7 @@ def test_an_index_of_all_leaves_is_found_to_be_one(
     tmp_path: Path, log: IndexedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recompute, "BUNDLES", 1)
+    monkeypatch.setattr(recompute, "BATCH", 300)
     path = tmp_path / "map.db"
     assert wrong_of(path, log) is None
     # Again, from what was noted on the way: a witness may have stopped before it cosigned.

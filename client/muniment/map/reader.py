@@ -115,8 +115,7 @@ class MapReader:
             return []
         data = bucket.indices_of(found)
         if bucket.count_of(found) >= bucket.CHUNK:
-            rows = self._db.execute("SELECT data FROM chunk WHERE key = ? ORDER BY number", (key,))
-            data = b"".join([*(row for (row,) in rows), data])
+            data = self._chunks(key) + data
         if bucket.root_of_indices(data) != bucket.value_of(found):
             raise self._rotten(Rot(f"the list of key {key.hex()}"))
         width = bucket.INDEX_BYTES
@@ -131,6 +130,8 @@ class MapReader:
             self._buckets = {}
         try:
             return {key: self.value(key) for key in asked}, proving.prove(self, asked)
+        except UNREADABLE as error:
+            raise DatabaseError(f"{self.path}: {error}") from error
         except Rot as error:
             raise self._rotten(error) from None
 
@@ -156,6 +157,14 @@ class MapReader:
             return None
         byte = bytes((kind,))
         return [(byte + key, bucket.value_of(list_)) for key, list_ in sorted(lists.items())]
+
+    def _chunks(self, key: bytes) -> bytes:
+        """The indices of a long list that are in full chunks."""
+        asked = "SELECT data FROM chunk WHERE key = ? ORDER BY number"
+        try:
+            return b"".join([row for (row,) in self._db.execute(asked, (key,))])
+        except UNREADABLE as error:
+            raise DatabaseError(f"{self.path}: {error}") from error
 
     def _list(self, key: bytes) -> bytes | None:
         kind = key[0]

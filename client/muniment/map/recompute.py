@@ -17,8 +17,14 @@ from muniment.tlog.indexleaf import IndexLeaf, index_origin, parse_index_leaf
 from muniment.tlog.tiles import bundles_of, check_bundle
 from muniment.tlog.treereader import Fetch, TreeTiles, read_inclusion
 
-BUNDLES: Final = 64
-"""Bundles in one batch: 16,384 leaves, a second of work."""
+BUNDLES: Final = 16
+"""Bundles read at the same time: about 2.5 MB as a rule, 256 MB at the very most."""
+
+BATCH: Final = 16_384
+"""Leaves in one batch of the map: a second of work."""
+
+BATCH_BYTES: Final = 32 << 20
+"""Bytes of leaves from which on a batch ends early."""
 
 
 class Wrong(NamedTuple):
@@ -70,15 +76,17 @@ class Recomputer:
     async def root_at(self, head: Head) -> bytes:
         """The root of the map over the leaves of a head of the log; raises as `compare`."""
         tiles = TreeTiles(head, self._log)
-        while self._map.size < head.size:
-            first = self._map.size
+        leaves: list[bytes] = []
+        while (at := self._map.size + len(leaves)) < head.size:
             # Whole bundles again when one was partial: what is known of it is skipped.
-            wanted = list(islice(bundles_of(first, head.size, head.size), BUNDLES))
+            wanted = list(islice(bundles_of(at, head.size, head.size), BUNDLES))
             contents = await tiles.read(wanted)
-            leaves: list[bytes] = []
-            for tile in wanted:
-                leaves += check_bundle(tile, contents[tile])
-            await self._map.apply(first, leaves[first - wanted[0].start :])
+            read = [leaf for tile in wanted for leaf in check_bundle(tile, contents[tile])]
+            leaves += read[at - wanted[0].start :]
+            is_enough = len(leaves) >= BATCH or sum(map(len, leaves)) >= BATCH_BYTES
+            if is_enough or wanted[-1].end >= head.size:
+                await self._map.apply(self._map.size, leaves)
+                leaves = []
         if self._map.size == head.size:
             tree, root = self._map.range.root(), self._map.root
         else:
