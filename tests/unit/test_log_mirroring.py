@@ -55,6 +55,10 @@ async def mirrored(
             yield log
 
 
+async def away(_: FakeMirror, __: str) -> web.Response | None:
+    return web.Response(status=503)
+
+
 def signers(log: Log) -> set[str]:
     kept = log.publisher.mirrors.kept
     return set() if kept is None else {line.name for line in kept.note.signatures}
@@ -115,6 +119,17 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
         assert log.publisher.mirrors.kept.checkpoint.size == size  # before anything is pushed
         await until(lambda: m.asked[-1] == "/add-entries")
         assert m.packages == before
+    # By a policy that asks for more, and when somebody has changed the file, it counts for nothing.
+    m.fault = away
+    other = mirror("n")
+    other.fault = away
+    async with mirrored(tmp_path, m, other, needed=2, mirrored=keeper) as log:
+        assert log.publisher.mirrors.kept is None
+    text = keeper.path.read_text()
+    at = text.index("m.example/m") + len("m.example/m") + 12
+    keeper.path.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
+    async with mirrored(tmp_path, m, mirrored=keeper) as log:
+        assert log.publisher.mirrors.kept is None
 
 
 async def test_no_head_waits_for_a_dead_mirror_and_it_catches_up(tmp_path):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
+from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrors import are_mirrored
 from muniment_log.publish.besidetasks import Asking
 from muniment_log.publish.published import HeadWaiters
@@ -105,8 +106,12 @@ class Mirroring:
         return None if self.kept is None else self.kept.encode()
 
     def use(self, policy: Policy | None, clients: Sequence[MirrorClient]) -> None:
-        """Pushes to the mirrors of another policy from now on; what was kept stays."""
+        """Pushes to the mirrors of another policy from now on; what that accepts is kept."""
         self._policy = policy
+        kept = self.kept
+        if kept is not None and not _is_held(policy, kept):
+            # By another policy, or the file was changed: another push brings it again.
+            self._waiting.newest = None
         self._asking.use([_Worker(self, each, self._rounds, self._clock) for each in clients])
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -197,6 +202,17 @@ class Mirroring:
         """Gives a mirror a head and what it lacks; see `MirrorClient.mirror`."""
         cosigned = await client.mirror(current.own, self._rounds.prove, self._tiles)
         self._rounds.answered(current, client, cosigned)
+
+
+def _is_held(policy: Policy | None, signed: SignedCheckpoint) -> bool:
+    """Whether as many mirrors as a policy asks for have cosigned a checkpoint."""
+    if policy is None:
+        return False
+    try:
+        keys = {verified.vkey for verified in policy.recognise(signed)}
+    except VerificationError:
+        return False
+    return are_mirrored(policy, [one.name for one in policy.witnesses if one.vkey in keys])
 
 
 class _Worker:
