@@ -17,6 +17,7 @@ from governed import DIGEST, GATEWAY, World, approved, artifact, policy, story
 from muniment import withhold
 from muniment.page import schema
 from muniment.permit import Permit
+from muniment.permit.permitfile import WITH_STATUS
 from muniment.records.addenda import ARGUMENTS
 from muniment.records.approval import approver_vkey, call_digest, sign_approval
 from muniment.records.authority import authority_vkey, sign_decision
@@ -158,8 +159,19 @@ def test_each_decision_gets_the_same_reasons(page: browser.Page, tmp_path: Path)
     for keys in (b"", f"{AUTHORITY}\n".encode(), str(witness("w").vkey).encode(), b"none"):
         cases += [plain.with_file("authorities", keys), signed.with_file("authorities", keys)]
         cases.append(plain.with_file("gateways", keys))
-    cases += [plain.with_file("file", data) for data in corpus.load("permit")]
+    # The page reads no status; see `test_a_status_is_named_and_not_read`.
+    kept = [one for one in corpus.load("permit") if not one.startswith(WITH_STATUS.encode())]
+    cases += [plain.with_file("file", data) for data in kept]
     same(page, tmp_path, cases)
+
+
+def test_a_status_is_named_and_not_read(page: browser.Page) -> None:
+    """A permit with completeness proofs is not judged without them in silence."""
+    plain, *_ = permits()
+    data = f"{WITH_STATUS}\nstatus AA==\n\n".encode() + plain.files["file"]
+    [told] = page_cases.ask(page, [plain.with_file("file", data)])
+    assert not told["permitted"]
+    assert "which this page does not read" in told["findings"][0]["found"]
 
 
 def test_approvals_get_the_same_reasons(page: browser.Page, tmp_path: Path) -> None:

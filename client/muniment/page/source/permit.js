@@ -13,6 +13,7 @@ import { MAX_TLOG_PROOF_SIZE, parseTlogProof, verifyTlogProof } from './proof.js
 import { at, checkType, parseRecord } from './record.js';
 
 export const HEADER = 'muniment/disclosing-permit/v1';
+export const WITH_STATUS = 'muniment/permit-with-status/v1';
 export const CODES = [
   'authorization_discontinuity', 'invalid_signature', 'runtime_identity_mismatch',
   'policy_mismatch', 'environment_integrity_failure', 'governance_mesh_discontinuity',
@@ -29,6 +30,9 @@ const [EARLIEST, LATEST] = [946_684_800, 4_102_444_800];
 export function parsePermit(data, more = []) {
   if (data.length > MAX_PERMIT_SIZE)
     throw new FormatError(`permit: more than ${MAX_PERMIT_SIZE} bytes`);
+  if (startsWith(data, `${WITH_STATUS}\n`))
+    throw new FormatError('permit: it has a status (completeness proofs), which this page does ' +
+      'not read: muniment permit verify judges by it');
   let addenda = [];
   if (startsWith(data, `${HEADER}\n`)) {
     const cut = indexOf(data, '\n\n', MAX_LINES_SIZE);

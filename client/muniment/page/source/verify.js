@@ -27,7 +27,8 @@ export function kindOf(data, name = '', hasContext = false) {
 // Says what a file that was dropped is for.
 export function roleOf(data, name) {
   const begin = latin1(data.subarray(0, 400));
-  const headers = [proofHeader, permits.HEADER, bundles.HEADER, evidence.HEADER];
+  const headers = [proofHeader, permits.HEADER, permits.WITH_STATUS, bundles.HEADER,
+    evidence.HEADER];
   if (headers.some((header) => begin.startsWith(`${header}\n`))) return 'file';
   if (/^\s*(#|(log|witness|group|quorum)[ \t])/.test(begin)) return 'policy';
   if (begin.startsWith(`${policyHeader}\n`)) return 'policy';
