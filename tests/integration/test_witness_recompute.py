@@ -1,10 +1,12 @@
 """Real witnesses that compute an index themselves, before real requests to cosign it."""
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,14 @@ class Witness:
         with processes.start(argv) as process:
             self.url = process.url
             yield self
+
+    def of_peer(self) -> dict[str, Any]:
+        """What it knows of its one peer."""
+        request = urllib.request.Request(self.url, headers={"Accept": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            [found] = json.loads(response.read())["peers"]
+        assert isinstance(found, dict)
+        return found
 
     def add(self, request: bytes) -> tuple[int, bytes]:
         """Asks to cosign, again and again while the map is behind, as a log does."""
@@ -87,6 +97,14 @@ def test_a_log_that_omits_a_revocation_from_its_index_gets_no_cosignature(
             evidence = parse_evidence(file)
             assert isinstance(evidence, Index)
             assert evidence.index == 1
+            # A peer that does not compute it goes on reading this witness.
+            peer = Witness(tmp_path / "peer", log, url, recompute=False)
+            text = peer.config.read_text().replace("period_seconds = 60", "period_seconds = 0.1")
+            table = f'[[peer]]\nvkeys = ["{honest.vkey}"]\nurl = "{honest.url}"\n'
+            peer.config.write_text(text.replace("[gossip]", f"{table}[gossip]"))
+            with peer.running():
+                eventually(lambda: peer.of_peer()["rounds"] > 2)
+                assert not peer.of_peer()["error"]
         # A restart forgets nothing.
         with honest.running():
             assert honest.add(log.indexed.request(1))[0] == 403

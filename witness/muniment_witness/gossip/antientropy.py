@@ -273,7 +273,9 @@ class PeerReader:
         wanted = [
             each.hash
             for each in listed
-            if each.origin in self.logs and not self._has_file(each.origin, each.hash)
+            if each.origin in self.logs
+            and each.kind != "index"  # verified by who has the leaves, who finds it as well
+            and not self._has_file(each.origin, each.hash)
         ]
         for name in wanted[:MAX_FETCHED]:
             if not _HASH.fullmatch(name):
