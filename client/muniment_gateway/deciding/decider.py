@@ -125,7 +125,8 @@ class Decider:
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
 
         async def ask() -> tuple[list[Answer], Combined]:
-            found = await self.panel.ask(request, call.asked)
+            asked = replace(call.asked, is_alone=self._waiting == 1)
+            found = await self.panel.ask(request, asked)
             return found, combine(found, self.config.quorum)
 
         settled = await settle(self._approvals, request, call, id_, ask, lambda: self._link.away)

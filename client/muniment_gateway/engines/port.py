@@ -36,10 +36,18 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What goes with a request, and is not part of it: headers, and a query, to be passed on."""
+    """What goes with a request, and is not part of it.
+
+    Attributes:
+        headers: Headers to be passed on.
+        query: A query, likewise.
+        is_alone: Whether nothing else is being decided: who would be held up by an answer that is
+            made on the event loop.
+    """
 
     headers: Mapping[str, str]
     query: str = ""
+    is_alone: bool = False
 
 
 class Engine(Protocol):
