@@ -401,6 +401,14 @@ class TestUpdates:
         with pytest.raises(VerificationError, match="needs 2 root keys"):
             check_first(chain, keys[:1])
 
+    def test_one_stolen_root_key_is_no_threshold(self):
+        keys = [root_signer(f"root.example/{name}").vkey for name in "ab"]
+        one = root(*(key.name for key in keys), threshold=1)
+        chain = version((), body("w1"), (START, END), signers=["root.example/a"], new_root=one)
+        check_first(chain, keys)
+        with pytest.raises(VerificationError, match="asks for 1 root signatures, and 2"):
+            check_first(chain, keys, 2)
+
     def test_a_note_signs_the_text_alone(self):
         first = two_years()[0]
         assert parse_note(first.note.encode()).text == first.version.text

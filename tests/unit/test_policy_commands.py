@@ -235,8 +235,9 @@ class TestUpdates:
         assert "--root" in update("served", code=7)
         other = str(root_signer("root.example/b").vkey)
         assert "names 0" in update("served", "--root", other, code=4)
+        assert "2 are wanted" in update("served", "--root", ROOT, "--threshold", "2", code=4)
         assert not Path("mine").exists()
-        assert "version 2 (2 added)" in update("served", "--root", ROOT)
+        assert "version 2 (2 added)" in update("served", "--root", ROOT, "--threshold", "1")
         assert read("mine") == file(two_years())
 
     def test_again_and_onwards(self, tmp_path):

@@ -44,10 +44,23 @@ FETCH_SECONDS: Final = 30.0
     help="For the first time, when CHAIN is not there: a root key that its first version must be "
     "signed by, as many as that asks for. Repeatable.",
 )
+@click.option(
+    "--threshold",
+    type=click.IntRange(1),
+    metavar="N",
+    help="For the first time: how many root keys its first version must ask for, at the least. "
+    "Without it one stolen root key is enough to make a policy that is taken.",
+)
 @json_option
 @click.pass_context
 def update(
-    ctx: click.Context, chain_path: Path, source: str, roots: tuple[str, ...], *, as_json: bool
+    ctx: click.Context,
+    chain_path: Path,
+    source: str,
+    roots: tuple[str, ...],
+    threshold: int | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Take a newer version of a policy over time, and put it in CHAIN's place in one step.
 
@@ -69,7 +82,7 @@ def update(
             if installed:
                 added = check_update(installed, offered)
             else:
-                check_first(offered, given)
+                check_first(offered, given, threshold or 1)
                 added = len(offered)
         except PolicyFork as error:
             kept = chain_path.with_name(f"{chain_path.name}.fork")

@@ -40,13 +40,19 @@ class PolicyFork(VerificationError):  # noqa: N818 - says what happened
         self.number = number
 
 
-def check_first(offered: Chain, roots: Iterable[VKey]) -> None:
+def check_first(offered: Chain, roots: Iterable[VKey], threshold: int = 1) -> None:
     """Checks that a chain begins with a version that given root keys have signed.
 
-    As many of them as its threshold says; no signature of another key counts. Raises
+    As many of them as its threshold says, which must be `threshold` at the least: whoever has one
+    of the keys can write a chain that asks for one. No signature of another key counts. Raises
     VerificationError if not.
     """
     first = offered[0].version
+    if first.root.threshold < threshold:
+        raise VerificationError(
+            f"the policy's first version asks for {first.root.threshold} root signatures, and "
+            f"{threshold} are wanted"
+        )
     known = tuple(key for key in first.root.keys if key in set(roots))
     needed = Root(first.root.threshold, known)
     if len(known) < needed.threshold:
