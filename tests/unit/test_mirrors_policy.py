@@ -5,15 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from chains import START, YEAR, file, version
 from commands import muniment
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrors import (
+    NotHeldError,
     analyse_mirrors,
     are_mirrored,
     check_mirrored,
     mirrors_of,
     names_of_mirrors,
     needs_mirrors,
+    verify_mirrored,
 )
 from muniment.tlog.policy import Policy, format_policy, parse_policy
 from signing import log_signer, signed, witness, witness_mldsa44
@@ -120,3 +123,29 @@ class TestExplained:
         }
         none = json.loads(self.explain(f"{BASE}quorum w1\n", tmp_path, "--json"))
         assert none["mirrors"] is None
+
+
+class TestWhenThePolicyChanges:
+    """While two versions are in force, the mirrors of either do."""
+
+    @pytest.mark.parametrize("mirror", ["m1", "m2"])
+    def test_those_of_either_version_do(self, mirror):
+        first = f"{BASE}group mirrors any m1\nquorum w1\n"
+        chain = version((), first, (START, START + YEAR))
+        chain = version(chain, first.replace("any m1", "any m2"), (START + 100, START + YEAR))
+        policy = parse_policy(file(chain))
+        made = signed(log_signer(), origin=log_signer().vkey.name)
+        text, now = made.checkpoint.text, START + 200
+        by_witness = made.with_signatures([KEYS["w1"].sign(text, now)])
+        with pytest.raises(NotHeldError, match="m2 did not cosign"):
+            verify_mirrored(policy.at(now), by_witness)
+        held = by_witness.with_signatures(KEYS[name].sign(text, now) for name in ("w1", mirror))
+        check_mirrored(verify_mirrored(policy.at(now), held))
+        later = made.with_signatures([KEYS["m1"].sign(text, now)])
+        with pytest.raises(VerificationError, match="no quorum"):
+            verify_mirrored(policy.at(now), later)
+        if mirror == "m1":  # half of the one version and half of the other are no whole
+            early = START + 50
+            by = [KEYS["w1"].sign(text, now), KEYS["m2"].sign(text, early)]
+            with pytest.raises(NotHeldError):
+                verify_mirrored(policy.at(now), made.with_signatures(by))

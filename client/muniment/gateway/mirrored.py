@@ -16,8 +16,8 @@ from muniment.gateway.receipts import Published, Receipt
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.encoding import FormatError, VerificationError
-from muniment.tlog.mirrors import check_mirrored, mirrors_of, needs_mirrors
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.mirrors import NotHeldError, mirrors_of, needs_mirrors, verify_mirrored
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.proofs import verify_inclusion
 from muniment.tlog.treereader import read_inclusions
@@ -122,13 +122,11 @@ class _Wait:
             self.reason = f"mirrors hold {signed.checkpoint.size} leaves, not yet {size}"
             return None
         in_force = self._policy.at(int(time.time()))
-        cosigned = in_force.verify(signed, origin=self._origin)
         try:
-            check_mirrored(cosigned)
-        except VerificationError as error:  # to the log's own policy fewer may do
+            return verify_mirrored(in_force, signed, origin=self._origin)
+        except NotHeldError as error:  # to the log's own policy fewer may do
             self.reason = str(error)
             return None
-        return cosigned
 
 
 async def _proven(

@@ -13,16 +13,22 @@ parser takes such a file, and counts a mirror as the witness that it is.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from muniment.tlog import quorum
+from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import CosignedCheckpoint, Policy, show
 from muniment.tlog.policyrules import PolicyWitness
 
 MIRRORS: Final = "mirrors"
 """The name of the group, or of the one witness line, that a policy's mirrors are."""
+
+
+class NotHeldError(VerificationError):
+    """A checkpoint verifies, and not enough mirrors have cosigned it."""
 
 
 def names_of_mirrors(policy: Policy) -> set[str]:
@@ -67,6 +73,31 @@ def check_mirrored(cosigned: CosignedCheckpoint) -> None:
         )
     lacking = ", ".join(show(name) for name in mirrors if name not in names)
     raise VerificationError(f"checkpoint: not held by enough mirrors: {lacking} did not cosign it")
+
+
+def verify_mirrored(
+    policy: Policy, signed: SignedCheckpoint, *, origin: str | None = None
+) -> CosignedCheckpoint:
+    """Verifies a checkpoint as `Policy.verify`, and that mirrors hold what it commits to.
+
+    Of a policy over time one version has to find both: the next one may name other mirrors beside
+    the same witnesses, and while both are in force those of either do.
+
+    Raises:
+        VerificationError: The checkpoint does not verify.
+        NotHeldError: It does, and mirrors have not cosigned it, as `check_mirrored` says.
+    """
+    found = policy.verify(signed, origin=origin)
+    try:
+        check_mirrored(found)
+    except VerificationError as error:
+        for version in policy.versions():
+            with suppress(VerificationError):
+                judged = version.verify(signed, origin=origin)
+                check_mirrored(judged)
+                return judged
+        raise NotHeldError(str(error)) from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

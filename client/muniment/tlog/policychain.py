@@ -137,6 +137,10 @@ class PolicyChain(Policy):
             self._at[numbers] = made
         return made
 
+    def versions(self) -> tuple[Policy, ...]:
+        """As `Policy.versions`."""
+        return tuple(PolicyChain.of(self.chain, [one]) for one in reversed(self.counted))
+
     def version_of(self, cosigned: CosignedCheckpoint) -> PolicyVersion:
         """The version by which `verify` accepted a checkpoint."""
         return next(one for one in self.counted if one.policy is cosigned.policy)

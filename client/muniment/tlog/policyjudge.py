@@ -176,6 +176,10 @@ class Policy:
         """The policy that judges a checkpoint: this one; of a policy over time, a version of it."""
         return self
 
+    def versions(self) -> "tuple[Policy, ...]":
+        """Of a policy over time each version that counts, the newest first; of others none."""
+        return ()
+
     def verify(
         self, data: bytes | SignedCheckpoint, *, origin: str | None = None
     ) -> CosignedCheckpoint:
