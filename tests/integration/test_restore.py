@@ -94,6 +94,7 @@ def test_a_lost_log_is_rebuilt_and_goes_on(deployment: Deployment) -> None:
     assert done.returncode == 0, done.stderr
     assert f"{size} leaves on 3 streams, which {mirror.key_name} cosigned" in done.stdout
     assert "addenda" in done.stdout
+    assert "nobody would know" not in done.stdout
     assert "is there already" in restoring(deployment, "--from", mirror.url).stderr
     check = processes.run(processes.muniment_log("check", "--config", deployment.config))
     assert check.returncode == 0, check.stdout
@@ -163,8 +164,10 @@ def test_what_is_not_the_mirrors_word_is_not_restored(
     done = restoring(deployment, "--from", f"{mirror.url}/mirror", "--vkey", str(mirror.vkey))
     assert done.returncode == 1, done.stderr
     mirror.start()
+    policy.write_text(without.replace("quorum quorum2of3", "quorum none"))
     done = restoring(deployment, "--from", mirror.copy_of(ORIGIN), "--vkey", str(mirror.vkey))
     assert done.returncode == 0, done.stderr
+    assert "nobody would know" in done.stdout
 
 
 def test_an_interrupted_restore_goes_on(deployment: Deployment) -> None:

@@ -71,6 +71,7 @@ class Restored:
         ahead: the label and the size of each witness that has cosigned a larger tree.
         same: the label and the size of each that has cosigned this one, or an older one.
         silent: the label of each that could not be asked, or shows nothing, and why.
+        is_attested: whether the log's heads need a quorum, which remembers them.
     """
 
     head: MirrorHead
@@ -78,6 +79,7 @@ class Restored:
     ahead: tuple[tuple[str, int], ...]
     same: tuple[tuple[str, int], ...]
     silent: tuple[tuple[str, str], ...]
+    is_attested: bool
 
 
 async def restore(
@@ -118,7 +120,8 @@ async def restore(
     known = await _ask_witnesses(config, making)
     await finish(making, _own(config, newest.signed).encode(), path)
     streams = sum(len(some) for some in Contents(path).streams())
-    return Restored(newest, streams, *known)
+    is_attested = config.policy is not None and not config.policy.is_met(())
+    return Restored(newest, streams, *known, is_attested)
 
 
 async def _newest(config: LogConfig, urls: Sequence[str], vkeys: Sequence[VKey]) -> MirrorHead:

@@ -97,6 +97,12 @@ def _say(path: Path, done: Restored) -> None:
     )
     if not done.ahead:
         click.echo("what was logged after the last of these leaves, if anything was, is missing")
+        if not done.is_attested:
+            click.echo(
+                "no witness has to cosign this log's heads, so nobody would know: if anything was "
+                "logged after them, a log that goes on from here forks. Start it only when nothing "
+                "was"
+            )
         return
     for label, known in done.ahead:
         click.echo(
