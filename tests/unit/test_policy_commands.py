@@ -12,7 +12,8 @@ from muniment.local.keyfiles import write_key_file
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.keys.keyfile import KeyFile
 from muniment.tlog.merkle import leaf_hash
-from muniment.tlog.policy import parse_policy
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.policy import MAX_POLICY_SIZE, parse_policy
 from muniment.tlog.policyversion import parse_chain
 from muniment.tlog.tlogproof import TlogProof
 from signing import ed25519, log_signer, witness
@@ -87,6 +88,24 @@ class TestMaking:
             "policy", "sign", "chain", "--key", "a.pem", "--retired", key, "2026-06-01T00:00:00Z"
         )
         assert parse_chain(read("chain"))[2].version.revoked[0].word == "retired"
+
+    def test_a_key_that_no_version_lists_is_told_of(self):
+        begin()
+        plain = Ed25519Signer("w1", ed25519("w1")).vkey  # the same key, as a log's is spelled
+        for vkey, known in ((plain, False), (witness("w1").vkey, True), (log_signer().vkey, True)):
+            key = ("--compromised", str(vkey), str(START + 5))
+            said = muniment("policy", "sign", "chain", "--key", "a.pem", *key)
+            assert ("no version of the policy lists" in said.stderr) is not known
+
+    def test_what_nobody_would_read_is_not_written(self):
+        begin()
+        write("long.policy", ("# xxxxxxxxx\n" * 41_000 + body("w3")).encode())
+        sign = ("policy", "sign", "chain", "--key", "a.pem", "--policy", "long.policy")
+        for _ in range(MAX_POLICY_SIZE // 500_000):
+            muniment(*sign)
+        before = read("chain")
+        assert "begin another chain" in muniment(*sign, code=7).stderr
+        assert read("chain") == before
 
     def test_several_root_keys_sign_one_after_the_other(self):
         roots = [f"--root={root_signer(f'root.example/{name}').vkey}" for name in "abc"]

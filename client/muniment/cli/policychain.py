@@ -182,6 +182,7 @@ def sign(
     window = (newest.start if start is None else start, newest.until if until is None else until)
     body = newest.body if policy_path is None else _body(policy_path)
     version = _made(chain, body, window, root, revoked)
+    _warn_of_unknown(chain, revoked)
     _write((*chain, sign_version(version, signers)), out or chain_path, None)
 
 
@@ -231,6 +232,18 @@ def _revoked(word: Word, vkey: str, time: str) -> Revoked:
         raise InputError(f"--{word}: {error}") from None
 
 
+def _warn_of_unknown(chain: Sequence[SignedVersion], revoked: Sequence[Revoked]) -> None:
+    """Says which keys no version lists: a key has several spellings, and only its own counts."""
+    known = {one.verifier.vkey for two in chain for one in two.version.policy.known.values()}
+    for word, vkey, _ in revoked:
+        if vkey not in known:
+            click.echo(
+                f"muniment: no version of the policy lists the {word} key {vkey}: is it spelled as "
+                "in the policy's log and witness lines?",
+                err=True,
+            )
+
+
 def _body(path: Path) -> str:
     try:
         return read_bounded(path, "policy", most=MAX_POLICY_SIZE).decode()
@@ -263,6 +276,11 @@ def _made(
 def _write(chain: Sequence[SignedVersion], path: Path, draft: Path | None) -> None:
     """Writes a chain; to a draft's own file, or beside the chain, while it lacks signatures."""
     data = format_chain(chain)
+    if len(data) > MAX_POLICY_SIZE:
+        raise InputError(
+            f"{path}: would have {len(data)} bytes, and nobody reads a policy of more than "
+            f"{MAX_POLICY_SIZE}: begin another chain, and keep this one for the proofs of its time"
+        )
     try:
         parse_chain(data, is_draft=True)
     except FormatError as error:
