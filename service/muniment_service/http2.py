@@ -35,6 +35,7 @@ from muniment_service.http2frames import (
     Frames,
     Http2Error,
     goaway,
+    is_malformed,
 )
 from muniment_service.limits import Budget, Limits
 from muniment_service.wire import MAX_HEAD, MAX_HEADERS, head_too_large
@@ -85,7 +86,8 @@ class Http2Connection:
         self._pong = asyncio.Event()
         self._emptied = asyncio.Event()
         self._frames = Frames(asyncio.get_running_loop().time)
-        self._h2 = H2Connection(H2Configuration(client_side=False))
+        # h2 would end the connection, and with it everybody's requests, for one that is malformed.
+        self._h2 = H2Connection(H2Configuration(client_side=False, validate_inbound_headers=False))
         self._h2.local_settings = Settings(
             client=False,
             initial_values={
@@ -208,8 +210,11 @@ class Http2Connection:
         if len(self._tasks) >= MAX_STREAMS:
             self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
-        stream = _Stream(number, partial(self._consumed, number))
         fields = [(_text(name), _text(value)) for name, value in received.headers or ()]
+        if is_malformed(fields):
+            self._h2.reset_stream(number, ErrorCodes.PROTOCOL_ERROR)
+            return
+        stream = _Stream(number, partial(self._consumed, number))
         pseudo = {name: value for name, value in fields if name.startswith(":")}
         for name, value in fields:
             if not name.startswith(":"):

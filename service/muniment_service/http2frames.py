@@ -5,7 +5,7 @@ nothing more; but the requests that are under way have a right to their answers 
 frames that ask for work and carry none are to be few (section 10.5).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from muniment.tlog.encoding import MunimentError
@@ -94,3 +94,32 @@ class Frames:
 def goaway(last: int, error: int) -> bytes:
     """A GOAWAY (section 6.8): no stream beyond `last` was or will be begun."""
     return b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + last.to_bytes(4) + error.to_bytes(4)
+
+
+_PSEUDO: Final = frozenset({":method", ":scheme", ":authority", ":path"})
+_OF_CONNECTIONS: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
+)
+
+
+def is_malformed(fields: Sequence[tuple[str, str]]) -> bool:
+    """Whether a request's header fields break RFC 9113 (sections 8.2 and 8.3.1).
+
+    It is an error of that stream alone (section 8.1.1): one client of a bastion writes them, and
+    the connection is everybody's.
+    """
+    pseudo = [name for name, _ in fields if name.startswith(":")]
+    if [name for name, _ in fields[: len(pseudo)]] != pseudo:
+        return True
+    if len({*pseudo}) != len(pseudo) or not _PSEUDO.issuperset(pseudo):
+        return True
+    return any(
+        not name
+        or name != name.lower()
+        or ":" in name[1:]
+        or name in _OF_CONNECTIONS
+        or (name == "te" and value != "trailers")
+        or value != value.strip(" \t")
+        or not {"\0", "\r", "\n"}.isdisjoint(name + value)
+        for name, value in fields
+    )

@@ -222,6 +222,34 @@ async def test_headers_are_bounded() -> None:
         assert error_of(stand.client) == ErrorCodes.ENHANCE_YOUR_CALM
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("x-a", " 1"),
+        ("x-a", "1\t"),
+        ("X-A", "1"),
+        ("x:a", "1"),
+        ("te", "gzip"),
+        ("keep-alive", "1"),
+        (":scheme", "https"),
+    ],
+)
+async def test_a_malformed_request_ends_alone(field: tuple[str, str]) -> None:
+    async with standing() as stand:
+        client = stand.client
+        client.h2.config.validate_outbound_headers = False
+        client.h2.config.normalize_outbound_headers = False
+        first = client.send("/wait")
+        bad = client.send("/echo", method="POST", headers=[field])
+        await client.flush()
+        with pytest.raises(ConnectionResetError, match="PROTOCOL_ERROR"):
+            await client.answer(bad)
+        stand.opened.set()
+        assert (await client.answer(first))[2] == b"opened"
+        assert (await client.ask("/nothing", headers=[("te", "trailers")]))[0] == 404
+        assert stand.asked == ["/wait"]
+
+
 async def test_a_path_is_needed() -> None:
     async with standing() as stand:
         client = stand.client
