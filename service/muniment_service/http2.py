@@ -211,10 +211,8 @@ class Http2Connection:
             self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
         fields = [(_text(name), _text(value)) for name, value in received.headers or ()]
-        if is_malformed(fields):
-            self._h2.reset_stream(number, ErrorCodes.PROTOCOL_ERROR)
-            return
         stream = _Stream(number, partial(self._consumed, number))
+        stream.is_malformed = is_malformed(fields)
         pseudo = {name: value for name, value in fields if name.startswith(":")}
         for name, value in fields:
             if not name.startswith(":"):
@@ -248,7 +246,10 @@ class Http2Connection:
     async def _answer(self, stream: "_Stream", method: str, target: str) -> None:
         body = Body(stream, stream, self._limits, self._budget)
         try:
-            if len(stream.named) > MAX_HEADERS:
+            if stream.is_malformed:
+                # Reset with PROTOCOL_ERROR, Go's clients send nothing more on the connection.
+                response = Problem(400, "bad-request", "a header field is malformed").response()
+            elif len(stream.named) > MAX_HEADERS:
                 response = head_too_large().response()
             elif not target or method == "CONNECT":
                 response = Problem(400, "bad-request", "a request needs a path").response()
@@ -324,6 +325,7 @@ class _Stream:
         number: Of the stream.
         named: The headers, without the pseudo headers.
         window: Set when more may be sent, or nothing ever will.
+        is_malformed: Whether its header fields are.
         is_over: Whether the client is gone, or wants no answer.
     """
 
@@ -333,6 +335,7 @@ class _Stream:
         self.number = number
         self.named: CIMultiDict[str] = CIMultiDict()
         self.window = asyncio.Event()
+        self.is_malformed = False
         self.is_over = False
         self._consumed = consumed
         self._pieces: deque[bytes] = deque()

@@ -105,7 +105,7 @@ _OF_CONNECTIONS: Final = frozenset(
 def is_malformed(fields: Sequence[tuple[str, str]]) -> bool:
     """Whether a request's header fields break RFC 9113 (sections 8.2 and 8.3.1).
 
-    It is an error of that stream alone (section 8.1.1): one client of a bastion writes them, and
+    It is an error of that request alone (section 8.1.1): one client of a bastion writes them, and
     the connection is everybody's.
     """
     pseudo = [name for name, _ in fields if name.startswith(":")]

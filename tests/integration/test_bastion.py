@@ -1,5 +1,6 @@
 """Witnesses that are reached through the real litebastion."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -12,7 +13,7 @@ import pytest
 
 import logsim
 import processes
-from bastions import Litebastion
+from bastions import Litebastion, client_of
 from log_deployment import Deployment, ask, deployed, run
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 from processes import muniment_log, muniment_witness
@@ -187,3 +188,34 @@ def test_chosen_logs_and_a_reload(tmp_path: Path, bastion: Litebastion) -> None:
         run(reload)
         eventually(lambda: is_served(running))
         assert add(bastion, witness, other, 3, 4) == 200
+
+
+async def over_http_2(bastion: Litebastion, path: str, field: tuple[str, str]) -> int | None:
+    """The status of an answer to a request with a header field as it stands; None without one."""
+    context = ssl.create_default_context(cafile=bastion.ca)
+    context.set_alpn_protocols(["h2"])
+    host, _, port = bastion.url.removeprefix("https://").rpartition(":")
+    ends = await asyncio.open_connection(host, int(port), ssl=context)
+    async with client_of(*ends) as client:
+        client.h2.config.validate_outbound_headers = False
+        client.h2.config.normalize_outbound_headers = False
+        await client.begin()
+        with contextlib.suppress(ConnectionResetError):
+            code, _, _ = await client.ask(path, headers=[field])
+            return int(code)
+    return None
+
+
+def test_a_client_with_a_malformed_header_cuts_nobody_off(
+    tmp_path: Path, bastion: Litebastion
+) -> None:
+    log = GrowingLog()
+    witness = Behind(tmp_path / "w", bastion, log.vkeys)
+    bastion.allow(witness.hash)
+    with bastion.running(), witness.running() as running:
+        eventually(lambda: is_served(running))
+        path = f"/{witness.hash}/witness.v0.json"
+        assert asyncio.run(over_http_2(bastion, path, ("x-a", "1"))) == 200
+        assert asyncio.run(over_http_2(bastion, path, ("x-a", " 1 "))) == 400
+        assert add(bastion, witness, log, 0, 3) == 200
+        assert status(running)[0]["connections"] == 1
