@@ -13,7 +13,8 @@ from complete_tools import Indexed
 from governed import DIGEST, GATEWAY, World, artifact, policy, story
 from muniment.complete.asking import Ask
 from muniment.complete.keys import Key
-from muniment.complete.prooffile import CompleteProof
+from muniment.complete.listing import Listing
+from muniment.complete.prooffile import CompleteProof, verify_complete
 from muniment.permit import Context, Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
 from muniment.permit.status import fetch_status, refresh_status, revocation_keys
@@ -245,6 +246,31 @@ def test_a_busy_agent_is_judged_by_the_beginning_of_its_list() -> None:
     assert (delegations.count, len(delegations.indices)) == (301, 256)
     verdict = verify_permit(permit, CONTEXT, TRUST)
     assert verdict.permitted, verdict.findings
+
+
+@pytest.mark.parametrize("target", [{"decision": "d-call"}, {"execution": "call"}])
+def test_a_list_of_which_nothing_is_named_hides_no_revocation(target: dict[str, str]) -> None:
+    world, index = story()
+    world.revoke(**target)
+    [part] = target.items()
+    revoked = Key("revocations", part)
+    permit = fetched(world.permit(index), Asked(world))
+    keys = {*permit.status[0].keys, revoked}
+    proof = Indexed.of(world).prove(keys, records=True)
+    # Who has the permit makes this of a proof of the log's, and it verifies.
+    whole = dict(proof.lists)[revoked].value()
+    assert whole is not None
+    none = Listing(1, (), (whole[8:],))
+    lists = tuple((key, none if key == revoked else found) for key, found in proof.lists)
+    if "decision" in target:  # no other list has the record, and so it cannot come along
+        named = {key for key in keys if key != revoked}
+        other = Indexed.of(world).prove(named, records=True)
+        proof = replace(proof, entries=other.entries, nodes=other.nodes)
+    forged = replace(proof, lists=lists)
+    assert verify_complete(forged, policy()).lists[revoked].count == 1
+    verdict = verify_permit(permit.with_status(forged), CONTEXT, TRUST)
+    assert not verdict.permitted
+    assert "more" in [one.found for one in verdict.findings]
 
 
 class TestFile:

@@ -63,7 +63,8 @@ class BudgetedReader:
                     while page.more and page.entries and self.left > 0:
                         [page] = lookup([key], after=entries[-1].index)
                         entries += self._take(page)
-                    self.is_cut |= page.more
+                # Also of a page without records: a proof may name none of what it says there is.
+                self.is_cut |= page.more
                 answers.append(entries)
         return answers
 
