@@ -1,5 +1,6 @@
 """The map function: which lists a leaf is in."""
 
+import json
 from hashlib import sha256
 from random import Random
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import index_tools as tools
+from governed import story
 from muniment.lineage.facts import ROLES
 from muniment.lineage.mapkeys import key_of
 from muniment.records.api import encode_record
@@ -90,6 +92,16 @@ def test_what_revokes_a_decision_is_in_one_list_record_or_edge() -> None:
     ):
         made = Revocation(v=1, id="x", time=0, producer="gw", target=target, since=0, reason="r")
         assert values(encode_record(made)) == lists
+
+
+@pytest.mark.parametrize("more", ['"origin":1', '"origin":{}', '"properties":[]', '"kind":2'])
+def test_what_a_request_says_of_its_subject_hides_no_decision(more: str) -> None:
+    members = json.loads(story()[0].entries()[0])
+    assert values(json.dumps(members).encode()) >= {("execution", members["execution"])}
+    subject = json.dumps(members["request"]["subject"])
+    leaf = json.dumps(members).replace(subject, f"{subject[:-1]}, {more}}}").encode()
+    assert leaf != json.dumps(members).encode()
+    assert values(leaf) == values(json.dumps(members).encode())
 
 
 def test_a_manifest_is_under_its_producer() -> None:

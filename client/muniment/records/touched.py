@@ -95,8 +95,14 @@ class _Target(Struct, gc=False):
     key: str | None = None
 
 
+class _Subject(Struct, gc=False):
+    # Not `_End`: what else a request says of its subject is anybody's, `origin` of whatever type.
+    type: str
+    id: str
+
+
 class _Request(Struct, gc=False):
-    subject: _End
+    subject: _Subject
 
 
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
