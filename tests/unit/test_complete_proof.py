@@ -11,6 +11,7 @@ from governed import policy, story
 from muniment.complete.keys import PARTS, Key, key, parse_key
 from muniment.complete.listing import Listing
 from muniment.complete.prooffile import parse_complete, verify_complete
+from muniment.complete.wording import subject_of
 from muniment.tlog.encoding import FormatError, VerificationError
 from signing import NOW, ORIGIN, mutations
 
@@ -45,6 +46,8 @@ class TestKeys:
     def test_what_is_written_is_read_again(self, kind: str, data: st.DataObject) -> None:
         least, most = PARTS[kind]
         parts = data.draw(st.lists(texts, min_size=least, max_size=most))
+        if kind == "revocations":
+            parts[0] = data.draw(st.sampled_from(["decision", "execution", "key_name"]))
         made = key(kind, *parts)
         assert parse_key(made.text) == made
         assert len(made.digest) == 32
@@ -65,6 +68,20 @@ class TestKeys:
     def test_no_other_spelling(self, text: str) -> None:
         with pytest.raises(FormatError):
             parse_key(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["revocations run call", "revocations agent sub", "revocations key gateway.example",
+         "revocations key gateway.example%2B0123456", "from run call"],
+    )  # fmt: skip
+    def test_none_under_which_nothing_ever_stands(self, text: str) -> None:
+        with pytest.raises(FormatError, match="key: (revocations|from): "):
+            parse_key(text)
+
+    def test_a_key_is_revoked_by_reference_or_thumbprint(self) -> None:
+        for part in ("gateway.example/one%2B01234567", f"sha256%3A{'0' * 64}"):
+            text = f"revocations key {part.replace('/', '%2F')}"
+            assert parse_key(text).text == text
 
     def test_no_text_that_is_none(self) -> None:
         with pytest.raises(FormatError, match="surrogate"):
@@ -190,6 +207,11 @@ class TestVerify:
         with pytest.raises(FormatError, match="order"):
             replace(PROOF, lists=PROOF.lists[::-1])
 
+    def test_the_log_itself_is_no_other_log(self) -> None:
+        own = key("to", "agent", "sub", indexed().world.origin)
+        with pytest.raises(VerificationError, match="this log's own"):
+            verify_complete(indexed().prove([own]), policy())
+
     def test_a_record_that_no_key_names_is_refused(self) -> None:
         only = indexed().prove([NOBODY])
         with pytest.raises(VerificationError, match="in no list"):
@@ -199,3 +221,9 @@ class TestVerify:
 def test_a_key_is_text() -> None:
     assert RUN.text == "execution call"
     assert Key("from", ("agent", "ä b")).text == "from agent %C3%A4%20b"
+
+
+def test_a_part_with_spaces_is_not_read_as_the_sentence() -> None:
+    told = subject_of(Key("from", ("agent", "sub of log log.example/other")))
+    assert told == 'edges from agent "sub of log log.example/other"'
+    assert subject_of(Key("from", ("agent", "sub"))) == "edges from agent sub"

@@ -6,11 +6,14 @@ percent-encoded (RFC 3986, unreserved characters kept): ``revocations execution 
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast, get_args
 from urllib.parse import quote, unquote
 
+from msgspec import ValidationError, convert
+
 from muniment.lineage import mapkeys
-from muniment.lineage.facts import Role
+from muniment.lineage.facts import Role, TargetKind
+from muniment.records.members import RevokedKey
 from muniment.records.touched import Kind, map_key
 from muniment.tlog.encoding import FormatError
 
@@ -26,6 +29,9 @@ PARTS: Final[Mapping[str, tuple[int, int]]] = {
     "erasure": (1, 1),
 }
 """How many parts a key of each kind (`touched.Kind`) has, at least and at most."""
+
+REVOCABLE: Final[tuple[TargetKind, ...]] = get_args(TargetKind)
+"""What the first part of a key of ``revocations`` says that the second one names."""
 
 MAX_KEY_TEXT: Final = 16 * 1024
 """Longest text of a key: an id, a name and an origin, percent-encoded."""
@@ -60,6 +66,13 @@ def key(kind: str, *parts: str) -> Key:
         raise FormatError(f"key: no kind {kind[:64]!a}: expected one of {', '.join(PARTS)}")
     if not least <= len(parts) <= most or not all(parts):
         raise FormatError(f"key: {kind} has {least} to {most} parts, none of them empty")
+    # No leaf is ever under such a key: that there is none would say nothing, and sound as if.
+    if kind == "revocations" and parts[0] not in REVOCABLE:
+        raise FormatError(f"key: revocations: expected one of {', '.join(REVOCABLE)} first")
+    if kind == "revocations" and parts[0] == "key" and not _is_key(parts[1]):
+        raise FormatError("key: revocations: a key is <key name>+<key ID>, or a digest")
+    if kind == "from" and parts[0] == "run" and len(parts) == 2:
+        raise FormatError("key: from: the edges from a run are under execution")
     if any("\0" in part for part in parts):
         raise FormatError("key: a NUL in a part")
     try:
@@ -69,6 +82,14 @@ def key(kind: str, *parts: str) -> Key:
     except UnicodeEncodeError:
         raise FormatError("key: a lone surrogate in a part") from None
     return made
+
+
+def _is_key(text: str) -> bool:
+    try:
+        convert(text, RevokedKey)
+    except ValidationError:
+        return False
+    return True
 
 
 def parse_key(text: str) -> Key:

@@ -322,6 +322,9 @@ def verify_complete(
     values = {key.digest: listing.value() for key, listing in proof.lists}
     verify_many(proof.map_root, values, proof.multiproof)
     for key, listing in proof.lists:
+        # The map has things of this log without an origin, and nothing under such a key.
+        if key.kind in ("from", "to") and key.parts[2:] == (log.origin,):
+            raise VerificationError(f"{_WHAT}: {key.text}: the origin is this log's own")
         if listing.indices and listing.indices[-1] >= log.size:
             raise VerificationError(f"{_WHAT}: {key.text}: a leaf beyond the tree of {log.size}")
     if proof.entries:

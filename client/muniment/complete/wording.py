@@ -1,5 +1,6 @@
 """What a verified completeness proof states, in words and as JSON values."""
 
+import json
 from typing import Any, Final
 
 from muniment.complete.keys import Key
@@ -29,12 +30,18 @@ _TARGETS: Final = {"execution": "run", "key_name": "any key named"}
 
 def subject_of(key: Key) -> str:
     """What a key's leaves are, as a noun: "revocations of run X"."""
-    parts = [*map(terminal, key.parts)]
+    parts = [*map(_shown, key.parts)]
     if key.kind == "revocations":
         parts[0] = _TARGETS.get(parts[0], parts[0])
     if len(parts) == 3:
         parts[2:] = ["of log", parts[2]]
     return " ".join((_NOUNS[key.kind], *parts))
+
+
+def _shown(part: str) -> str:
+    """A part as one word; one with spaces in quotes, so that it is not read as the sentence's."""
+    text = terminal(part)
+    return json.dumps(text) if " " in text or '"' in text else text
 
 
 def sentence_of(key: Key, listing: Listing, size: int) -> str:
