@@ -75,7 +75,7 @@ class TestKeys:
          "revocations key gateway.example%2B0123456", "from run call"],
     )  # fmt: skip
     def test_none_under_which_nothing_ever_stands(self, text: str) -> None:
-        with pytest.raises(FormatError, match="key: (revocations|from): "):
+        with pytest.raises(FormatError, match=r"key: (revocations|from): "):
             parse_key(text)
 
     def test_a_key_is_revoked_by_reference_or_thumbprint(self) -> None:
