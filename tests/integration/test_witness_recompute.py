@@ -110,6 +110,27 @@ def test_a_log_that_omits_a_revocation_from_its_index_gets_no_cosignature(
             assert honest.add(log.indexed.request(1))[0] == 403
 
 
+def test_an_acknowledged_wrong_index_covers_no_other(tmp_path: Path, log: IndexedLog) -> None:
+    log.index(hide={revocation_of(log)})
+    log.write()
+    with static(log.folder) as url:
+        witness = Witness(tmp_path / "w", log, url, recompute=True)
+        with witness.running():
+            assert witness.add(log.indexed.request())[0] == 403
+            [known] = json.loads(get(f"{witness.url}/gossip/evidence")[1])["evidence"]
+        text = witness.config.read_text()
+        acknowledged = f'recompute = true\nacknowledged = ["{known["hash"]}"]\n'
+        witness.config.write_text(text.replace("recompute = true\n", acknowledged))
+        log.log.leaves.append(log.log.leaves[0])
+        log.index(hide={revocation_of(log)})
+        log.write()
+        with witness.running():
+            # The same head has the wrong leaf that is known, and another one.
+            assert witness.add(log.indexed.request())[0] == 403
+            found = json.loads(get(f"{witness.url}/gossip/evidence")[1])["evidence"]
+            assert len(found) == 2
+
+
 def test_a_witness_computes_again_what_it_has_lost(tmp_path: Path, log: IndexedLog) -> None:
     log.write()
     with static(log.folder) as url:

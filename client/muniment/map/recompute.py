@@ -63,6 +63,9 @@ class Recomputer:
                 raise VerificationError(
                     f"leaf {index} of the index is about map {leaf.version} of {leaf.origin}"
                 )
+            if index == start and not await self._knows(leaf.head.size):
+                # It was computed anew for a later leaf, or that was too long ago.
+                await self._map.clear()
             computed = await self.root_at(leaf.head)
             if computed != leaf.map_root:
                 # Nobody is accused by a file that may have rotted: once more, from the first leaf.
@@ -72,6 +75,10 @@ class Recomputer:
                 _, proof = await read_inclusion(tiles, index, head.size)
                 return Wrong(index, leaf, proof, computed)
         return None
+
+    async def _knows(self, size: int) -> bool:
+        """Whether the map is, will come by, or knows what it was at a size."""
+        return size >= self._map.size or await self._map.passed(size) is not None
 
     async def root_at(self, head: Head) -> bytes:
         """The root of the map over the leaves of a head of the log; raises as `compare`."""

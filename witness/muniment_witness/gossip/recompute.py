@@ -125,10 +125,14 @@ class IndexJudge:
         behind = self.maps.is_at_work(log)
 
         async def compare(map_: MapFile) -> Wrong | None:
-            sources = self._fetch(log), self._fetch(origin)
-            wrong = await Recomputer(map_, *sources).compare(cosigned, checkpoint.head)
-            if wrong is not None:
+            recomputer = Recomputer(map_, self._fetch(log), self._fetch(origin))
+            wrong = await recomputer.compare(cosigned, checkpoint.head)
+            while wrong is not None:
                 await self._accuse(request, wrong)
+                if self.suspensions.evidence(origin):
+                    break
+                # The operator has acknowledged this one, not those that may follow it.
+                wrong = await recomputer.compare(wrong.index + 1, checkpoint.head)
             return wrong
 
         try:
@@ -148,7 +152,8 @@ class IndexJudge:
         signed = SignedCheckpoint(request.checkpoint, request.note)
         name = key_name(signed, self.logs[request.checkpoint.origin].verifiers)
         evidence = Index(wrong.index, wrong.leaf, wrong.proof, wrong.computed, strip(signed, name))
-        await self.archive.file(evidence, "recomputed", lambda _: False, computed=wrong.computed)
+        # Each leaf is a contradiction of its own, whatever else the same head has shown.
+        await self.archive.file(evidence, "recomputed", lambda _: True, computed=wrong.computed)
 
     def _fetch(self, origin: str) -> Fetch:
         url = self.options[origin].url or ""
