@@ -131,6 +131,15 @@ def test_an_acknowledged_wrong_index_covers_no_other(tmp_path: Path, log: Indexe
             assert len(found) == 2
 
 
+def spoil_state(map_file: Path) -> None:
+    with tools.database(map_file) as db:
+        db.execute("UPDATE state SET peaks = zeroblob(length(peaks))")
+
+
+def spoil_header(map_file: Path) -> None:
+    map_file.write_bytes(b"x" * 16 + map_file.read_bytes()[16:])
+
+
 def test_a_witness_computes_again_what_it_has_lost(tmp_path: Path, log: IndexedLog) -> None:
     log.write()
     with static(log.folder) as url:
@@ -148,12 +157,19 @@ def test_a_witness_computes_again_what_it_has_lost(tmp_path: Path, log: IndexedL
         log.write()
         with witness.running():
             assert witness.add(log.indexed.request(1))[0] == 200
+        # Also one that cannot be opened any more, or has forgotten what it was made of.
+        for number, spoil in enumerate((spoil_state, spoil_header), 2):
+            spoil(map_file)
+            log.index()
+            log.write()
+            with witness.running():
+                assert witness.add(log.indexed.request(number))[0] == 200
         for file in map_file.parent.glob(f"{map_file.name}*"):
             file.unlink()
         log.index()
         log.write()
         with witness.running():
-            assert witness.add(log.indexed.request(2))[0] == 200
+            assert witness.add(log.indexed.request(4))[0] == 200
 
 
 @pytest.mark.parametrize(

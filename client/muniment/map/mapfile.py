@@ -34,6 +34,12 @@ upper pages again and again, and a checkpoint writes each once."""
 CACHE_KIBIBYTES: Final = 32_768
 
 
+def forget_map(path: Path) -> None:
+    """Deletes a map, which nobody has open: the next one is built from the leaves."""
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
 class MapFile:
     """The writing side of one map, on a thread of its own. Use `open`, then `close`."""
 
@@ -48,8 +54,8 @@ class MapFile:
     async def open(cls, path: Path, origin: str) -> "MapFile":
         """Locks and opens the map of a log's leaves, creating it (not its folder) when absent.
 
-        Raises DatabaseError if it is in use, no map, or that of another log or of another version
-        of the map function.
+        Raises DatabaseError if it is in use, no map, rotten, or that of another log or of another
+        version of the map function.
         """
 
         def fill(db: sqlite3.Connection) -> None:
@@ -65,7 +71,10 @@ class MapFile:
                 raise DatabaseError(
                     f"{path}: map {version} of {found}, not map {MAP_VERSION} of {origin}"
                 )
-            return read_state(db)
+            try:
+                return read_state(db)
+            except Rot as error:
+                raise DatabaseError(f"{path}: rotten: {error}; it can be made again") from None
 
         writer = await Writer.open(
             path, MIGRATIONS, application=APPLICATION_ID, fill=fill, page_bytes=PAGE_BYTES

@@ -85,9 +85,12 @@ def read_state(db: sqlite3.Connection) -> State:
     """Reads what the file reflects, or raises Rot."""
     size, peaks, root = db.execute("SELECT size, peaks, root FROM state").fetchone()
     try:
-        return State(CompactRange.from_peaks(size, split_hashes(peaks)), root)
+        state = State(CompactRange.from_peaks(size, split_hashes(peaks)), root)
     except ValueError as error:
         raise Rot(str(error)) from None
+    if size and read_passed(db, size) != (state.range.root(), root):
+        raise Rot(f"it is not what it was at {size} leaves")
+    return state
 
 
 def write_state(db: sqlite3.Connection, state: State) -> None:

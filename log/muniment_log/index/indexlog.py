@@ -23,6 +23,7 @@ from muniment.local.backoff import Backoff
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
+from muniment.map.mapfile import forget_map
 from muniment.map.reader import MapReader
 from muniment.records.touched import MAP_VERSION
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -34,7 +35,7 @@ from muniment_log.errors import (
     NotPublishedError,
     RolledBackError,
 )
-from muniment_log.index.mapreading import forget_map, read_lists
+from muniment_log.index.mapreading import read_lists
 from muniment_log.publish.published import published_size
 from muniment_service.process import first_error
 

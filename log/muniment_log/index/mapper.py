@@ -31,14 +31,13 @@ import msgspec
 from muniment.local.logs import LogFormat, LogLevel, configure, event
 from muniment.local.sqliteerrors import InUseError
 from muniment.local.sqlitefile import DatabaseError, UnwritableError
-from muniment.map.mapfile import MapFile
+from muniment.map.mapfile import MapFile, forget_map
 from muniment.tlog.encoding import FormatError, MunimentError, format_base64, unframe
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.errors import IndexLogError
 from muniment_log.index.mapprocess import Answer, Question
-from muniment_log.index.mapreading import forget_map
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_service.process import freeze_startup_objects
 

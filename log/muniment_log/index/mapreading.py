@@ -55,12 +55,6 @@ def read_lists(reader: MapReader, root: bytes, keys: Sequence[Key], limit: int) 
     return Lists(lists, proof)
 
 
-def forget_map(path: Path) -> None:
-    """Deletes a map, which nobody has open: the next one is built from the leaves."""
-    for end in ("", "-wal", "-shm"):
-        path.with_name(path.name + end).unlink(missing_ok=True)
-
-
 def read_entries(database: Path, lists: Mapping[Key, Listing], size: int) -> dict[int, bytes]:
     """The leaves of the log that lists name, and where keys were revoked, the manifests behind.
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from muniment.local.logs import event
+from muniment.local.sqliteerrors import InUseError, UnwritableError
 from muniment.local.sqlitefile import DatabaseError
-from muniment.map.mapfile import MapFile
+from muniment.map.mapfile import MapFile, forget_map
 from muniment.map.recompute import Recomputer, Wrong, about
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
@@ -85,7 +86,7 @@ class Maps:
         try:
             map_ = self._maps.get(origin)
             if map_ is None:
-                map_ = self._maps[origin] = await MapFile.open(self.path(origin), origin)
+                map_ = self._maps[origin] = await self._open(origin)
             try:
                 return await compare(map_)
             except DatabaseError:
@@ -94,6 +95,17 @@ class Maps:
                 raise
         finally:
             del self._work[origin]
+
+    async def _open(self, origin: str) -> MapFile:
+        path = self.path(origin)
+        try:
+            return await MapFile.open(path, origin)
+        except (InUseError, UnwritableError):
+            raise  # nothing is wrong with what is in the file
+        except DatabaseError as error:
+            event(_LOGGER, logging.WARNING, "the map is made again", error=str(error))
+            forget_map(path)
+            return await MapFile.open(path, origin)
 
 
 @dataclass(eq=False, kw_only=True)
