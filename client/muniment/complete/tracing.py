@@ -30,7 +30,7 @@ class Onward(NamedTuple):
         """What is proven of the thing."""
         name = f"{self.thing.type} {terminal(self.thing.id)}"
         if not self.is_whole:
-            return f"{name}: more edges than the first {len(self.indices)} exist as of size {size}"
+            return f"{name}: more edges than {len(self.indices)} may exist as of size {size}"
         if not self.indices:
             return f"{name}: no edge leads on from it as of size {size}"
         leaves = ", ".join(f"#{index}" for index in self.indices)
