@@ -367,14 +367,24 @@ def check_lists(
         places: What the leaves touch, see `places_of`.
         size: How many leaves the lists are about.
     """
+    ends: dict[bytes, tuple[Key, frozenset[int], int]] = {}
     for key, listing in lists.items():
-        named, digest = set(listing.indices), key.digest
+        named = frozenset(listing.indices)
         end = size if listing.is_whole else max(named, default=-1) + 1
-        for index, touches in places.items():
-            if index < end and (index in named) != (digest in touches):
-                verb = "does not concern" if index in named else "concerns"
-                found = "in" if index in named else "not in"
-                raise VerificationError(
-                    f"{_WHAT}: the record at leaf {index} {verb} {key.text}, and is {found} its "
-                    "list: the map is wrong"
-                )
+        ends[key.digest] = key, named, end
+        for index in named & places.keys():
+            if key.digest not in places[index]:
+                raise _wrong_map(index, key, "does not concern", "in")
+    for index, touches in places.items():
+        for digest in touches:
+            if digest in ends:
+                key, named, end = ends[digest]
+                if index < end and index not in named:
+                    raise _wrong_map(index, key, "concerns", "not in")
+
+
+def _wrong_map(index: int, key: Key, verb: str, found: str) -> VerificationError:
+    return VerificationError(
+        f"{_WHAT}: the record at leaf {index} {verb} {key.text}, and is {found} its list: the map "
+        "is wrong"
+    )
