@@ -119,6 +119,23 @@ def test_a_refresh_that_meets_new_records_fetches_them() -> None:
 class TestOnlyRevocations:
     """What is revoked, asked for anew alone; the lineage stays as it was proven."""
 
+    def test_what_was_refreshed_of_the_lineage_stays(self) -> None:
+        world, index = story()
+        permit = fetched(world.permit(index), Asked(world))
+        for _ in range(2):
+            world.decide("elsewhere")
+            permit = refreshed(permit, Asked(world, NOW + 200), now=NOW + 200)
+            for seconds in (310, 400):
+                world.decide("elsewhere")
+                now = NOW + seconds
+                work = refresh_status(
+                    permit, Asked(world, now), TRUST, now=now, only_revocations=True
+                )
+                permit = parse_permit(asyncio.run(work).encode())
+                assert len(permit.status) == 3
+                verdict = verify_permit(permit, replace(CONTEXT, now=now), TRUST)
+                assert verdict.permitted, verdict.findings
+
     def test_it_is_less_and_has_its_own_age(self) -> None:
         world, index = story()
         permit = fetched(world.permit(index), Asked(world))
@@ -300,11 +317,11 @@ class TestFile:
         with pytest.raises(FormatError):
             parse_permit(head.encode() + world.permit(index).encode())
 
-    def test_not_more_than_two(self) -> None:
+    def test_not_more_than_three(self) -> None:
         world, index = story()
         permit = fetched(world.permit(index), Asked(world))
-        with pytest.raises(FormatError, match="more than 2"):
-            permit.with_status(*permit.status * 3)
+        with pytest.raises(FormatError, match="more than 3"):
+            permit.with_status(*permit.status * 4)
 
 
 # Random lineages

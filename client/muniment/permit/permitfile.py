@@ -44,8 +44,9 @@ _MAX_LINES_SIZE: Final = (
 WITH_STATUS: Final = "muniment/permit-with-status/v1"
 """The first line of a permit with its status; behind its first empty line stands the permit."""
 
-MAX_STATUS: Final = 2
-"""Most completeness proofs of a permit: one with the records of its lineage, and a newer one."""
+MAX_STATUS: Final = 3
+"""Most completeness proofs of a permit: one with the records of its lineage, a newer one
+of all that without them, and one of what is revoked."""
 
 _STATUS: Final = "status "
 _MAX_STATUS_SIZE: Final = len(WITH_STATUS) + MAX_STATUS * (

@@ -78,13 +78,16 @@ async def refresh_status(
     """
     if not permit.status:
         return await fetch_status(permit, log, trust, now=now)
-    first, newest = permit.status[0], permit.status[-1]
-    keys = revocation_keys(first.keys) if only_revocations else first.keys
-    size = max(permit.index + 1, newest.log.checkpoint.size)
+    first, *later = permit.status
+    keys, kept = first.keys, [first]
+    if only_revocations:
+        keys = revocation_keys(first.keys)
+        # What was proven anew of the whole lineage stays, too: it is younger than the first.
+        kept += [one for one in later if set(one.keys) >= set(first.keys)][-1:]
+    size = max(permit.index + 1, permit.status[-1].log.checkpoint.size)
     proof = await _ask(log)(keys, size=size, records=False, limit=PAGE)
     facts = CompleteFacts(
-        _verified(first, permit, trust),
-        _verified(proof, permit, trust),
+        *(_verified(one, permit, trust) for one in (*kept, proof)),
         entries={permit.index: permit.entry},
         now=now,
         explore=True,
@@ -92,7 +95,7 @@ async def refresh_status(
     _look(permit, facts, trust, now)
     if facts.missing:
         return await fetch_status(permit, log, trust, now=now)
-    return permit.with_status(first, proof)
+    return permit.with_status(*kept, proof)
 
 
 def revocation_keys(keys: Iterable[Key]) -> tuple[Key, ...]:
