@@ -136,7 +136,8 @@ def test_a_log_of_before_goes_on(home: Path) -> None:
     """A database that does not say how it came to be, as version 0.1.0 made it."""
     with closing(sqlite3.connect(home / "log.db")) as db:
         db.executescript(
-            "DROP TABLE made; DROP TABLE recall; DROP TABLE copied; PRAGMA user_version=1"
+            "DROP TABLE made; DROP TABLE recall; DROP TABLE copied; DROP TABLE pruned; "
+            "PRAGMA user_version=1"
         )
     assert _status(home / "log.toml") == {"made": None, "by": None}
 
