@@ -54,7 +54,7 @@ def peers(figures: dict[str, Any]) -> None:
     axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set(xlabel="Muniment ÷ peer (right of 1: Muniment is better); the line is from the rounds")
+    axes.set(xlabel="Muniment ÷ peer (right of 1, Muniment is better)")
     picture.tight_layout()
     picture.savefig(DOCS / "peers.png", dpi=120)
 
