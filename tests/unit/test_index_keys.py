@@ -1,5 +1,6 @@
 """Postings."""
 
+import re
 from random import Random
 
 import msgspec
@@ -83,6 +84,22 @@ def test_every_valid_record_is_found_by_all_that_it_says(seed: int, first: int) 
         for at, one in edges
     }
     assert (found.records, found.manifests, found.unknown) == (12, 0, 0)
+
+
+@pytest.mark.parametrize("part", ["subject", "resource"])
+@pytest.mark.parametrize("more", ['"origin":1', '"origin":{}', '"properties":[]', '"kind":2'])
+def test_what_a_request_says_of_its_parts_hides_no_decision(part: str, more: str) -> None:
+    leaf = encode_record(
+        next(
+            one
+            for one in (tools.make_record(Random(seed)) for seed in range(100))
+            if isinstance(one, Decision)
+        )
+    ).decode()
+    said = re.search(rf'"{part}":\{{"id":"[^"]*"', leaf)
+    assert said is not None
+    odd = leaf.replace(said[0], said[0].replace("{", f"{{{more},", 1))
+    assert extract([odd.encode()], 0, tools.ORIGIN) == extract([leaf.encode()], 0, tools.ORIGIN)
 
 
 def test_what_is_no_record_is_counted_and_harms_nothing() -> None:

@@ -19,6 +19,7 @@ from msgspec.json import Decoder
 
 from muniment.records.addenda import escape_token
 from muniment.records.forms import Usual, usual
+from muniment.records.narrow import End
 from muniment.records.shape import PlainDecision, Shaped
 
 PARTITION_BITS: Final = 6
@@ -126,12 +127,6 @@ class Named(NamedTuple):
     pointer: str = ""
 
 
-class _End(Struct, gc=False):
-    type: str
-    id: str
-    origin: str | None = None
-
-
 class _Response(Struct, gc=False):
     decision: bool = False
 
@@ -154,8 +149,8 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     status: str = ""
     denial: Any = None
     relation: str = ""
-    from_: _End | None = None
-    to: _End | None = None
+    from_: End | None = None
+    to: End | None = None
     addenda: dict[str, str] | None = None
     kept: str = ""
     digests: list[str] | None = None
@@ -363,7 +358,7 @@ def _tail(role: EventRole, index: int, extra: bytes = bytes(8)) -> bytes:
     return (_SHIFTED[role] | index).to_bytes(8, "big") + extra
 
 
-def _thing(end: _End, origin: str) -> str | None:
+def _thing(end: End, origin: str) -> str | None:
     """How a thing of this log is spelled; None for one of another log."""
     if end.origin is not None and end.origin != origin:
         return None

@@ -24,6 +24,7 @@ from muniment.index.keys import (
 from muniment.index.summary import filter_of
 from muniment.lineage.facts import signed_by
 from muniment.records.manifest import MANIFEST
+from muniment.records.narrow import End, Entity, Target
 
 
 class Extracted(NamedTuple):
@@ -50,21 +51,9 @@ class Extracted(NamedTuple):
     things: bytes
 
 
-class _End(Struct, gc=False):
-    type: str
-    id: str
-    origin: str | None = None
-
-
-class _Target(Struct, gc=False):
-    decision: str | None = None
-    execution: str | None = None
-    key: str | None = None
-
-
 class _Request(Struct, gc=False):
-    subject: _End
-    resource: _End
+    subject: Entity
+    resource: Entity
 
 
 class _Signature(Struct, gc=False):
@@ -84,9 +73,9 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     kind: str
     id: str
     execution: str | None = None
-    from_: _End | None = None
-    to: _End | None = None
-    target: _Target | None = None
+    from_: End | None = None
+    to: End | None = None
+    target: Target | None = None
     time: int = 0
     request: _Request | None = None
     signatures: list[_Signature] | None = None
@@ -207,7 +196,7 @@ def _hashes(names: Sequence[bytes]) -> list[int]:
     return [word >> (64 - HASH_BITS) for (word,) in iter_unpack(">Q24x", digests)]
 
 
-def _spell_end(end: _End, origin: str) -> bytes:
+def _spell_end(end: End, origin: str) -> bytes:
     return spell(end.type, end.id, None if end.origin == origin else end.origin)
 
 

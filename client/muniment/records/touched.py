@@ -26,6 +26,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from muniment.records.manifest import MANIFEST
+from muniment.records.narrow import End, Entity, Target
 from muniment.tlog.merkle import leaf_hashes, root_of
 
 MAP_VERSION: Final = 1
@@ -83,26 +84,8 @@ _NUMBERS: Final = {kind: bytes((number,)) for number, kind in enumerate(KINDS, 1
 _STARTS: Final = {kind: sha256(f"muniment map v1\n{kind}\n".encode()) for kind in KINDS}
 
 
-class _End(Struct, gc=False):
-    type: str
-    id: str
-    origin: str | None = None
-
-
-class _Target(Struct, gc=False):
-    decision: str | None = None
-    execution: str | None = None
-    key: str | None = None
-
-
-class _Subject(Struct, gc=False):
-    # Not `_End`: what else a request says of its subject is anybody's, `origin` of whatever type.
-    type: str
-    id: str
-
-
 class _Request(Struct, gc=False):
-    subject: _Subject
+    subject: Entity
 
 
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
@@ -110,9 +93,9 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     id: str
     execution: str | None = None
     relation: str | None = None
-    from_: _End | None = None
-    to: _End | None = None
-    target: _Target | None = None
+    from_: End | None = None
+    to: End | None = None
+    target: Target | None = None
     request: _Request | None = None
     digests: list[str] | None = None
 
@@ -195,7 +178,7 @@ def _of_edge(record: _Narrow, origin: str) -> list[tuple[Kind, str]]:
     return found
 
 
-def _of_target(target: _Target | None) -> list[tuple[Kind, str]]:
+def _of_target(target: Target | None) -> list[tuple[Kind, str]]:
     if target is None:
         return []
     if target.decision is not None:
