@@ -17,10 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from benchmark.beside import go, in_turn, ratios
 from benchmark.indexlog import index_log
 from benchmark.load import endless
 from benchmark.options import Options
@@ -38,7 +40,6 @@ REVOKED: Final = 1_000
 SUBJECTS: Final = 5_000
 PROOFS: Final = 300
 SOURCE: Final = Path(__file__).parent / "mpt"
-BUILD_SECONDS: Final = 900
 
 
 def complete(options: Options) -> dict[str, Any]:
@@ -156,27 +157,11 @@ def _proofs(
 
 def _build(place: Path) -> Path:
     """Builds the program over a copy of torchwood's package, without the tag that forbids it."""
-    if shutil.which("go") is None:
-        raise BenchError("complete needs Go (https://go.dev/dl): torchwood is built from source")
     folder = place / "source"
     shutil.copytree(SOURCE, folder)
-
-    def go(*arguments: str) -> str:
-        done = subprocess.run(
-            ["go", *arguments],
-            cwd=folder,
-            env=os.environ | {"GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=mod"},
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            raise BenchError(f"go {arguments[0]} failed:\n{done.stderr}")
-        return done.stdout
-
-    found = json.loads(go("mod", "download", "-json", "filippo.io/torchwood"))
-    go("mod", "download", "golang.org/x/sys")
+    run = partial(go, folder, modules="mod")
+    found = json.loads(run("mod", "download", "-json", "filippo.io/torchwood"))
+    run("mod", "download", "golang.org/x/sys")
     original = Path(found["Dir"]) / "mpt"
     for source in original.rglob("*.go"):
         to = folder / "mpt" / source.relative_to(original)
@@ -185,7 +170,7 @@ def _build(place: Path) -> Path:
         to.parent.mkdir(parents=True, exist_ok=True)
         text = source.read_text().replace("//go:build ignore\n", "")
         to.write_text(text.replace("filippo.io/torchwood/mpt", "muniment.example/bench/mpt"))
-    go("build", "-o", str(place / "torchwood-mpt"), ".")
+    run("build", "-o", str(place / "torchwood-mpt"), ".")
     return place / "torchwood-mpt"
 
 
@@ -199,7 +184,7 @@ def _beside(place: Path, options: Options) -> dict[str, Any]:
         folder = place / f"round-{number}"
         folder.mkdir()
 
-        def go(folder: Path = folder) -> None:
+        def other(folder: Path = folder) -> None:
             argv = [str(program), str(folder), str(keys), str(BATCH), "1000"]
             done = subprocess.run(argv, stdout=subprocess.PIPE, check=True)
             theirs.append(json.loads(done.stdout))
@@ -207,19 +192,18 @@ def _beside(place: Path, options: Options) -> dict[str, Any]:
         def own(folder: Path = folder) -> None:
             ours.append(_child("sets", folder / "map.db", keys))
 
-        for side in (own, go) if number % 2 == 0 else (go, own):
-            side()
+        in_turn(number, own, other)
         shutil.rmtree(folder)
         if ours[-1]["root"] != theirs[-1]["root"]:
             raise BenchError("the two trees do not have one root")
     found: dict[str, Any] = {"keys": keys, "keys_a_batch": BATCH}
     for row in ("sets_per_s", "cpu_us", "prove_us", "verify_us"):
-        pairs = [(one[row], other[row]) for one, other in zip(ours, theirs, strict=True)]
-        ratios = [one / other if row == "sets_per_s" else other / one for one, other in pairs]
+        mine, others = [one[row] for one in ours], [one[row] for one in theirs]
+        better = ratios(mine, others, more_is_better=row == "sets_per_s")
         found[row] = {
-            "muniment": round(statistics.median(one for one, _ in pairs), 1),
-            "torchwood": round(statistics.median(other for _, other in pairs), 1),
-            "ratio": round(statistics.median(ratios), 3),
+            "muniment": round(statistics.median(mine), 1),
+            "torchwood": round(statistics.median(others), 1),
+            "ratio": round(statistics.median(better), 3),
         }
     return found
 

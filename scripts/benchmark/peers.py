@@ -6,9 +6,7 @@ client. Rounds alternate; a row is told by its medians and by the median of the 
 """
 
 import json
-import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from typing import Any, Final
 
 from deployment import BIN, WITNESSES, Deployment, cpu_seconds
 
+from benchmark.beside import go, in_turn, ratios
 from benchmark.load import endless
 from benchmark.options import Options
 from benchmark.receipts import check_receipts
@@ -44,7 +43,6 @@ PROGRAMS: Final = {
     "fsck": "github.com/transparency-dev/tessera/cmd/fsck",
     "litewitness": "filippo.io/torchwood/cmd/litewitness",
 }
-BUILD_SECONDS: Final = 900
 RUN_SECONDS: Final = 900
 INGEST: Final = ("-batch", "1024", "-age", "50ms")
 """Tessera's fastest settings for many writers here; larger batches gain nothing."""
@@ -122,15 +120,12 @@ class Table:
             unit = UNITS[row]
             found[row] = {"unit": unit, "muniment": _short(statistics.median(ours))}
             if theirs:
-                ratios = [
-                    one / other if unit == "/s" else other / one
-                    for one, other in zip(ours, theirs, strict=True)
-                ]
+                better = ratios(ours, theirs, more_is_better=unit == "/s")
                 found[row] |= {
                     "peer": _short(statistics.median(theirs)),
-                    "ratio": round(statistics.median(ratios), 2),
-                    "ratio_least": round(min(ratios), 2),
-                    "ratio_most": round(max(ratios), 2),
+                    "ratio": round(statistics.median(better), 2),
+                    "ratio_least": round(min(better), 2),
+                    "ratio_most": round(max(better), 2),
                 }
         return found
 
@@ -165,27 +160,13 @@ def build() -> None:
     Raises:
         BenchError: There is no Go, or the module proxy does not have what is pinned.
     """
-    if shutil.which("go") is None:
-        raise BenchError("peers needs Go (https://go.dev/dl): the peers are built from source")
     state = "".join(path.read_text() for path in sorted(SOURCE.iterdir()))
     stamp = BUILT / "peer.sources"
     if stamp.exists() and stamp.read_text() == state:
         return
     BUILT.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=readonly"}
     for name, package in PROGRAMS.items():
-        argv = ["go", "build", "-o", str(BUILT / name), package]
-        done = subprocess.run(
-            argv,
-            cwd=SOURCE,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            raise BenchError(f"{package} could not be built:\n{done.stderr}")
+        go(SOURCE, "build", "-o", str(BUILT / name), package)
     stamp.write_text(state)
 
 
@@ -206,11 +187,6 @@ class Rounds:
     def close(self) -> None:
         if self._full is not None:
             self._full.close()
-
-    @staticmethod
-    def _turn(number: int, ours: Callable[[], None], theirs: Callable[[], None]) -> None:
-        for side in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-            side()
 
     def _new(self, name: str) -> Path:
         self._made += 1
@@ -256,7 +232,7 @@ class Rounds:
                 self._table.theirs(READY_MEMORY, deployment.rss("peer") / 1e6)
             self._table.theirs(COMMAND, _used(BUILT / "fsck", "-help") * 1e3)
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def ingesting(self, number: int) -> None:
         """Durable entries: Muniment takes signed batches over HTTP, Tessera one a request."""
@@ -279,7 +255,7 @@ class Rounds:
             found = _peer("fill", *argv, "-records", self._records(count))
             self._table.theirs(IN_PROCESS, _rate(found))
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def single(self, number: int) -> None:
         """One record a request, 64 connections, the same client."""
@@ -304,7 +280,7 @@ class Rounds:
             with self._tessera(*SINGLE) as (deployment, url):
                 measure(self._table.theirs, deployment, "peer", "-url", f"{url}/add")
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def lone(self, number: int) -> None:
         """One record at a time to its verified proof; Muniment's witnesses on both sides."""
@@ -335,7 +311,7 @@ class Rounds:
             finally:
                 deployment.stop()
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def _filled(self) -> Rig:
         """A full log, its static export in the folder `export`, and the server of that."""
@@ -381,7 +357,7 @@ class Rounds:
             for row in (BUNDLE, BUNDLE_GZIP, TILE):
                 measure(self._table.theirs, "files", row)
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def auditing(self, number: int) -> None:
         """The whole tree read from the same static files."""
@@ -404,7 +380,7 @@ class Rounds:
                 self._table.theirs(row, self._size / seconds)
             self._table.theirs(AUDIT_CPU, used / self._size * 1e6)
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def witnessing(self, number: int) -> None:
         """Ed25519 on both sides: what a checkpoint costs a witness that knows four logs."""
@@ -435,7 +411,7 @@ class Rounds:
                 _cosign(peer.url, bodies)
                 self._table.theirs(WITNESS, (cpu_seconds(process.pid) - before) / len(bodies) * 1e6)
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
     def verifying(self, number: int) -> None:
         """One proof of the full log, read and verified again and again; one Ed25519 signature."""
@@ -460,7 +436,7 @@ class Rounds:
             found = _peer("verify", "-count", str(count), *argv)
             self._table.theirs(VERIFY, found["seconds"] / count * 1e6)
 
-        self._turn(number, ours, theirs)
+        in_turn(number, ours, theirs)
 
 
 def _peer(*argv: str) -> dict[str, Any]:
@@ -489,24 +465,29 @@ def _fill(rig: Rig, count: int, seed: int) -> float:
 
 def _timed(place: Path, *argv: str | Path) -> tuple[float, float]:
     """Seconds, and seconds of processor time, of a command that must succeed."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, began = _children(), time.perf_counter()
     done = subprocess.run(
         argv, cwd=place, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
     )
-    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    took, used = time.perf_counter() - began, _children() - before
     if done.returncode:
         raise BenchError(f"{argv[0]}: exit {done.returncode}\n{done.stderr[-500:]}")
-    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return took, used
+
+
+def _children() -> float:
+    """Seconds of processor time of all that has run and ended below this process."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _used(*argv: str | Path) -> float:
     """Seconds of processor time of a command: the least of five, which others disturb less."""
     found = []
     for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = _children()
         subprocess.run(argv, capture_output=True, timeout=RUN_SECONDS, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        found.append(_children() - before)
     return min(found)
 
 
