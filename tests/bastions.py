@@ -92,9 +92,10 @@ class Client:
 
     async def close(self) -> None:
         self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
         self.writer.close()
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await self._task
+        # Closing TLS takes an answer: a loop that ends before it leaves the socket open.
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
     async def _read(self) -> None:

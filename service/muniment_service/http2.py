@@ -109,6 +109,7 @@ class Http2Connection:
             await self._flush()
             await self._read()
         except (OSError, TimeoutError) as error:
+            self._writer.transport.abort()  # nobody is there to take leave of
             raise Http2Error(f"the connection broke: {_reason(error)}") from error
         finally:
             for stream in list(self._streams.values()):
@@ -119,6 +120,16 @@ class Http2Connection:
                 await asyncio.wait(self._tasks, timeout=self._limits.grace_seconds)
             for task in self._tasks:
                 task.cancel()
+            await self._closed()
+
+    async def _closed(self) -> None:
+        """Waits until the socket is closed, which TLS does when the other side answers."""
+        try:
+            with suppress(OSError):
+                async with asyncio.timeout(self._limits.grace_seconds):
+                    await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()
 
     async def finish(self) -> None:
         """Takes no more requests, answers those that came (within `grace_seconds`), and closes.
