@@ -99,8 +99,7 @@ async def test_a_log_that_is_away_costs_one_call_its_time(tmp_path: Path) -> Non
             assert len(asked) == 1
             # The batch that its caller has left goes on being sent, and its answer counts.
             sim.script.clear()
-            assert gateway._delivery is not None
-            await gateway._delivery.settled()
+            await gateway.log.settled()
             async with gateway.call("send", agent="planner") as run:
                 run.result(1)
             await gateway.spool.drained()

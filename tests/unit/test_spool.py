@@ -14,6 +14,7 @@ from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines, logged_records
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
 from muniment.gateway import spooldelivery, spoolstore
 from muniment.gateway.gateway import Gateway
+from muniment.gateway.logstream import LogStream
 from muniment.gateway.spool import Spool
 from muniment.gateway.spoolfile import SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
@@ -178,8 +179,8 @@ async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
     sim.script.extend(["drop"] * 10_000)
     async with sim.serve() as url:
 
-        def connect() -> Gateway:
-            return Gateway(url, GATEWAY_SIGNER, stream="s.spool")
+        def connect() -> LogStream:
+            return LogStream(url, GATEWAY_SIGNER, stream="s.spool")
 
         ways: list[tuple[str, dict[str, Any]]] = [
             ("count", {"max_records": 3}),
@@ -236,8 +237,8 @@ async def test_a_call_that_gave_up_before_it_began_leaves_nothing(tmp_path: Path
 
 
 async def test_room_for_outcomes_counts(tmp_path: Path) -> None:
-    def connect() -> Gateway:
-        return Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
+    def connect() -> LogStream:
+        return LogStream("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
 
     ways: list[tuple[str, dict[str, Any]]] = [
         ("count", {"max_records": 2}),

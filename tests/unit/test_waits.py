@@ -113,7 +113,7 @@ async def test_a_gateway_that_is_used_in_a_second_run(tmp_path: Path) -> None:
         async def first() -> None:
             await gateway.__aenter__()
             await gateway.submit(lines(1))
-            await gateway._client.close()  # its connection, which Python would warn of
+            await gateway.log.client.close()  # its connection, which Python would warn of
 
         asyncio.run(first())
         with pytest.raises(WrongLoop):

@@ -254,7 +254,7 @@ class _Submission:
         async with self.gateway:
             self.held = self.gateway.sequence if self.resume else 0
             # As many batches as may be in flight, so that the window stays full.
-            slots = asyncio.Semaphore(self.gateway.window)
+            slots = asyncio.Semaphore(self.gateway.log.window)
             printing = asyncio.create_task(self._print(slots))
             printing.add_done_callback(lambda _task: self.stop.set())
             try:

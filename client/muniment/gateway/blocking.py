@@ -23,6 +23,7 @@ from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT
+from muniment.gateway.logstream import DEFAULT_PUBLISH_WAIT
 from muniment.gateway.mirrored import Require
 from muniment.gateway.outcomes import KEEPING
 from muniment.gateway.reach import GRACE, check_other_loop, wait_in_thread
@@ -63,9 +64,7 @@ class Gateway:
 
     def __init__(self, log_url: str, signer: Signer, **options: Unpack[Options]) -> None:
         self._gateway = asynchronous.Gateway(log_url, signer, **options)
-        self._opening = ATTEMPT_TIMEOUT + options.get(
-            "publish_wait", asynchronous.DEFAULT_PUBLISH_WAIT
-        )
+        self._opening = ATTEMPT_TIMEOUT + options.get("publish_wait", DEFAULT_PUBLISH_WAIT)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._home = Home("the gateway")

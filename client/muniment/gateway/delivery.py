@@ -6,8 +6,8 @@ event loop; the state changes only between two awaits.
 
 import asyncio
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from muniment.errors import (
     BadAnswer,
@@ -41,9 +41,6 @@ from muniment.records.manifest import Batch
 from muniment.tlog.keys.remote import SigningError
 from muniment.tlog.note import Signer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ATTEMPT_TIMEOUT: Final = 15.0
 """Seconds for one attempt to deliver a batch (besides the wait for publication)."""
 
@@ -63,18 +60,24 @@ class Delivery:
         flights: The batches in flight, in order.
         failure: Why nothing is taken any more; None while all is well.
         changed: Set whenever something landed or failed.
-        answered: Called when a batch is cosigned, as it should be.
     """
 
     def __init__(
-        self, client: LogClient, signer: Signer, options: DeliveryOptions, place: tuple[int, bytes]
+        self,
+        client: LogClient,
+        signer: Signer,
+        options: DeliveryOptions,
+        place: tuple[int, bytes],
+        *,
+        answered: Callable[[], object],
     ) -> None:
+        """`answered` is called when a batch is cosigned, as it should be."""
         self.queue = Queue()
         self.flights: list[Flight] = []
         self.failure: MunimentError | None = None
         self.changed = asyncio.Event()
-        self.answered: Callable[[], object] = lambda: None
         self._client = client
+        self._answered = answered
         self._options = options
         self._builder = Builder(signer, options, place)
         self._is_pumping = False
@@ -332,7 +335,7 @@ class Delivery:
             except (BadAnswer, VerificationError, FormatError) as error:
                 failure = error
             else:
-                self.answered()
+                self._answered()
         elif flight.published and not unpublished:
             unpublished = "the log did not send the checkpoint that it was asked for"
         batch = BatchReceipt(

@@ -10,8 +10,8 @@ Why nothing is logged twice or lost silently:
   hash of a manifest that is in no log, so no late copy of them can be accepted.
 - When the log's stream is not where it was left, the gateway stops for good and says why.
 
-The work is done in ``delivery``; what waits for it is in ``submissions``. ``authorization`` says
-what a denial means, ``spool`` keeps records that must not wait for the log.
+``logstream`` is the way to the log, and ``delivery`` the work on it. ``authorization`` says what a
+denial means, ``spool`` keeps records that must not wait for the log.
 """
 
 import asyncio
@@ -20,64 +20,48 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
-from muniment.errors import (
-    GatewayClosed,
-    MunimentError,
-    NotPublished,
-    StreamError,
-    Undelivered,
-)
+from muniment.errors import MunimentError, NotPublished, StreamError, Undelivered
 from muniment.gateway.authorization import authorize
-from muniment.gateway.batching import DeliveryOptions
 from muniment.gateway.breaker import ENOUGH, Breaker
 from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
-from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery
+from muniment.gateway.logstream import (
+    DEFAULT_BATCH,
+    DEFAULT_PUBLISH_WAIT,
+    DEFAULT_WINDOW,
+    LogStream,
+)
 from muniment.gateway.mirrored import (
     Require,
     check_require,
     mirrored_receipts,
     naming_mirrors,
 )
-from muniment.gateway.neworigin import published_origin
 from muniment.gateway.once import ONCE_SUFFIX, OnceStore
 from muniment.gateway.outcomes import PendingOutcome, Unfinished
 from muniment.gateway.reach import Reach, reach_of
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
-from muniment.gateway.submissions import Passage, Piece, Submission
+from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import NO_ADDENDA, Addenda, Keep, Prepared, Withholding, prepare
 from muniment.http.access import Access
-from muniment.http.logclient import LogClient
 from muniment.local.home import Home
 from muniment.permit import Permit, Trust
 from muniment.permit.status import refresh_status
-from muniment.records.manifest import MAX_BATCH_RECORDS
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
 
-DEFAULT_BATCH: Final = 1000
-"""Records in a batch: the signature and the transaction cost nothing a record from there on."""
-
-DEFAULT_WINDOW: Final = 4
-"""Batches in flight: enough to keep the log busy while answers travel."""
-
 DEFAULT_DEADLINE: Final = 30.0
 """Seconds that a caller waits for its receipts."""
-
-DEFAULT_PUBLISH_WAIT: Final = 10.0
-"""Seconds that the log may take to get a batch cosigned before it answers without."""
-
-MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of records that wait for a batch; beyond it ``submit`` waits before it takes more."""
 
 
 def _ids() -> Callable[[], str]:
@@ -122,7 +106,7 @@ class Gateway:
             policy's quorum, or ``mirrored``: also held by the mirrors that the policy asks for.
 
     Attributes:
-        sequence: Where the stream stood when the gateway was opened: its next record's number.
+        log: Its stream at the log.
         producer: The key name that records are from.
         salts: The salt of its commitments: that beside the spool; without one, nobody keeps it.
         unfinished: Outcomes that are being written.
@@ -154,10 +138,6 @@ class Gateway:
         pseudonyms: Mapping[str, Path | str] | None = None,
         require: Require = "cosigned",
     ) -> None:
-        if not 1 <= batch_records <= MAX_BATCH_RECORDS:
-            raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
-        if not 1 <= window <= 64:
-            raise ValueError(f"window: {window} is not in 1..64")
         seconds: object = deadline
         if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"deadline: expected a number of seconds above 0, got {seconds!a}")
@@ -166,57 +146,56 @@ class Gateway:
         self.withholding = Withholding.of(withhold, keep, pseudonyms)
         if keep == "gateway" and spool is None:
             raise ValueError("keep: 'gateway' needs a spool, in whose file addenda are kept")
-        self.stream = stream
-        self.sequence = 0
         self.producer = signer.vkey.name
         self.policy = policy
-        self._origin = origin
-        self._signer = signer
-        self._batch_records = batch_records
-        self.window = window
         self.deadline = deadline
         self.unfinished = Unfinished()
         self.breaker = Breaker()
         self.once = None if spool is None else OnceStore(Path(f"{spool}{ONCE_SUFFIX}"))
         self.waiting: dict[str, PendingOutcome] = {}
         self.decide = decide
-        self._home = Home("the gateway")
-        self._publish_wait = publish_wait
-        self._access = access
-        self._client = LogClient(
-            log_url, timeout=ATTEMPT_TIMEOUT, connections=window + 2, access=access
+        self.log = LogStream(
+            log_url,
+            signer,
+            stream=stream,
+            origin=origin,
+            policy=policy,
+            batch_records=batch_records,
+            window=window,
+            publish_wait=publish_wait,
+            access=access,
+            answered=lambda: self.breaker.answered(),  # noqa: PLW0108 - that of then
         )
+        self._spool_stream = partial(
+            LogStream,
+            log_url,
+            signer,
+            stream=stream + SPOOL_SUFFIX,
+            batch_records=batch_records,
+            window=window,
+            access=access,
+        )
+        self._home = Home("the gateway")
         self._preparer = Preparer(
             self.producer,
             now_ms=lambda: time.time_ns() // 1_000_000,
             new_id=_ids(),
         )
-        self._delivery: Delivery | None = None
         self._spool_path = None if spool is None else Path(spool)
         self._spool: Spool | None = None
         self.salts = Salts.passing()
-        self._url = log_url
 
     # Life
 
     async def __aenter__(self) -> Self:
         self._home.check_process()
         self._home.enter(asyncio.get_running_loop())
-        await self._client.__aenter__()
+        await self.log.__aenter__()
         try:
-            await self._resume()
             if self._spool_path is not None:
                 self._spool = await Spool.open(
                     self._spool_path,
-                    lambda: Gateway(
-                        self._url,
-                        self._signer,
-                        stream=self.stream + SPOOL_SUFFIX,
-                        origin=self._origin,
-                        batch_records=self._batch_records,
-                        window=self.window,
-                        access=self._access,
-                    ),
+                    partial(self._spool_stream, origin=self.origin),
                     self._preparer,
                     withholding=self.withholding,
                 )
@@ -224,7 +203,7 @@ class Gateway:
         except BaseException:
             if self._spool is not None:
                 await self._spool.close(drain=0)
-            await self._client.close()
+            await self.log.close()
             raise
         return self
 
@@ -236,30 +215,15 @@ class Gateway:
     ) -> None:
         await self.close()
 
-    async def _resume(self) -> None:
-        """Learns the origin and the stream's place from the log, which knows what it has taken."""
-        head = await self._client.stream(self.producer, self.stream)
-        self.sequence = head.next
-        if self._origin is None:
-            self._origin = head.origin or await published_origin(self._client, self._publish_wait)
-        options = DeliveryOptions(
-            self._origin,
-            self.stream,
-            self.policy,
-            self._batch_records,
-            self.window,
-            self._publish_wait,
-        )
-        place = (head.next, head.previous)
-        self._delivery = Delivery(self._client, self._signer, options, place)
-        self._delivery.answered = self.breaker.answered
-
     @property
     def origin(self) -> str:
         """The log's origin; unless it was given, known once the gateway is open."""
-        if self._origin is None:
-            raise RuntimeError("the origin is known once the gateway is open")
-        return self._origin
+        return self.log.origin
+
+    @property
+    def sequence(self) -> int:
+        """Where the stream stood when the gateway was opened: its next record's number."""
+        return self.log.sequence
 
     @property
     def has_spool(self) -> bool:
@@ -286,7 +250,7 @@ class Gateway:
             return  # all there is to close is its parent's
         self._home.check()
         try:
-            await self._close(timeout)
+            await self.log.close(self.deadline if timeout is None else timeout)
             # Calls that got no permit now have outcomes, for which the spool is still open.
             await asyncio.sleep(0)
             await self.unfinished.settled()
@@ -294,20 +258,6 @@ class Gateway:
             spool, self._spool = self._spool, None
             if spool is not None:
                 await spool.close()
-
-    async def _close(self, timeout: float | None) -> None:  # noqa: ASYNC109 - see close
-        delivery, self._delivery = self._delivery, None
-        if delivery is None:
-            return
-        try:
-            async with asyncio.timeout(self.deadline if timeout is None else timeout):
-                await delivery.settled()
-        except TimeoutError:
-            pass
-        finally:
-            tasks = delivery.end(GatewayClosed(f"closed before delivery ({delivery.last_error()})"))
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._client.close()
 
     # Submitting
 
@@ -417,7 +367,7 @@ class Gateway:
         Raises what that does.
         """
         now = int(time.time())
-        return await refresh_status(permit, self._client, trust, now=now)
+        return await refresh_status(permit, self.log.client, trust, now=now)
 
     def call(
         self,
@@ -458,8 +408,8 @@ class Gateway:
     @property
     def failure(self) -> MunimentError | None:
         """Why nothing is taken any more, here or by the spool; None while all is well."""
-        if self._delivery is not None and self._delivery.failure is not None:
-            return self._delivery.failure
+        if self.log.failure is not None:
+            return self.log.failure
         failure = None if self._spool is None else self._spool.failure
         return failure if isinstance(failure, StreamError) else None
 
@@ -485,55 +435,46 @@ class Gateway:
         gateway keeps them.
         """
         self._home.check()
+        self.log.check_open()
         limit = self.deadline if timeout is None else timeout
-        delivery = self._delivery
-        if delivery is None:
-            raise GatewayClosed("the gateway is not open")
         mirroring = naming_mirrors(self.policy) if mirrored else None
-        until = asyncio.get_running_loop().time() + limit
+        clock = asyncio.get_running_loop().time
+        until = clock() + limit
+        if addenda and self.withholding is not None and self.withholding.keep == "gateway":
+            await self._keep_addenda(entries, addenda, limit)
+            addenda = NO_ADDENDA
         try:
-            async with asyncio.timeout(limit):
-                if addenda and self.withholding is not None and self.withholding.keep == "gateway":
-                    await self.spool.keep_addenda(entries, addenda)
-                    addenda = NO_ADDENDA
-                receipts = await self._submit(
-                    delivery,
-                    Submission(
-                        entries,
-                        published or mirrored,
-                        asyncio.get_running_loop().create_future(),
-                        passage or Passage(),
-                        addenda,
-                    ),
-                )
-        except TimeoutError:
+            receipts = await self.log.submit_encoded(
+                entries,
+                timeout=until - clock(),
+                published=published or mirrored,
+                passage=passage,
+                addenda=addenda,
+            )
+        except Undelivered:
             if limit >= ENOUGH:
-                self.breaker.failed(delivery.last_error())
-            raise Undelivered(
-                f"no receipt within {limit:g} s ({delivery.last_error()}); the records may be "
-                "logged"
-            ) from None
+                self.breaker.failed(self.log.last_error)
+            raise
         except NotPublished as error:
             self.breaker.failed(str(error))
             raise
         if mirroring is None:
             return receipts
         return await mirrored_receipts(
-            self._client,
+            self.log.client,
             receipts,
             origin=self.origin,
             policy=mirroring.at(int(time.time())),
-            seconds=until - asyncio.get_running_loop().time(),
+            seconds=until - clock(),
         )
 
-    async def _submit(self, delivery: Delivery, submission: Submission) -> list[Receipt]:
-        while delivery.queue.size >= MAX_QUEUED_BYTES and delivery.failure is None:
-            delivery.changed.clear()
-            await delivery.changed.wait()
-        if delivery.failure is not None:
-            raise delivery.failure
-        if not submission.entries:
-            return []
-        delivery.queue.append(Piece(submission, 0, len(submission.entries)))
-        delivery.pump()
-        return await submission.future
+    async def _keep_addenda(
+        self, entries: Sequence[bytes], addenda: Addenda, seconds: float
+    ) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.spool.keep_addenda(entries, addenda)
+        except TimeoutError:
+            raise Undelivered(
+                f"{self.spool.path}: addenda not kept within {seconds:g} s; nothing was sent"
+            ) from None

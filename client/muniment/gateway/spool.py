@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from muniment.errors import (
     GatewayClosed,
@@ -28,6 +28,7 @@ from muniment.errors import (
     StreamError,
 )
 from muniment.gateway.keptaddenda import Kept, KeptAddendum, list_kept, read_kept
+from muniment.gateway.logstream import LogStream
 from muniment.gateway.spooldelivery import SpoolDelivery
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolstore import SpoolStore
@@ -40,9 +41,6 @@ from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
 from muniment.records.members import MAX_ERASED
 from muniment.records.preparation import Preparer, RecordInput
-
-if TYPE_CHECKING:
-    from muniment.gateway.gateway import Gateway
 
 SPOOL_SUFFIX: Final = ".spool"
 """Appended to a stream's label for its spool's stream: two writers may not share a stream."""
@@ -71,7 +69,7 @@ class Spool:
     def __init__(
         self,
         store: SpoolStore,
-        connect: "Callable[[], Gateway]",
+        connect: Callable[[], LogStream],
         preparer: Preparer,
         limits: tuple[int, int],
         withholding: Withholding | None,
@@ -116,7 +114,7 @@ class Spool:
     async def open(
         cls,
         path: Path,
-        connect: "Callable[[], Gateway]",
+        connect: Callable[[], LogStream],
         preparer: Preparer,
         *,
         max_records: int = MAX_RECORDS,
@@ -126,7 +124,7 @@ class Spool:
         """Opens a spool, creating the file when absent, and begins to deliver what is in it.
 
         Calls that were going on when the last process ended have an outcome then: ``unknown``.
-        ``connect`` makes an unopened gateway on the spool's own stream; ``withholding`` says what
+        ``connect`` makes the spool's own stream, unopened; ``withholding`` says what
         is taken out of records, and whether their addenda are sent with them or stay. Raises
         DatabaseError if the file is in use, which one process at a time has, or no spool.
         """
@@ -382,7 +380,7 @@ def _erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[
     ]
 
 
-def _never() -> "Gateway":
+def _never() -> LogStream:
     raise AssertionError("nothing is delivered")
 
 

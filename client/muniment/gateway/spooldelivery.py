@@ -16,19 +16,16 @@ has the sequence number ``base`` on the stream.
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from muniment.errors import MunimentError, RecordRefused, Refused, StreamConflict, StreamError
+from muniment.gateway.logstream import LogStream
 from muniment.gateway.spoolfile import SpoolFile, Turn
 from muniment.gateway.spoolstore import SpoolStore
 from muniment.local.backoff import Backoff
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from muniment.gateway.gateway import Gateway
 
 CLAIM: Final = 4000
 """Most records on their way: as many as a gateway's window of batches holds."""
@@ -50,9 +47,9 @@ class SpoolDelivery:
     """
 
     def __init__(
-        self, store: SpoolStore, connect: "Callable[[], Gateway]", backoff: Backoff
+        self, store: SpoolStore, connect: Callable[[], LogStream], backoff: Backoff
     ) -> None:
-        """``connect`` makes an unopened gateway on the stream; ``backoff`` is between attempts."""
+        """``connect`` makes the stream, unopened; ``backoff`` is between attempts."""
         self.failure: MunimentError | None = None
         self._store = store
         self._connect = connect
@@ -86,14 +83,14 @@ class SpoolDelivery:
             try:
                 if self._store.is_broken:
                     await self._store.mend()
-                gateway = await self._connect().__aenter__()
+                stream = await self._connect().__aenter__()
                 try:
-                    await self._resume(gateway)
+                    await self._resume(stream)
                     self.failure = None
-                    await self._drain(gateway)
+                    await self._drain(stream)
                 finally:
                     # At once: what is on its way then is claimed, and the next attempt asks.
-                    await gateway.close(timeout=0)
+                    await stream.close(timeout=0)
             except StreamConflict as error:
                 # Perhaps a late copy of what an earlier run sent: the log knows how far it is.
                 conflicts = 1 if self._file.base > before else conflicts + 1
@@ -120,10 +117,10 @@ class SpoolDelivery:
         self.failure = error
         self._progressed.set()
 
-    async def _resume(self, gateway: "Gateway") -> None:
+    async def _resume(self, stream: LogStream) -> None:
         """Deletes what the log has taken already, and claims the rest of what was on its way."""
-        here = (gateway.origin, gateway.producer, gateway.stream)
-        next_ = gateway.sequence
+        here = (stream.origin, stream.producer, stream.stream)
+        next_ = stream.sequence
         if not self._file.is_bound:
             await self._store.run(partial(self._file.bind, here, next_))
             self._file.bound(here, next_)
@@ -131,7 +128,7 @@ class SpoolDelivery:
             raise StreamError(f"{self._store.path}: belongs to stream {' '.join(self._file.place)}")
         if not self._file.base <= next_ <= self._file.base + self._file.claimed:
             raise StreamError(
-                f"stream {gateway.stream}: the log expects record {next_}, the spool has sent "
+                f"stream {stream.stream}: the log expects record {next_}, the spool has sent "
                 f"{self._file.base} to {self._file.base + self._file.claimed}"
             )
         if delivered := next_ - self._file.base:
@@ -139,7 +136,7 @@ class SpoolDelivery:
             self._file.deleted(delivered, size)
             self._progressed.set()
 
-    async def _drain(self, gateway: "Gateway") -> None:
+    async def _drain(self, stream: LogStream) -> None:
         """Delivers rows for as long as the stream is well."""
         turn = await self._turn(0)
         while True:
@@ -151,7 +148,7 @@ class SpoolDelivery:
                 await self._gather(0)
                 turn = await self._turn(0)
             try:
-                await gateway.submit_encoded(
+                await stream.submit_encoded(
                     [data for _, data in turn.rows], timeout=_NO_DEADLINE, addenda=turn.addenda
                 )
             except RecordRefused as refusal:

@@ -16,6 +16,7 @@ import msgspec
 
 from muniment.errors import Denied, MunimentError, NotPublished, Unreachable
 from muniment.gateway.gateway import Gateway
+from muniment.gateway.logstream import LogStream
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.http.access import Access
@@ -172,8 +173,8 @@ class LogLink:
     async def _open_early(self) -> None:
         file = self._config.file
 
-        def connect() -> Gateway:
-            return Gateway(
+        def connect() -> LogStream:
+            return LogStream(
                 file.log,
                 self._config.signer,
                 stream=file.stream + SPOOL_SUFFIX,
