@@ -10,7 +10,8 @@ from fuzzing.law import parsed, target, text_of
 from fuzzing.notes import VERIFIERS
 from muniment.errors import BadAnswer, Refused
 from muniment.http.client import Answer
-from muniment.http.logclient import MAX_RETRY_AFTER, LogReceipt, StreamHead, _decode, refusal_of
+from muniment.http.loganswers import LogReceipt, StreamHead, decode_answer
+from muniment.http.logrequests import MAX_RETRY_AFTER, refusal_of
 from muniment.http.retryafter import retry_after
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
@@ -86,7 +87,7 @@ def _answer(data: bytes) -> None:
     assert wait is None or wait >= 0
     for kind in (StreamHead, LogReceipt):
         with suppress(BadAnswer):
-            _decode(body, kind, "answer")
+            decode_answer(body, kind, "answer")
     headers = {"content-type": "application/problem+json", "retry-after": after}
     found = refusal_of(Answer(404 if len(status) % 2 else 503, headers, body), "/")
     assert isinstance(found, Refused)

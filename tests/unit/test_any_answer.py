@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from byzantine import NOT_FOUND, Answer, ByzantineLog
 from muniment.errors import BadAnswer, Refused
 from muniment.http.client import Answer as Refusal
-from muniment.http.logclient import StreamHead, _decode, refusal_of
+from muniment.http.loganswers import StreamHead, decode_answer
+from muniment.http.logrequests import refusal_of
 from muniment.http.typedjson import decode_json
 from muniment.tlog.encoding import FormatError
 from muniment_witness.cli.remote import lines_of, read_all
@@ -76,7 +77,7 @@ def test_typed_json_is_a_value_or_a_format_error(data: bytes) -> None:
             value: object = decode_json(data, kind, "text")
         except FormatError:
             with pytest.raises(BadAnswer):
-                _decode(data, kind, "text")
+                decode_answer(data, kind, "text")
         else:
             assert isinstance(value, dict if kind not in (EvidenceList, StreamHead) else kind)
 

@@ -11,7 +11,7 @@ from aiohttp import web
 import logsim
 from logsim import LogSim, decision
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
-from muniment.http import logclient
+from muniment.http import logrequests
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.http.urls import check_url
@@ -118,7 +118,7 @@ async def test_silence_is_unreachable() -> None:
     async with served(handler) as client:
         with pytest.raises(Unreachable, match="in time"):
             await client.checkpoint()
-    assert calls == logclient.READ_ATTEMPTS
+    assert calls == logrequests.READ_ATTEMPTS
 
 
 async def test_a_broken_answer_is_unreachable() -> None:

@@ -22,7 +22,7 @@ import signing
 from byzantine import Answer, Asked, ByzantineLog, Stand
 from hostile import ANSWERS, LATE
 from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable
-from muniment.http import logclient
+from muniment.http import logrequests
 from muniment.http.logclient import LogClient
 from muniment.index import replica
 from muniment.monitor import watch, webhook
@@ -236,7 +236,7 @@ async def test_feed(hostile: Hostile, who: str) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that try once, and wait for little."""
-    monkeypatch.setattr(logclient, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(logrequests, "READ_ATTEMPTS", 1)
     quick = partial(LogClient, timeout=SECONDS, pauses=())
     monkeypatch.setattr(replica, "LogClient", quick)
     monkeypatch.setattr(replica, "MAX_PAUSE", 0.01)

@@ -12,7 +12,8 @@ from muniment.cli.exits import describe_exits
 from muniment.cli.facts import open_replica
 from muniment.cli.recordlines import echo_line, record_line, search_of, search_options
 from muniment.errors import BadAnswer, FormatError, InputError
-from muniment.http.logclient import FoundRecords, LogClient
+from muniment.http.loganswers import FoundRecords
+from muniment.http.logclient import LogClient
 from muniment.index.query import Answer, Index
 from muniment.index.reader import IndexReader
 from muniment.index.search import Search

@@ -22,7 +22,6 @@ from muniment.errors import (
     Unreachable,
     VerificationError,
 )
-from muniment.gateway.batching import ROOM, Builder, DeliveryOptions, Flight, culprit_of
 from muniment.gateway.receipts import (
     BatchReceipt,
     Published,
@@ -30,12 +29,17 @@ from muniment.gateway.receipts import (
     check_receipt,
     make_receipts,
 )
-from muniment.gateway.submissions import Piece, Queue
-from muniment.http.logclient import (
-    LogClient,
-    LogReceipt,
-    receipt_of,
+from muniment.gateway.submissions import (
+    ROOM,
+    Builder,
+    DeliveryOptions,
+    Flight,
+    Piece,
+    Queue,
+    culprit_of,
 )
+from muniment.http.loganswers import LogReceipt, receipt_of
+from muniment.http.logclient import LogClient
 from muniment.local.backoff import Backoff
 from muniment.records.manifest import Batch
 from muniment.tlog.keys.remote import SigningError

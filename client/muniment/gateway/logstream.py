@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from muniment.errors import GatewayClosed, MunimentError, Undelivered
-from muniment.gateway.batching import DeliveryOptions
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery
 from muniment.gateway.neworigin import published_origin
 from muniment.gateway.receipts import Receipt
-from muniment.gateway.submissions import Passage, Piece, Submission
+from muniment.gateway.submissions import DeliveryOptions, Passage, Piece, Submission
 from muniment.gateway.withholding import NO_ADDENDA, Addenda
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient

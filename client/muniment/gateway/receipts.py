@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import NamedTuple, cast
 
 from muniment.errors import BadAnswer, VerificationError
-from muniment.http.logclient import LogReceipt, PublishedPart, decode_hashes
+from muniment.http.loganswers import LogReceipt, PublishedPart, decode_hashes
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.policy import CosignedCheckpoint, Policy

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from muniment.errors import BadAnswer, InputError, Unreachable
 from muniment.http.access import Access
 from muniment.http.client import HttpError, HttpSession, TooLongError
-from muniment.http.logclient import refusal_of
+from muniment.http.logrequests import refusal_of
 from muniment.http.urls import split_url
 from muniment.records.approval import SignedApproval, approver_vkey
 from muniment.records.authority import key_reference

@@ -1,47 +1,40 @@
 """C2SP tlog-tiles reads and the ``/v1`` calls of one log, over HTTP: thin, bounded, without trust.
 
-Nothing that this module returns is verified beyond its form. Each answer has a size limit and each
-request a deadline; redirects are never followed (a log's URL is its owner's word, a redirect is
-not); errors come as the types of ``muniment.errors`` and as nothing else.
+Nothing that this module returns is verified beyond its form; `logrequests` bounds each answer, and
+makes errors of `muniment.errors` of all that may go wrong.
 """
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Final, Literal, Self
+from urllib.parse import quote, urlencode
 
-import msgspec
-
-from muniment.errors import BadAnswer, Problem, Refused, Unreachable
+from muniment.errors import BadAnswer, Refused
 from muniment.http.access import Access
-from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
-from muniment.http.retryafter import retry_after
+from muniment.http.loganswers import (
+    ConsistencyAnswer,
+    FoundRecords,
+    KeySeen,
+    LogReceipt,
+    StreamHead,
+    decode_answer,
+    decode_hashes,
+)
+from muniment.http.logrequests import LogRequests
 from muniment.http.servedtiles import ServedTiles
-from muniment.http.typedjson import decode_json
-from muniment.http.urls import check_url
-from muniment.local.backoff import Backoff
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment.records.commitments import MAX_ADDENDUM
 from muniment.tlog import sumdb
-from muniment.tlog.encoding import FormatError, MunimentError, parse_base64
-from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.note import MAX_NOTE_SIZE
-from muniment.tlog.proofs import MAX_PROOF
 from muniment.tlog.tiles import COSIGNED, MIRRORED, Tile
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one request, from the connection to the last byte of the answer."""
-
-READ_ATTEMPTS: Final = 4
-"""How often a read is tried; reads are idempotent, and an audit makes thousands of them."""
-
-MAX_RETRY_AFTER: Final = 60.0
-"""Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
 
 CATCH_UP_PAUSES: Final = (0.5, 1.5, 3.0)
 """Seconds to wait, one after the other, for a copy of a log (a mirror, another frontend, a cache)
@@ -58,75 +51,6 @@ _MAX_INDEX_PROOF: Final = 32 << 20
 # A longer query goes in the body: servers and proxies bound the first line.
 _MAX_QUERY: Final = 6 * 1024
 _FIRST_PAUSE: Final = 0.1
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-T = TypeVar("T")
-
-
-class StreamHead(msgspec.Struct, frozen=True):
-    """Where a stream stands at the log; ``origin`` is "" if the log does not say.
-
-    ``manifest`` is base64 of the last manifest's leaf hash; of 32 zero bytes for a new stream.
-    """
-
-    next: int
-    manifest: str
-    origin: str = ""
-
-    @property
-    def previous(self) -> bytes:
-        """The last manifest's leaf hash; a ``FormatError`` if the log sent something else."""
-        return parse_base64(self.manifest, "stream head: manifest", size=HASH_SIZE)
-
-
-class PublishedPart(msgspec.Struct, frozen=True):
-    """The checkpoint that covers a batch, with one inclusion proof a record; unverified."""
-
-    checkpoint: str
-    proofs: list[list[str]]
-
-
-class LogReceipt(msgspec.Struct, frozen=True):
-    """The log's answer to a batch; see ``gateway.receipts.BatchReceipt``."""
-
-    first: int
-    count: int
-    manifest: int
-    size: int
-    published: PublishedPart | None = None
-
-
-class _ConsistencyAnswer(msgspec.Struct, frozen=True):
-    proof: list[str]
-
-
-class _KeySeen(msgspec.Struct, frozen=True):
-    size: int
-    index: int | None
-    first: int
-
-
-class FoundRecord(msgspec.Struct, frozen=True):
-    """A record that the log's index has found; nobody has verified it.
-
-    It is ``conflicting`` if its producer used its id for another content as well.
-    """
-
-    index: int
-    record: dict[str, Any]
-    conflicting: bool
-
-
-class FoundRecords(msgspec.Struct, frozen=True):
-    """What the log's index has found, in the order of the log; nobody has verified it.
-
-    ``size`` is the tree size that the answer reflects, ``next`` the `after` of the next page; None
-    at the end.
-    """
-
-    size: int
-    records: list[FoundRecord]
-    next: int | None
 
 
 class LogClient:
@@ -159,36 +83,16 @@ class LogClient:
         access: Access | None = None,
         pauses: Sequence[float] | None = None,
     ) -> None:
-        self.url = check_url(url)
+        self._requests = LogRequests(
+            url, timeout=timeout, connections=connections, access=access, pause=_FIRST_PAUSE
+        )
+        self.url = self._requests.url
         self.pauses = tuple(CATCH_UP_PAUSES if pauses is None else pauses)
-        self._tiles = ServedTiles(self.url, self._get, self.pauses)
-        self._access = Access.from_environment() if access is None else access
-        self._headers = self._access.headers(self.url)
-        self._timeout = timeout
-        self._connections = connections
-        self._http: HttpClient | None = None
+        self._tiles = ServedTiles(self.url, self._requests.read, self.pauses)
 
     async def __aenter__(self) -> Self:
-        self._http = HttpClient(
-            self.url,
-            headers={
-                "User-Agent": self._access.agent(),
-                "Accept-Encoding": self._encodings(),
-                **self._headers,
-            },
-            tls=self._access.ssl(),
-            connections=self._connections,
-        )
+        self._requests.open()
         return self
-
-    def _encodings(self) -> str:
-        # Packing and unpacking a bundle takes longer than carrying it to another process here.
-        host = urlsplit(self.url).hostname
-        return "identity" if host in _LOOPBACK else "gzip, identity"
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Pickled for another process, which opens its own connections.
-        return {**vars(self), "_http": None}
 
     async def __aexit__(
         self,
@@ -200,9 +104,7 @@ class LogClient:
 
     async def close(self) -> None:
         """Closes the connections; safe to call twice."""
-        http, self._http = self._http, None
-        if http is not None:
-            await http.close()
+        await self._requests.close()
 
     # Reads (C2SP tlog-tiles)
 
@@ -217,19 +119,19 @@ class LogClient:
 
     async def _checkpoint(self) -> bytes:
         try:
-            return await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+            return await self._requests.read("/checkpoint", limit=MAX_NOTE_SIZE)
         except Refused as refusal:
             if refusal.problem.status != 404 or refusal.problem.is_own:
                 raise
             with suppress(MunimentError):
-                data = await self._once("GET", f"/{sumdb.LATEST}", limit=MAX_NOTE_SIZE)
+                data = await self._requests.once(f"/{sumdb.LATEST}", limit=MAX_NOTE_SIZE)
                 if sumdb.is_latest(data):
                     self._tiles.is_sumdb = True
                     return data
             raise
 
     async def _latest(self) -> bytes:
-        return await self._get(f"/{sumdb.LATEST}", limit=MAX_NOTE_SIZE)
+        return await self._requests.read(f"/{sumdb.LATEST}", limit=MAX_NOTE_SIZE)
 
     async def cosigned_checkpoint(self) -> bytes | None:
         """Reads ``/checkpoint.cosigned``: the newest that rated witnesses cosigned, unverified.
@@ -247,7 +149,7 @@ class LogClient:
 
     async def _if_there(self, path: str) -> bytes | None:
         try:
-            return await self._get(f"/{path}", limit=MAX_NOTE_SIZE)
+            return await self._requests.read(f"/{path}", limit=MAX_NOTE_SIZE)
         except Refused as refusal:
             if refusal.problem.status != 404:
                 raise
@@ -259,11 +161,10 @@ class LogClient:
         A log waits up to `seconds` for it, and refuses with 503 if there is none then; a copy of
         static files gives what is there.
         """
-        data = await self._once(
-            "GET",
+        data = await self._requests.once(
             f"/{MIRRORED}?size={size}&timeout={seconds:.3f}",
             limit=MAX_NOTE_SIZE,
-            timeout=self._timeout + seconds,
+            timeout=self._requests.timeout + seconds,
         )
         self._tiles.show(data)
         return data
@@ -277,7 +178,9 @@ class LogClient:
     async def stream(self, key_name: str, label: str) -> StreamHead:
         """Reads where a stream stands; ``Refused`` if the log does not know the gateway."""
         path = f"/v1/streams/{quote(key_name, safe='')}/{quote(label, safe='')}"
-        head = _decode(await self._get(path, limit=_MAX_JSON), StreamHead, "stream head")
+        head = decode_answer(
+            await self._requests.read(path, limit=_MAX_JSON), StreamHead, "stream head"
+        )
         try:
             _ = head.previous
         except FormatError as error:
@@ -294,15 +197,23 @@ class LogClient:
         """
         name = quote(id_, safe="")
         if kind == "key":
-            seen = _decode(await self._get(f"/v1/keys/{name}", limit=_MAX_JSON), _KeySeen, "key")
+            seen = decode_answer(
+                await self._requests.read(f"/v1/keys/{name}", limit=_MAX_JSON), KeySeen, "key"
+            )
             return True if seen.index is not None else None if seen.first else False
         path = f"/v1/{kind}s/{name}?limit=1"
-        return bool(_decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, kind).records)
+        return bool(
+            decode_answer(
+                await self._requests.read(path, limit=_MAX_FOUND), FoundRecords, kind
+            ).records
+        )
 
     async def find(self, **parameters: str | int) -> FoundRecords:
         """Asks the log's index for decisions, by the parameters of ``GET /v1/decisions``."""
         path = f"/v1/decisions?{urlencode(parameters)}"
-        return _decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, "decisions")
+        return decode_answer(
+            await self._requests.read(path, limit=_MAX_FOUND), FoundRecords, "decisions"
+        )
 
     async def submit_batch(
         self,
@@ -326,14 +237,13 @@ class LogClient:
             BadAnswer: If the answer is not a receipt.
         """
         query = "" if published is None else f"?wait=published&timeout={published:g}"
-        data = await self._once(
-            "POST",
+        data = await self._requests.once(
             f"/v1/batches{query}",
             limit=_MAX_JSON if published is None else _MAX_PUBLISHED,
             body=join_body(body, addenda),
             timeout=timeout,
         )
-        return _decode(data, LogReceipt, "receipt")
+        return decode_answer(data, LogReceipt, "receipt")
 
     async def addendum(self, digest: str) -> bytes:
         """Reads the addendum that a record names by its SHA-256, 64 lower-case hexadecimal digits.
@@ -347,24 +257,26 @@ class LogClient:
             BadAnswer: If what came has another digest.
         """
         path = f"/{addendum_path(digest)}"
-        data = await self._get(path, limit=MAX_ADDENDUM)
+        data = await self._requests.read(path, limit=MAX_ADDENDUM)
         if sha256(data).hexdigest() != digest:
             raise BadAnswer(f"{path}: other bytes than those of this digest")
         return data
 
     async def entry(self, index: int) -> bytes:
         """Reads the leaf at an index, unverified."""
-        return await self._get(f"/v1/entries/{index}", limit=_MAX_ENTRY_ANSWER)
+        return await self._requests.read(f"/v1/entries/{index}", limit=_MAX_ENTRY_ANSWER)
 
     async def inclusion_proof(self, index: int) -> bytes:
         """Reads a leaf's tlog-proof against the published checkpoint, unverified."""
-        return await self._get(f"/v1/proofs/inclusion?index={index}", limit=_MAX_PROOF_ANSWER)
+        return await self._requests.read(
+            f"/v1/proofs/inclusion?index={index}", limit=_MAX_PROOF_ANSWER
+        )
 
     async def consistency_proof(self, old: int, new: int) -> tuple[bytes, ...]:
         """Reads the consistency proof between two published sizes, unverified."""
         path = f"/v1/proofs/consistency?from={old}&to={new}"
-        answer = _decode(
-            await self._get(path, limit=_MAX_JSON), _ConsistencyAnswer, "consistency proof"
+        answer = decode_answer(
+            await self._requests.read(path, limit=_MAX_JSON), ConsistencyAnswer, "consistency proof"
         )
         return decode_hashes(answer.proof, "consistency proof")
 
@@ -391,116 +303,16 @@ class LogClient:
         asked += [("size", str(size))] if size else []
         asked += [("records", "1")] if records else []
         asked += [] if limit is None else [("limit", str(limit))]
-        query, path = urlencode(asked), "/v1/index/proof"
+        query = urlencode(asked)
+        is_long = len(query) > _MAX_QUERY
+        path = "/v1/index/proof" if is_long else f"/v1/index/proof?{query}"
         for pause in (*self.pauses, None):
             try:
-                if len(query) <= _MAX_QUERY:
-                    return await self._get(f"{path}?{query}", limit=_MAX_INDEX_PROOF)
-                return await self._read(
-                    "POST", path, limit=_MAX_INDEX_PROOF, body=query.encode("ascii")
+                return await self._requests.read(
+                    path, limit=_MAX_INDEX_PROOF, body=query.encode("ascii") if is_long else None
                 )
             except Refused as refusal:
                 if pause is None or refusal.problem.slug != "not-indexed-yet":
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the loop returns or raises")
-
-    # The two ways to ask
-
-    async def _get(self, path: str, *, limit: int) -> bytes:
-        return await self._read("GET", path, limit=limit)
-
-    async def _read(
-        self, method: str, path: str, *, limit: int, body: bytes | None = None
-    ) -> bytes:
-        backoff = Backoff(_FIRST_PAUSE, factor=3)
-        for attempt in range(1, READ_ATTEMPTS + 1):
-            try:
-                return await self._once(method, path, limit=limit, body=body)
-            except (Unreachable, Refused) as error:
-                retry_after = 0.0
-                if isinstance(error, Refused):
-                    if not error.is_retriable:
-                        raise
-                    retry_after = error.retry_after or 0.0
-                if attempt == READ_ATTEMPTS:
-                    raise
-                await asyncio.sleep(backoff.next(retry_after))
-        raise AssertionError("the loop returns or raises")
-
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        *,
-        limit: int,
-        body: bytes | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - handed on
-    ) -> bytes:
-        http = self._http
-        if http is None:
-            raise RuntimeError("LogClient is used outside of its `async with`")
-        seconds = self._timeout if timeout is None else timeout
-        try:
-            answer = await http.ask(method, path, limit=limit, seconds=seconds, body=body)
-        except TimeoutError:
-            raise Unreachable(f"{self.url}{path}: no answer in time") from None
-        except TooLongError as error:
-            raise BadAnswer(f"{method} {path}: {error}") from None
-        except HttpError as error:
-            raise Unreachable(f"{self.url}{path}: {error}") from None
-        if answer.status != 200:
-            raise refusal_of(answer, path)
-        return answer.body
-
-
-def decode_hashes(hashes: list[str], what: str) -> tuple[bytes, ...]:
-    """Decodes base64 hashes; ``BadAnswer`` if there are more than MAX_PROOF, or one is no hash."""
-    if len(hashes) > MAX_PROOF:
-        raise BadAnswer(f"{what}: more than {MAX_PROOF} hashes")
-    try:
-        return tuple([parse_base64(text, what, size=HASH_SIZE) for text in hashes])
-    except FormatError as error:
-        raise BadAnswer(str(error)) from None
-
-
-def receipt_of(problem: Problem) -> LogReceipt | None:
-    """The receipt inside a ``not-published`` problem, or None when there is none."""
-    try:
-        return msgspec.convert(problem.members.get("receipt"), LogReceipt)
-    except msgspec.ValidationError:
-        return None
-
-
-def _decode(data: bytes, kind: type[T], what: str) -> T:
-    try:
-        return decode_json(data, kind, what)
-    except FormatError as error:
-        raise BadAnswer(str(error)) from None
-
-
-def refusal_of(answer: Answer, path: str) -> Refused | BadAnswer:
-    """The error that an answer to a request for `path` comes to, which is not the expected one."""
-    status = answer.status
-    if status < 400:
-        return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")
-    members: dict[str, Any] = {}
-    if answer.media_type == "application/problem+json":
-        try:
-            members = decode_json(answer.body, dict[str, Any], path)
-        except FormatError:
-            members = {}  # an error that is also malformed is still that error
-
-    def text(name: str) -> str:
-        value = members.pop(name, "")
-        return value[:1000] if isinstance(value, str) else ""
-
-    problem = Problem(
-        status=status,
-        type=text("type") or "about:blank",
-        title=text("title"),
-        detail=text("detail") or ("" if members else path),
-        members=members,
-    )
-    wanted = answer.headers.get("retry-after", "")
-    return Refused(problem, retry_after(wanted, time.time(), MAX_RETRY_AFTER))

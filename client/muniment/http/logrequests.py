@@ -1,0 +1,153 @@
+"""Requests to one log: bounded, repeated where that is safe, with errors of ``muniment.errors``.
+
+Each answer has a size limit and each request a deadline; redirects are never followed (a log's URL
+is its owner's word, a redirect is not).
+"""
+
+import asyncio
+import time
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from muniment.errors import BadAnswer, Problem, Refused, Unreachable
+from muniment.http.access import Access
+from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
+from muniment.http.retryafter import retry_after
+from muniment.http.typedjson import decode_json
+from muniment.http.urls import check_url
+from muniment.local.backoff import Backoff
+from muniment.tlog.encoding import FormatError
+
+READ_ATTEMPTS: Final = 4
+"""How often a read is tried; reads are idempotent, and an audit makes thousands of them."""
+
+MAX_RETRY_AFTER: Final = 60.0
+"""Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class LogRequests:
+    """The connections to one log, and what is asked of it; ``LogClient`` has the arguments."""
+
+    def __init__(
+        self, url: str, *, timeout: float, connections: int, access: Access | None, pause: float
+    ) -> None:
+        """Before a read is tried again it waits ``pause`` seconds, and thrice as long each time.
+
+        Raises ValueError and InputError as ``LogClient``.
+        """
+        self.url = check_url(url)
+        self._access = Access.from_environment() if access is None else access
+        self._headers = self._access.headers(self.url)
+        self.timeout: Final = timeout
+        self._connections = connections
+        self._pause = pause
+        self._http: HttpClient | None = None
+
+    def open(self) -> None:
+        """Makes requests possible, until it is closed."""
+        self._http = HttpClient(
+            self.url,
+            headers={
+                "User-Agent": self._access.agent(),
+                "Accept-Encoding": self._encodings(),
+                **self._headers,
+            },
+            tls=self._access.ssl(),
+            connections=self._connections,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections; safe to call twice."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickled for another process, which opens its own connections.
+        return {**vars(self), "_http": None}
+
+    def _encodings(self) -> str:
+        # Packing and unpacking a bundle takes longer than carrying it to another process here.
+        host = urlsplit(self.url).hostname
+        return "identity" if host in _LOOPBACK else "gzip, identity"
+
+    async def read(self, path: str, *, limit: int, body: bytes | None = None) -> bytes:
+        """Reads what is at a path, several times if need be: ``limit`` bytes at the most.
+
+        With a body it is POSTed, which must change nothing. Raises as ``once``.
+        """
+        backoff = Backoff(self._pause, factor=3)
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            try:
+                return await self.once(path, limit=limit, body=body)
+            except (Unreachable, Refused) as error:
+                retry_after = 0.0
+                if isinstance(error, Refused):
+                    if not error.is_retriable:
+                        raise
+                    retry_after = error.retry_after or 0.0
+                if attempt == READ_ATTEMPTS:
+                    raise
+                await asyncio.sleep(backoff.next(retry_after))
+        raise AssertionError("the loop returns or raises")
+
+    async def once(
+        self,
+        path: str,
+        *,
+        limit: int,
+        body: bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - handed on
+    ) -> bytes:
+        """GETs a path, or POSTs a body there; returns the body of a 200.
+
+        Raises:
+            Unreachable: If no whole answer came.
+            Refused: If the log answered with an error.
+            BadAnswer: If the answer is longer than the limit, or neither a 200 nor an error.
+        """
+        http = self._http
+        if http is None:
+            raise RuntimeError("LogClient is used outside of its `async with`")
+        method = "GET" if body is None else "POST"
+        seconds = self.timeout if timeout is None else timeout
+        try:
+            answer = await http.ask(method, path, limit=limit, seconds=seconds, body=body)
+        except TimeoutError:
+            raise Unreachable(f"{self.url}{path}: no answer in time") from None
+        except TooLongError as error:
+            raise BadAnswer(f"{method} {path}: {error}") from None
+        except HttpError as error:
+            raise Unreachable(f"{self.url}{path}: {error}") from None
+        if answer.status != 200:
+            raise refusal_of(answer, path)
+        return answer.body
+
+
+def refusal_of(answer: Answer, path: str) -> Refused | BadAnswer:
+    """The error that an answer to a request for `path` comes to, which is not the expected one."""
+    status = answer.status
+    if status < 400:
+        return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")
+    members: dict[str, Any] = {}
+    if answer.media_type == "application/problem+json":
+        try:
+            members = decode_json(answer.body, dict[str, Any], path)
+        except FormatError:
+            members = {}  # an error that is also malformed is still that error
+
+    def text(name: str) -> str:
+        value = members.pop(name, "")
+        return value[:1000] if isinstance(value, str) else ""
+
+    problem = Problem(
+        status=status,
+        type=text("type") or "about:blank",
+        title=text("title"),
+        detail=text("detail") or ("" if members else path),
+        members=members,
+    )
+    wanted = answer.headers.get("retry-after", "")
+    return Refused(problem, retry_after(wanted, time.time(), MAX_RETRY_AFTER))
