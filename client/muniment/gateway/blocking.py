@@ -17,12 +17,11 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from muniment.errors import Denied, GatewayClosed, MunimentError, Undelivered
-from muniment.gateway import gateway as asynchronous
 from muniment.gateway.authorization import denial_of
-from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
-from muniment.gateway.calls import CallOptions, CallScope
+from muniment.gateway.calls import GatewaySource
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT
+from muniment.gateway.gateway import Gateway as AsyncGateway
 from muniment.gateway.logstream import DEFAULT_PUBLISH_WAIT
 from muniment.gateway.mirrored import Require
 from muniment.gateway.outcomes import KEEPING
@@ -40,30 +39,36 @@ from muniment.tlog.policy import Policy
 T = TypeVar("T")
 
 
-class Options(TypedDict, total=False):
-    """The options of ``muniment.Gateway``, by the same names."""
+class SharedOptions(TypedDict, total=False):
+    """Options of ``muniment.Gateway``, by the same names, which every kind of gateway takes."""
 
-    stream: str
     origin: str | None
     policy: Policy | None
     batch_records: int
     window: int
     deadline: float
     publish_wait: float
-    spool: Path | str | None
     access: Access | None
     decide: Decide | None
-    withhold: Iterable[str] | None
     keep: Keep | None
+
+
+class GatewayOptions(SharedOptions, total=False):
+    """The options of ``muniment.Gateway``, by the same names."""
+
+    stream: str
+    spool: Path | str | None
+    withhold: Iterable[str] | None
     pseudonyms: Mapping[str, Path | str] | None
     require: Require
 
 
-class Gateway:
+class Gateway(GatewaySource):
     """One stream of one gateway, for threads; a context manager. See ``muniment.Gateway``."""
 
-    def __init__(self, log_url: str, signer: Signer, **options: Unpack[Options]) -> None:
-        self._gateway = asynchronous.Gateway(log_url, signer, **options)
+    def __init__(self, log_url: str, signer: Signer, **options: Unpack[GatewayOptions]) -> None:
+        self._gateway = AsyncGateway(log_url, signer, **options)
+        self.decide = options.get("decide")
         self._opening = ATTEMPT_TIMEOUT + options.get("publish_wait", DEFAULT_PUBLISH_WAIT)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -114,21 +119,13 @@ class Gateway:
         return self._gateway.producer
 
     @property
-    def asynchronous(self) -> asynchronous.Gateway:
+    def asynchronous(self) -> AsyncGateway:
         """The gateway on the loop of its thread; its coroutines are for ``run``."""
         return self._gateway
 
-    def call(
-        self,
-        tool: str,
-        arguments: Any = None,
-        *,
-        agent: str | JsonObject,
-        ids: Mapping[str, object] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> CallScope:
-        """See ``muniment.Gateway.call``; any event loop may use it, too."""
-        return self._gateway.call(tool, arguments, agent=agent, ids=ids, **options)
+    def find(self) -> AsyncGateway:
+        """The gateway on the loop of its thread."""
+        return self._gateway
 
     def submit(
         self,

@@ -11,11 +11,12 @@ unless the block says otherwise. The steps are those of governed functions, see 
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from copy import deepcopy
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from muniment.errors import MunimentError, Unreachable
@@ -109,7 +110,7 @@ class ToolCall:
         return self._parent
 
 
-def rules_of_call(
+def _rules_of_call(
     agent: str | JsonObject,
     ids: Mapping[str, object],
     options: CallOptions,
@@ -163,15 +164,45 @@ def _checked_ids(ids: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-class GatewaySource(Protocol):
-    """Where the calls of a process have their gateway."""
+class GatewaySource(ABC):
+    """Where the calls of a process have their gateway.
 
+    Attributes:
+        decide: The policy engine of ``call``, if it is given none.
+    """
+
+    decide: Decide | None
+
+    @abstractmethod
     def find(self) -> "Gateway | Future[Gateway]":
         """The gateway, or what waits for it while it is being opened in another thread.
 
         Raises MunimentError if it cannot be opened.
         """
-        ...
+
+    def call(
+        self,
+        tool: str,
+        arguments: Any = None,
+        *,
+        agent: str | JsonObject,
+        ids: Mapping[str, object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> "CallScope":
+        """Governs a call that somebody else makes; see the module for what that gives.
+
+        Any event loop may use it with ``async with``, and any thread with ``with``. See
+        ``CallOptions`` for the options. Raises TypeError if an option or an id is none, or nobody
+        is there to decide.
+
+        Args:
+            tool: The tool's name.
+            arguments: What it is called with; a mapping by names, as a rule.
+            agent: Who calls it: the id of an agent, or an AuthZEN subject.
+            ids: Ids of the call by the names in ``IDS``, for the decision's ``context.ids``.
+        """
+        about = ToolCall(tool, arguments, options)
+        return CallScope(self, about, _rules_of_call(agent, ids or {}, options, self.decide))
 
 
 class Run:

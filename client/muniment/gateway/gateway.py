@@ -24,14 +24,13 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Final, Self
 
 from muniment.errors import MunimentError, NotPublished, StreamError, Undelivered
 from muniment.gateway.authorization import authorize
 from muniment.gateway.breaker import ENOUGH, Breaker
-from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
-from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
+from muniment.gateway.calls import GatewaySource
 from muniment.gateway.logstream import (
     DEFAULT_BATCH,
     DEFAULT_PUBLISH_WAIT,
@@ -70,7 +69,7 @@ def _ids() -> Callable[[], str]:
     return lambda: f"{prefix}-{next(numbers)}"
 
 
-class Gateway:
+class Gateway(GatewaySource):
     """One stream of one gateway; use it as an async context manager.
 
     Concurrent callers share batches: a batch leaves at once when none is in flight, and what
@@ -111,7 +110,6 @@ class Gateway:
         salts: The salt of its commitments: that beside the spool; without one, nobody keeps it.
         unfinished: Outcomes that are being written.
         breaker: Whether the log is known to be away.
-        decide: The policy engine of ``call``, if it is given none.
         once: The permits of calls that have a key; None without a spool.
         waiting: The outcomes that are still to come, of calls that will go on, by their keys.
         withholding: What it withholds; None for nothing.
@@ -369,33 +367,8 @@ class Gateway:
         now = int(time.time())
         return await refresh_status(permit, self.log.client, trust, now=now)
 
-    def call(
-        self,
-        tool: str,
-        arguments: Any = None,
-        *,
-        agent: str | JsonObject,
-        ids: Mapping[str, object] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> CallScope:
-        """Governs a call that somebody else makes; see ``calls`` for what that gives.
-
-        Any event loop may use it with ``async with``, and any thread with ``with``. See
-        ``CallOptions`` for the options. Raises TypeError if an option or an id is none, or nobody
-        is there to decide.
-
-        Args:
-            tool: The tool's name.
-            arguments: What it is called with; a mapping by names, as a rule.
-            agent: Who calls it: the id of an agent, or an AuthZEN subject.
-            ids: Ids of the call by the names in ``IDS``, for the decision's ``context.ids``.
-        """
-        about = ToolCall(tool, arguments, options)
-        rules = rules_of_call(agent, ids or {}, options, self.decide)
-        return CallScope(self, about, rules)
-
     def find(self) -> "Gateway":
-        """The gateway itself, which its owner opens: see ``calls.Source``."""
+        """The gateway itself, which its owner opens."""
         return self
 
     def reach(self, *, is_async: bool) -> Reach:

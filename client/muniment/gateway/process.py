@@ -15,26 +15,20 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, Unpack
+from typing import Final, Self, Unpack
 
 from muniment.errors import GatewayClosed, MunimentError, Unreachable
 from muniment.gateway import blocking
 from muniment.gateway.breaker import Breaker
-from muniment.gateway.callbinding import JsonObject
-from muniment.gateway.calloptions import Decide
-from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
+from muniment.gateway.calls import GatewaySource
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.once import OnceStore
 from muniment.gateway.spoolfolder import MAX_SPOOLS, SpoolFolder
-from muniment.gateway.withholding import Keep
-from muniment.http.access import Access
 from muniment.local.sqliteerrors import InUseError
 from muniment.tlog.note import Signer
-from muniment.tlog.policy import Policy
 
 ONCE_FOLDER: Final = "once"
 """The folder, within that of the spools, for permits of calls that have a key."""
@@ -43,22 +37,13 @@ EXIT_TIMEOUT: Final = 2.0
 """Seconds that the end of a process waits for what is being sent; the spool keeps the rest."""
 
 
-class Options(TypedDict, total=False):
-    """Options of ``muniment.Gateway``, by the same names."""
+class ProcessOptions(blocking.SharedOptions, total=False):
+    """Options of ``muniment.Gateway``, by the same names; ``withhold`` is read more than once."""
 
-    origin: str | None
-    policy: Policy | None
-    batch_records: int
-    window: int
-    deadline: float
-    publish_wait: float
-    access: Access | None
-    decide: Decide | None
     withhold: list[str] | tuple[str, ...] | None
-    keep: Keep | None
 
 
-class ProcessGateway:
+class ProcessGateway(GatewaySource):
     """The gateway of whichever process uses it; see the module.
 
     Args:
@@ -80,7 +65,7 @@ class ProcessGateway:
         *,
         spools: Path | str,
         stream: str = "process",
-        **options: Unpack[Options],
+        **options: Unpack[ProcessOptions],
     ) -> None:
         blocking.Gateway(log_url, signer, **options)  # checks them; it is never opened
         self.decide = options.get("decide")
@@ -97,19 +82,6 @@ class ProcessGateway:
         self._breaker = Breaker()
         self._spoilt: set[Path] = set()
         self._process = os.getpid()
-
-    def call(
-        self,
-        tool: str,
-        arguments: Any = None,
-        *,
-        agent: str | JsonObject,
-        ids: Mapping[str, object] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> CallScope:
-        """See ``muniment.Gateway.call``; the first call of a process opens the gateway."""
-        about = ToolCall(tool, arguments, options)
-        return CallScope(self, about, rules_of_call(agent, ids or {}, options, self.decide))
 
     def __enter__(self) -> Self:
         """Opens nothing: each process does when it needs to."""
