@@ -30,6 +30,7 @@ from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
 from muniment.lineage.facts import FactsHead, Interval
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
+from muniment.local.sqliteopen import first_look
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey, parse_vkey
 
@@ -94,19 +95,10 @@ class IndexReader:
             raise DatabaseError(f"{path}: no such index")
         self.path: Final = path
         self._connection, self._still = open_replica(path, cache=CACHE_KIBIBYTES)
-        try:
-            (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-            if application != APPLICATION_ID:
-                raise DatabaseError(f"{path}: not an index")
+        with first_look(self._connection, path, APPLICATION_ID, "an index"):
             row = self._connection.execute("SELECT bundles FROM state").fetchone()
             if row == (0,) and bundles is None:
                 raise DatabaseError(f"{path}: a log's index; the records are in the log")
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise DatabaseError(f"{path}: {error}") from error
-        except BaseException:
-            self._connection.close()
-            raise
         self._has: set[str] = set()
         leaves = LeafReader(path, bundles or self)
         self.leaves = leaves.leaves

@@ -8,7 +8,8 @@ ours: something took its content away.
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
@@ -65,6 +66,29 @@ def open_reader(
     except UNREADABLE as error:
         raise not_usable(path, error) from error
     return connection
+
+
+@contextmanager
+def first_look(
+    connection: sqlite3.Connection, path: Path, application: int, what: str
+) -> Iterator[None]:
+    """Checks whose database was opened, for who looks at it for the first time within the block.
+
+    Raises DatabaseError, and closes the connection, if the database is another program's, which is
+    not `what`; or if it cannot be read, which the block may find. Whatever the block raises closes
+    the connection.
+    """
+    try:
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        if found != application:
+            raise DatabaseError(f"{path}: not {what}")
+        yield
+    except UNREADABLE as error:
+        connection.close()
+        raise DatabaseError(f"{path}: {error}") from error
+    except BaseException:
+        connection.close()
+        raise
 
 
 def connect(

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, UNREADABLE, DatabaseError, open_reader
+from muniment.local.sqliteopen import first_look
 from muniment.map import bucket, proving
 from muniment.map.bucket import ABSENT, Rot
 from muniment.map.levels import KIND_BITS
@@ -41,17 +42,8 @@ class MapReader:
         """Opens the file. Raises DatabaseError if there is no map at the path."""
         self.path: Final = path
         self._db = open_reader(path, cache=CACHE_KIBIBYTES)
-        try:
-            (application,) = self._db.execute("PRAGMA application_id").fetchone()
-            if application != APPLICATION_ID:
-                raise DatabaseError(f"{path}: not a map")
+        with first_look(self._db, path, APPLICATION_ID, "a map"):
             self.refresh()
-        except UNREADABLE as error:
-            self._db.close()
-            raise DatabaseError(f"{path}: {error}") from error
-        except BaseException:
-            self._db.close()
-            raise
 
     def __enter__(self) -> Self:
         return self
