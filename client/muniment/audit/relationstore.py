@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from muniment.audit.addenda import Addenda
@@ -24,12 +23,7 @@ class RelationStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for file in self._files:
             if file is not None:
                 file.close()

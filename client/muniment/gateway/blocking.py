@@ -13,7 +13,6 @@ import copy
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from muniment.errors import Denied, GatewayClosed, MunimentError, Undelivered
@@ -100,12 +99,7 @@ class Gateway(GatewaySource):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -23,7 +23,6 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from muniment.errors import MunimentError, NotPublished, StreamError, Undelivered
@@ -205,12 +204,7 @@ class Gateway(GatewaySource):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     @property

@@ -17,7 +17,6 @@ import threading
 import weakref
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self, Unpack
 
 from muniment.errors import GatewayClosed, MunimentError, Unreachable
@@ -87,24 +86,14 @@ class ProcessGateway(GatewaySource):
         """Opens nothing: each process does when it needs to."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         """As ``__enter__``."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.close)
 
     def close(self, timeout: float | None = None) -> None:

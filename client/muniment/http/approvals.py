@@ -12,7 +12,6 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
@@ -104,12 +103,7 @@ class ApproverClient:
         await self._http.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.__aexit__(kind, error, trace)
 
     async def waiting(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from types import TracebackType
 from typing import Final, Literal, Self
 from urllib.parse import quote, urlencode
 
@@ -94,12 +93,7 @@ class LogClient:
         self._requests.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

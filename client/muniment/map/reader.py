@@ -7,7 +7,6 @@ the root down, so that nothing rotten gets into an answer.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, UNREADABLE, DatabaseError, open_reader
@@ -48,12 +47,7 @@ class MapReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ SQLite database, which keeps itself on disk as far as it does not fit into its c
 import json
 import sqlite3
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from muniment.local.sqlitefile import DatabaseError
@@ -119,12 +118,7 @@ class Tally:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._db.close()
 
     def add(
