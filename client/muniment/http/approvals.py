@@ -104,7 +104,7 @@ class ApproverClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.__aexit__(kind, error, trace)
+        await self._http.close()
 
     async def waiting(self) -> dict[str, Any]:
         """What waits for this approver: ``gateway``, and ``approvals``, the oldest first."""
