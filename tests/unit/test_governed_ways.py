@@ -644,7 +644,7 @@ class Unkept:
             error.sqlite_errorcode = sqlite3.SQLITE_FULL  # type: ignore[attr-defined]
             raise error
 
-        self.monkeypatch.setattr(Writer, "_commit", fail)
+        self.monkeypatch.setattr(Writer, "commit", fail)
         return self.monkeypatch.undo
 
     def no_room(self) -> Callable[[], None]:
@@ -757,7 +757,7 @@ async def test_the_outcomes_of_calls_that_run_when_the_disk_gets_full_are_kept(
 ) -> None:
     """The first commit after the run fails, as on a full disk; there is room beside the file."""
     spare = bench.path.with_name(bench.path.name + spoolstore.SPARE_SUFFIX)
-    commit = Writer._commit
+    commit = Writer.commit
 
     def fail_while_full(writer: Writer, connection: sqlite3.Connection) -> None:
         if bench.ran and spare.exists():
@@ -767,7 +767,7 @@ async def test_the_outcomes_of_calls_that_run_when_the_disk_gets_full_are_kept(
         commit(writer, connection)
 
     async with bench.opened():
-        monkeypatch.setattr(Writer, "_commit", fail_while_full)
+        monkeypatch.setattr(Writer, "commit", fail_while_full)
         await bench.call(bench.tool(bench.ran.append), 1)
         monkeypatch.undo()
         await bench.call(bench.tool(bench.ran.append), 2)
@@ -795,7 +795,7 @@ async def test_an_outcome_waits_for_who_has_locked_the_file(
 async def test_an_outcome_is_kept_once_though_its_commit_was_told_to_have_failed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = Writer._commit
+    commit = Writer.commit
 
     def commit_and_fail(writer: Writer, connection: sqlite3.Connection) -> None:
         commit(writer, connection)
@@ -807,7 +807,7 @@ async def test_an_outcome_is_kept_once_though_its_commit_was_told_to_have_failed
 
     failed: list[bool] = []
     async with bench.opened():
-        monkeypatch.setattr(Writer, "_commit", commit_and_fail)
+        monkeypatch.setattr(Writer, "commit", commit_and_fail)
         await bench.call(bench.tool(bench.ran.append), 1)
         assert failed
         assert [one["status"] for one in await bench.outcomes()] == ["completed"]

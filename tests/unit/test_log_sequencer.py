@@ -195,7 +195,7 @@ class Fails:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, persisted: bool) -> None:
         self.armed = False
-        original = Writer._commit
+        original = Writer.commit
 
         def commit(writer: Writer, connection: sqlite3.Connection) -> None:
             if self.armed:
@@ -205,7 +205,7 @@ class Fails:
                 raise sqlite3.OperationalError("disk I/O error")
             original(writer, connection)
 
-        monkeypatch.setattr(Writer, "_commit", commit)
+        monkeypatch.setattr(Writer, "commit", commit)
 
 
 @pytest.mark.parametrize("persisted", [False, True])

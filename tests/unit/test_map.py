@@ -186,12 +186,12 @@ async def main():
         trace = lambda _: next(seen, None) is None and die()
         await map_._writer.run(lambda db: db.set_trace_callback(trace))
     else:
-        commit = Writer._commit
+        commit = Writer.commit
         def killed(self, db):
             if when == "after":
                 commit(self, db)
             die()
-        Writer._commit = killed
+        Writer.commit = killed
     await map_.apply(200, leaves[200:])
     print("alive")
 

@@ -240,7 +240,7 @@ async def test_a_failed_commit_is_fatal(
             connection.execute("COMMIT")
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(writer, "_commit", fail)
+    monkeypatch.setattr(writer, "commit", fail)
     with pytest.raises(FatalDatabaseError, match="disk I/O error"):
         await writer.run(insert(1))
     monkeypatch.undo()

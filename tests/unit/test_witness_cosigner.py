@@ -120,7 +120,7 @@ async def test_a_failed_commit_fails_all_who_wait_and_ends_the_task(
     def fail(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(store._writer, "_commit", fail)
+    monkeypatch.setattr(store._writer, "commit", fail)
     cosigner = Cosigner(store, [SIGNER], Clock())
     task = asyncio.create_task(cosigner.run())
     outcomes = await asyncio.gather(

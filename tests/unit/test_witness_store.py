@@ -130,7 +130,7 @@ async def test_a_commit_that_fails_is_fatal_whatever_the_disk_holds(
             connection.execute("COMMIT")
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(writer, "_commit", fail)
+    monkeypatch.setattr(writer, "commit", fail)
     with pytest.raises(FatalDatabaseError):
         await store.commit([accept(head_of(5), 8)], sign)
     assert store.head(ORIGIN) == head_of(5)

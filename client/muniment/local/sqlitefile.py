@@ -2,10 +2,7 @@
 
 Durability and ownership, in the order they are established:
 
-1. `<database>.lock` is locked with flock(2) before the file is opened, and for as long as it is
-   open: a second process on the same database refuses to start. The kernel drops the lock with the
-   process, however it ends, so there is nothing to clean up. A file that several processes share
-   is locked so for each transaction instead.
+1. The file is this process's alone, see `sqliteowner`, before it is opened and while it is open.
 2. The writer runs WAL with `synchronous=FULL`: when `Writer.run` returns, the transaction has been
    synced. Only this connection writes and checkpoints. Readers are query-only, never checkpoint
    and close before the writer: SQLite 3.7.0 to 3.51.2 can corrupt the WAL when two connections
@@ -15,13 +12,9 @@ Durability and ownership, in the order they are established:
 """
 
 import asyncio
-import fcntl
 import os
 import sqlite3
-import time
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -30,7 +23,6 @@ from muniment.local.sqliteerrors import (
     AbsentDatabaseError,
     DatabaseError,
     FatalDatabaseError,
-    InUseError,
     UnwritableError,
     is_fatal,
     is_unwritable,
@@ -53,6 +45,7 @@ from muniment.local.sqliteopen import (
     set_up,
     sync_folder,
 )
+from muniment.local.sqliteowner import DatabaseOwner, lent, shared_owner
 from muniment.local.workthread import WorkThread
 
 __all__ = [
@@ -85,77 +78,7 @@ _SHARE: Final = 4
 
 _TRUNCATE_MILLISECONDS: Final = 200  # for readers to end before the write-ahead log is cut off
 
-_SHARED_PAUSE: Final = 0.005  # seconds between two looks at a lock that another process has
-
 _T = TypeVar("_T")
-
-
-class _Owner:
-    """The exclusive right to a database, held as an OS lock on the file next to it."""
-
-    def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".lock")
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise not_usable(self._path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
-            os.close(self._file)
-            raise InUseError(
-                f"{database}: in use by another process" + (f" ({holder})" if holder else "")
-            ) from error
-        try:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"pid {os.getpid()}\n".encode("ascii"), 0)
-        except OSError as error:
-            os.close(self._file)
-            raise not_usable(self._path, error) from error
-        _OWNERS.add(self)
-
-    def release(self) -> None:
-        """Gives the right up. The file stays: removing it would race with the next owner."""
-        file, self._file = self._file, -1
-        if file >= 0:
-            os.close(file)
-
-
-_OWNERS: Final[weakref.WeakSet[_Owner]] = weakref.WeakSet()
-
-
-def _disown() -> None:
-    """Lets go of all databases in a fork of this process: they stay its parent's alone.
-
-    The fork has the descriptors, and with them the locks, which would outlive the parent.
-    """
-    for owner in list(_OWNERS):
-        owner.release()
-
-
-os.register_at_fork(after_in_child=_disown)
-
-
-def _shared_owner(database: Path) -> _Owner:
-    """The right to a database that others write to as well; waits for their transactions."""
-    until = time.monotonic() + BUSY_MILLISECONDS / 1000
-    while True:
-        try:
-            return _Owner(database)
-        except InUseError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(_SHARED_PAUSE)
-
-
-@contextmanager
-def _lent(database: Path) -> Iterator[None]:
-    owner = _shared_owner(database)
-    try:
-        yield
-    finally:
-        owner.release()
 
 
 class Writer:
@@ -165,11 +88,11 @@ class Writer:
     """
 
     def __init__(
-        self, path: Path, owner: _Owner, connection: sqlite3.Connection, *, is_new: bool
+        self, path: Path, owner: DatabaseOwner, connection: sqlite3.Connection, *, is_new: bool
     ) -> None:
         self.path: Final = path
         self.is_new: Final = is_new
-        self._owner: _Owner | None = owner  # None while other processes may have it
+        self._owner: DatabaseOwner | None = owner  # None while other processes may have it
         self._connection = connection
         self._thread = WorkThread("database-writer")
         self._broken: FatalDatabaseError | None = None
@@ -234,7 +157,7 @@ class Writer:
     ) -> "Writer":
         if expected == "old":
             is_there(path, expected)  # before the lock's file is made in an unmounted folder
-        owner = _shared_owner(path) if shared else _Owner(path)
+        owner = shared_owner(path) if shared else DatabaseOwner(path)
         try:
             found = is_there(path, expected)
             if not found:
@@ -292,7 +215,7 @@ class Writer:
             raise type(self._broken)(f"unusable since: {self._broken}")
         if self._owner is not None:
             return self._transact_alone(work)
-        with _lent(self.path):
+        with lent(self.path):
             return self._transact_alone(work)
 
     def _transact_alone(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -306,7 +229,7 @@ class Writer:
                 raise self._break(error) from error
             raise
         try:
-            self._commit(connection)
+            self.commit(connection)
         except BaseException as error:
             # Committed or not? Only a fresh look at the file after a restart can tell.
             self._roll_back()
@@ -381,8 +304,8 @@ class Writer:
         except OSError as error:
             raise self._break(error) from error
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
-        """Commits; apart so that tests can fail it before and after the fact."""
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Commits; `run` does. Apart so that tests can fail it before and after the fact."""
         connection.execute("COMMIT")
 
     def _roll_back(self) -> None:
@@ -422,7 +345,7 @@ class Writer:
         if self._owner is not None:
             self._connection.close()
             return
-        with _lent(self.path):  # closing checkpoints
+        with lent(self.path):  # closing checkpoints
             self._connection.close()
 
 
