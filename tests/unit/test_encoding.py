@@ -2,6 +2,8 @@
 
 import base64
 import random
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -20,6 +22,7 @@ from muniment.tlog.encoding import (
     parse_base64,
     parse_decimal,
     parse_hash,
+    parse_hashes,
     parse_text,
     split_lines,
     unframe,
@@ -104,6 +107,26 @@ def test_hash_is_exactly_32_bytes(size: int) -> None:
     assert parse_hash(format_base64(bytes(32)), "root") == bytes(32)
     with pytest.raises(FormatError, match=r"^root: "):
         parse_hash(format_base64(bytes(size)), "root")
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 43), st.characters())
+def test_hash_has_the_one_spelling_of_its_base64(data: bytes, at: int, other: str) -> None:
+    """The shortcut for 32 bytes takes and refuses what all other base64 goes by."""
+    spelled = format_base64(data)
+    for text in (spelled, spelled[:at] + other + spelled[at + 1 :], f"{spelled}\n"):
+        of_any = _outcome(partial(parse_base64, size=32), text)
+        assert _outcome(parse_hash, text) == of_any
+        of_many = _outcome(lambda it, what: parse_hashes([spelled, it], what)[1], text)
+        if isinstance(of_many, str):
+            of_many = of_many.replace("root 2:", "root:")
+        assert of_many == of_any
+
+
+def _outcome(parse: Callable[[str, str], bytes], text: str) -> bytes | str:
+    try:
+        return parse(text, "root")
+    except FormatError as error:
+        return str(error)
 
 
 def test_text_is_utf8() -> None:

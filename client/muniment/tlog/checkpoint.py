@@ -6,7 +6,7 @@ A `SignedCheckpoint` is parsed and *not* verified; `policy.Policy.verify` turns 
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from muniment.tlog.encoding import (
@@ -39,6 +39,7 @@ class Checkpoint:
     size: int
     root: bytes
     extensions: tuple[str, ...] = ()
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for what, line in (("origin", self.origin), *(("extension", e) for e in self.extensions)):
@@ -59,8 +60,11 @@ class Checkpoint:
     @property
     def text(self) -> str:
         """The note text, the inverse of `parse_checkpoint`."""
-        lines = (self.origin, str(self.size), format_base64(self.root), *self.extensions, "")
-        return "\n".join(lines)
+        # Kept: a note is compared with it, and every signature is over it.
+        if not self._text:
+            lines = (self.origin, str(self.size), format_base64(self.root), *self.extensions, "")
+            object.__setattr__(self, "_text", "\n".join(lines))
+        return self._text
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -72,12 +76,14 @@ def parse_checkpoint(text: str) -> Checkpoint:
     if len(lines) < _MANDATORY_LINES:
         raise FormatError("checkpoint: fewer than three lines")
     origin, size, root, *extensions = lines
-    return Checkpoint(
+    checkpoint = Checkpoint(
         origin,
         parse_decimal(size, "checkpoint: tree size"),
         parse_hash(root, "checkpoint: root hash"),
         tuple(extensions),
     )
+    object.__setattr__(checkpoint, "_text", text)  # the one spelling
+    return checkpoint
 
 
 @dataclass(frozen=True, slots=True)

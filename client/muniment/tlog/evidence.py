@@ -55,6 +55,7 @@ from muniment.tlog.encoding import (
     parse_base64,
     parse_decimal,
     parse_hash,
+    parse_hashes,
     parse_text,
     split_lines,
 )
@@ -277,6 +278,4 @@ def _parse_leaf(
 
 
 def _proof(lines: list[str]) -> tuple[bytes, ...]:
-    return tuple(
-        parse_hash(line, f"evidence: proof line {number}") for number, line in enumerate(lines, 1)
-    )
+    return parse_hashes(lines, "evidence: proof line")

@@ -12,6 +12,8 @@ from typing import ClassVar, Final, Self
 HASH_SIZE: Final = 32
 """Bytes of a SHA-256 hash."""
 
+_LENGTHS: Final = frozenset({HASH_SIZE})
+
 EMPTY_ROOT: Final = sha256().digest()
 """Root of the tree of size 0: the hash of the empty string."""
 
@@ -23,6 +25,11 @@ def split_hashes(data: bytes) -> list[bytes]:
     bytes there must be, and checks that first.
     """
     return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
+
+
+def are_hashes(values: Iterable[bytes]) -> bool:
+    """Whether each value has the length of a hash."""
+    return set(map(len, values)) <= _LENGTHS
 
 
 def leaf_hash(entry: bytes) -> bytes:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.bindings import crypto_sign_open
 from nacl.exceptions import CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
@@ -294,13 +295,13 @@ def ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
 
     Prepared once per key. libsodium refuses small-order and non-canonical keys and signatures.
     """
-    verify = VerifyKey(public).verify
+    VerifyKey(public)  # refuses what is no key
 
     def check(message: bytes, signature: bytes) -> bool:
         if len(signature) != _ED25519_SIGNATURE_SIZE:
             return False
         try:
-            verify(message, signature)
+            crypto_sign_open(signature + message, public)
         except CryptoError:
             return False
         return True

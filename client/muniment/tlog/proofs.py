@@ -17,7 +17,14 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.merkle import EMPTY_ROOT, HASH_SIZE, join_peaks, node_hash, pair_hashes
+from muniment.tlog.merkle import (
+    EMPTY_ROOT,
+    HASH_SIZE,
+    are_hashes,
+    join_peaks,
+    node_hash,
+    pair_hashes,
+)
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, check_tile, tile_at
 
 MAX_PROOF: Final = 63
@@ -332,7 +339,7 @@ def _implied(
     whole = first == last
     inner = (last ^ edge).bit_length()
     _check_length(proof, (not whole) + inner + (last >> inner).bit_count(), what)
-    if any(len(value) != HASH_SIZE for value in (subtree, *proof)):
+    if not are_hashes((subtree, *proof)):
         raise VerificationError(f"{what}: a hash is not {HASH_SIZE} bytes")
 
     siblings = iter(proof)

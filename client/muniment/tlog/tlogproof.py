@@ -10,11 +10,11 @@ from muniment.tlog.encoding import (
     format_base64,
     parse_base64,
     parse_decimal,
-    parse_hash,
+    parse_hashes,
     parse_text,
     split_lines,
 )
-from muniment.tlog.merkle import HASH_SIZE, leaf_hash
+from muniment.tlog.merkle import HASH_SIZE, are_hashes, leaf_hash
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.proofs import MAX_PROOF, verify_inclusion
@@ -56,7 +56,7 @@ class TlogProof:
             raise FormatError(f"tlog-proof: index is not between 0 and {MAX_SIZE}")
         if len(self.proof) > MAX_PROOF:
             raise FormatError(f"tlog-proof: more than {MAX_PROOF} proof lines")
-        if any(len(line) != HASH_SIZE for line in self.proof):
+        if not are_hashes(self.proof):
             raise FormatError(f"tlog-proof: a proof hash is not {HASH_SIZE} bytes")
         # "If no extra data is present, this line is omitted": there is no empty extra line.
         if self.extra is not None and not 1 <= len(self.extra) <= MAX_EXTRA:
@@ -86,9 +86,7 @@ def parse_tlog_proof(data: bytes) -> TlogProof:
     if not lines or not lines[0].startswith(_INDEX):
         raise FormatError("tlog-proof: no index line")
     index = parse_decimal(lines.pop(0)[len(_INDEX) :], "tlog-proof: index")
-    proof = tuple(
-        parse_hash(line, f"tlog-proof: proof line {number}") for number, line in enumerate(lines, 1)
-    )
+    proof = parse_hashes(lines, "tlog-proof: proof line")
     return TlogProof(index, proof, parse_signed_checkpoint(data[cut + 2 :]), extra)
 
 

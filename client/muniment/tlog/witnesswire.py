@@ -16,6 +16,7 @@ from muniment.tlog.encoding import (
     parse_base64,
     parse_decimal,
     parse_hash,
+    parse_hashes,
     parse_text,
     split_lines,
 )
@@ -121,7 +122,7 @@ def _value(line: str, prefix: str, what: str) -> str:
 def _parse_proof(lines: list[str]) -> tuple[bytes, ...]:
     if len(lines) > MAX_PROOF_LINES:
         raise FormatError(f"more than {MAX_PROOF_LINES} proof lines")
-    return tuple(parse_hash(line, f"proof line {number}") for number, line in enumerate(lines, 1))
+    return parse_hashes(lines, "proof line")
 
 
 def _join(head: list[str], proof: tuple[bytes, ...], checkpoint: SignedCheckpoint) -> bytes:
