@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from typing import Any
 
+__version__ = "0.2.0"
+
 
 class _MovedFinder:
     """Finds modules by the names that they had in 0.1.0 (see `importlib.abc.MetaPathFinder`)."""

@@ -109,3 +109,5 @@ from muniment.tlog.policy import parse_policy as parse_policy
 from muniment.tlog.tlogproof import TlogProof as TlogProof
 from muniment.tlog.tlogproof import parse_tlog_proof as parse_tlog_proof
 from muniment.tlog.tlogproof import verify_tlog_proof as verify_tlog_proof
+
+__version__: str

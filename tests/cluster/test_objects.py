@@ -188,7 +188,7 @@ def test_only_this_machine_is_spoken_to_in_the_clear() -> None:
 PENDING = """
     import asyncio, sys
     from muniment_log.cluster.objects import ObjectStore
-    from muniment_log.cli.exits import end_with
+    from muniment_log.cli.ending import end_with
 
     async def main():
         store = ObjectStore.open("s3://bucket", seconds=2.0)

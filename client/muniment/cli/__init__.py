@@ -1,22 +1,18 @@
 """The command ``muniment``. Each command parses, calls one function, prints.
 
-Results go to stdout, progress and errors to stderr. Commands are imported when they run: most
-calls of ``muniment`` are short, and none should wait for the imports of the others.
+Results go to stdout, progress and errors to stderr. Commands are imported when they run.
 """
 
-import importlib
 import sys
-from collections.abc import Mapping
 from typing import Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
-from muniment.cli.exits import INTERRUPTED, describe_exits, exit_code
+from muniment import __version__
+from muniment.cli.lazy import LazyGroup, Places
 from muniment.tlog.encoding import MunimentError
 
-# name: (module, attribute, one line for the overview)
-_COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+_COMMANDS: Final[Places] = {
     "approve": ("approve", "approve", "Decide on calls that a gateway holds for a person."),
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
     "disclose": ("disclose", "disclose", "Disclose a value that a log has a commitment to."),
@@ -43,38 +39,15 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
 }
 
 
-class MunimentGroup(click.Group):
+class MunimentGroup(LazyGroup):
     """A group whose commands are imported on demand and whose errors are one line each."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in order."""
-        del ctx
-        return list(_COMMANDS)
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the exit codes, which are imported when somebody reads them."""
+        from muniment.cli.exits import describe_exits  # noqa: PLC0415
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a command."""
-        del ctx
-        if cmd_name not in _COMMANDS:
-            return None
-        module, attribute, _ = _COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(f"muniment.cli.{module}"), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 - the table above is wrong
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the overview without importing a command."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, _, words) in _COMMANDS.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Completes names and options without importing a command: it is waited for."""
-        names = [
-            CompletionItem(name, help=words)
-            for name, (_, _, words) in _COMMANDS.items()
-            if name.startswith(incomplete)
-        ]
-        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+        self.epilog = describe_exits()
+        super().format_epilog(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; turns the errors it may raise into one line and an exit code."""
@@ -83,12 +56,16 @@ class MunimentGroup(click.Group):
         except MunimentError as error:
             fail(ctx, error)
         except KeyboardInterrupt:
+            from muniment.cli.exits import INTERRUPTED  # noqa: PLC0415  # as in `fail`
+
             click.echo("muniment: interrupted", err=True)
             ctx.exit(INTERRUPTED)
 
 
 def fail(ctx: click.Context, error: MunimentError) -> None:
     """Prints an error in one line and ends the command with its exit code."""
+    from muniment.cli.exits import exit_code  # noqa: PLC0415  # what succeeds needs no codes
+
     words = " ".join(str(error).split())
     # Names and details come from files and from the network; a terminal must not obey them.
     click.echo(f"muniment: {''.join(c if c.isprintable() else '?' for c in words)}", err=True)
@@ -97,10 +74,11 @@ def fail(ctx: click.Context, error: MunimentError) -> None:
 
 @click.group(
     cls=MunimentGroup,
+    package="muniment.cli",
+    places=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=describe_exits(),
 )
-@click.version_option(package_name="muniment", message="muniment %(version)s")
+@click.version_option(__version__, message="muniment %(version)s")
 def cli() -> None:
     """A transparency log for authorization decisions: keys, gateway and auditor commands."""
 

@@ -1,9 +1,9 @@
 """The report as JSON values, from a replica: each figure with its query and its leaves."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from muniment import __version__
 from muniment.audit.auditor import OUTCOME_AGE
 from muniment.audit.relationstore import RelationStore
 from muniment.errors import InputError
@@ -142,7 +142,7 @@ def build_report(
 
 def program() -> str:
     """Name and version of this program."""
-    return f"muniment {version('muniment')}"
+    return f"muniment {__version__}"
 
 
 def _checkpoint(checkpoint: CosignedCheckpoint) -> dict[str, Any]:

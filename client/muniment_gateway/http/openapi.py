@@ -4,12 +4,12 @@ OPA's Data API and the paths of its uploads are OPA's to describe. What is serve
 approve is in `openapipeople`.
 """
 
-from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
+from muniment import __version__
 from muniment_gateway.core.authzen import (
     EVALUATION_PATH,
     EVALUATIONS_PATH,
@@ -229,7 +229,7 @@ def document(name: str, *, asks_people: bool = False) -> dict[str, Any]:
         )
     return openapi.document(
         f"Muniment gateway {name}",
-        version("muniment"),
+        __version__,
         "Decides through policy engines, logs the decision, and answers when a quorum of witnesses "
         "has cosigned it.",
         paths,

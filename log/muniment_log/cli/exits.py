@@ -12,10 +12,7 @@ After what may pass (1, 5, 10) a service is to be started again.
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -78,31 +75,6 @@ def fail(code: int, error: object) -> NoReturn:
     """Says why on one line, and ends the process."""
     first_line = str(error).partition("\n")[0] or type(error).__name__
     click.echo(f"muniment-log: {first_line}", err=True)
-    sys.exit(code)
-
-
-def end_with(program: Callable[[], object]) -> NoReturn:
-    """Runs a whole program and ends the process with its exit code.
-
-    obstore's threads may still want the interpreter's lock after their last answer was delivered,
-    and abort a process whose interpreter is being torn down then. So where it was used the process
-    ends without that: everything of ours is closed by now.
-    """
-    code = 0
-    try:
-        program()
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except BaseException:
-        if "obstore" not in sys.modules:
-            raise
-        traceback.print_exc()
-        code = 1
-    if "obstore" in sys.modules:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""The log's own keys by command: one more, or one less (`muniment_service.rotation`).
+"""The log's own keys by command: printed, one more, or one less (`muniment_service.rotation`).
 
 A log in one file must be stopped meanwhile. A cluster goes on, and its processes take the keys up
 one after the other: see `cluster.keys`.
@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
+from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
+from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.config import load
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.process import run
@@ -18,7 +23,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from muniment.tlog.keys.keyfile import Algorithm
     from muniment.tlog.note import VKey
+
+
+@click.command("vkeys")
+@CONFIG
+@click.option("--index", is_flag=True, help="Those of its index log: the same keys, renamed.")
+def vkeys_command(config: Path, *, index: bool) -> None:
+    """Print the public keys of the log, one vkey a line."""
+    try:
+        loaded = load(config)
+        if index:
+            loaded = loaded.index_log
+    except MunimentError as error:
+        fail(EXIT_CONFIG, error)
+    for vkey in loaded.vkeys:
+        click.echo(vkey)
+
+
+@click.command("rotate-key")
+@CONFIG
+@click.option("--add", type=click.Choice(["ed25519", "mldsa44"]), help="Make another key.")
+@click.option("--key", "key_path", type=PATH, help="Take up the key of this file as another one.")
+@click.option("--retire", metavar="KEYID", help="Sign no more with this key.")
+def rotate_key(
+    config: Path, add: Algorithm | None, key_path: Path | None, retire: str | None
+) -> None:
+    """Add a key or retire one, while the log is stopped; prints the vkey of a new one.
+
+    The log signs with all of its keys. Add the new one, start the log, have all verifiers take its
+    vkey up, and then retire the old one. Its file stays. A cluster need not stop: see docs/keys.md.
+    """
+    if [add, key_path, retire].count(None) != 2:
+        raise click.UsageError("either --add, --key or --retire")
+    try:
+        own = own_keys(config)
+        if add is not None:
+            click.echo(str(own.add(add)))
+        elif key_path is not None:
+            click.echo(str(own.take_up(key_path)))
+        elif retire is not None:
+            own.retire(retire)
+    except (MunimentError, OSError) as error:
+        fail(code_of(error), error)
+    click.echo("changed; start the log, or all processes of the cluster again", err=True)
 
 
 def own_keys(config: Path) -> Own:

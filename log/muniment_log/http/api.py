@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from muniment import __version__
 from muniment.page import content_security_policy, page_digest, read_page
 from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http.addenda import AddendaReads
@@ -90,7 +90,7 @@ def build(
     indexing = None if index is None else index[0]
     app.operations(_readiness(publisher, indexing, index_log, cluster), metrics=read)
     app.route("GET", "/", settled(_front(origin, publisher)))
-    app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
+    app.route("GET", "/openapi.json", _fixed(document(origin, __version__)))
     app.route("GET", "/verify.html", _page())
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.route("GET", f"/{COSIGNED}", tile(reads.cosigned))

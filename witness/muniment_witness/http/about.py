@@ -1,11 +1,11 @@
 """What a witness tells of itself: `witness.v0.json` for programs, `/about` for log operators."""
 
 from html import escape
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
+from muniment import __version__
 from muniment_service.http import App, Request, Response
 from muniment_witness.gossip.watch import Watch
 
@@ -32,7 +32,7 @@ def about(watch: Watch) -> dict[str, Any]:
     said: dict[str, Any] = {
         "name": file.name,
         "verifier_keys": [str(signer.vkey) for signer in watch.config.signers],
-        "software": {"name": "muniment", "version": version("muniment")},
+        "software": {"name": "muniment", "version": __version__},
     }
     if told.submission_url is not None:
         said["submission_url"] = told.submission_url
@@ -61,7 +61,7 @@ def page(watch: Watch) -> bytes:
         ("logs known", str(len(watch.config.logs))),
         ("operator", told.operator),
         ("contact", told.contact),
-        ("software", f"muniment {version('muniment')}"),
+        ("software", f"muniment {__version__}"),
     ]
     table = "".join(
         f"<tr><th>{escape(what)}<td><code>{escape(said)}</code>" for what, said in rows if said

@@ -6,11 +6,11 @@ tiles are below its own prefix, so that nobody takes them for the witness's.
 
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
-from importlib.metadata import version
 from typing import Any, Final
 
 import msgspec
 
+from muniment import __version__
 from muniment.tlog.contentcoding import Gunzip
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE, UPLOAD_CONTENT_TYPE
@@ -127,7 +127,7 @@ class MirrorHttp:
         said: dict[str, Any] = {
             "name": self._table.name,
             "verifier_keys": [str(signer.vkey) for signer in self._mirror.signers],
-            "software": {"name": "muniment", "version": version("muniment")},
+            "software": {"name": "muniment", "version": __version__},
         }
         told = self._about
         if told.submission_url is not None:

@@ -1,11 +1,11 @@
 """The OpenAPI 3.1 document of a witness: C2SP tlog-witness, and what peers and people read."""
 
 from functools import partial
-from importlib.metadata import version
 from typing import Annotated, Any, Final, TypeAlias, TypedDict
 
 from msgspec import Struct
 
+from muniment import __version__
 from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE
 from muniment_service import openapi
 from muniment_service.openapi import (
@@ -360,7 +360,7 @@ def document(name: str, *, cosigns: bool = True, mirror: str | None = None) -> d
         paths, schemas = paths_and_schemas([*own, *_mirror_calls(mirror)], _PROBLEMS)
     return openapi.document(
         f"Muniment witness {name}",
-        version("muniment"),
+        __version__,
         "Cosigns the checkpoints of logs that only append, compares what it sees with its peers, "
         "and keeps the proof when a log's key has signed two histories."
         if cosigns
