@@ -173,18 +173,21 @@ def unframe(data: bytes, what: str = "bundle", *, most: int = MAX_SIZE) -> list[
     """
     entries: list[bytes] = []
     append = entries.append
-    start, total = 0, len(data)
+    head, total = _PREFIX, len(data)
     # Reading past the end yields a short slice, never an error: the final position tells.
     for _ in range(most):
-        if start >= total:
+        if head > total:
             break
-        head = start + _PREFIX
-        start = head + int.from_bytes(data[head - _PREFIX : head], "big")
-        append(data[head:start])
-    if start > total:
+        end = head + (data[head - 2] << 8 | data[head - 1])
+        append(data[head:end])
+        head = end + _PREFIX
+    rest = total - (head - _PREFIX)
+    if rest < 0:
         raise FormatError(f"{what}: entry {len(entries) - 1} (0-based) is truncated")
-    if start < total:
+    if rest > 0 and len(entries) == most:
         raise FormatError(f"{what}: more than {most} entries")
+    if rest > 0:
+        raise FormatError(f"{what}: entry {len(entries)} (0-based) is truncated")
     return entries
 
 

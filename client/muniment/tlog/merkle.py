@@ -1,7 +1,7 @@
 """RFC 6962 section 2.1: the Merkle tree hash, over leaves at once or as a compact range.
 
-Hashing is most of what a log and an auditor do, so whole levels go through one comprehension each:
-about 1 µs a hash, of which SHA-256 itself is the larger part.
+Hashing is most of what a log and an auditor do, so whole levels go through one loop each, from a
+copy of a hash that has taken the prefix: that is a tenth less than to begin a new one for each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,9 @@ _LENGTHS: Final = frozenset({HASH_SIZE})
 
 EMPTY_ROOT: Final = sha256().digest()
 """Root of the tree of size 0: the hash of the empty string."""
+
+_LEAF: Final = sha256(b"\x00")
+_NODE: Final = sha256(b"\x01")
 
 
 def split_hashes(data: bytes) -> list[bytes]:
@@ -44,17 +47,26 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
     """Returns the leaf hashes of many entries, in order."""
-    hash_ = sha256
-    return [hash_(b"\x00" + entry).digest() for entry in entries]
+    copy = _LEAF.copy
+    hashes: list[bytes] = []
+    for entry in entries:
+        begun = copy()
+        begun.update(entry)
+        hashes.append(begun.digest())
+    return hashes
 
 
 def pair_hashes(level: Sequence[bytes]) -> list[bytes]:
     """Returns the parents of an even number of nodes of equal height, in order; else ValueError."""
-    hash_ = sha256
+    copy = _NODE.copy
+    hashes: list[bytes] = []
     nodes = iter(level)
     # zip takes two nodes of the one iterator at a time; strict turns an odd one into ValueError.
-    pairs = zip(nodes, nodes, strict=True)
-    return [hash_(b"\x01" + left + right).digest() for left, right in pairs]
+    for left, right in zip(nodes, nodes, strict=True):
+        begun = copy()
+        begun.update(left + right)
+        hashes.append(begun.digest())
+    return hashes
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
