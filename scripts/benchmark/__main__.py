@@ -16,6 +16,7 @@ from benchmark.large import LargeLog
 from benchmark.load import decisions
 from benchmark.options import Options
 from benchmark.scenarios import LARGE, SCENARIOS
+from benchmark.stages import stages
 from benchmark.usage import parser
 
 
@@ -27,13 +28,14 @@ def peers(options: Options) -> dict[str, Any]:
 
 
 ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "stages": stages,
     "cluster": cluster,
     "complete": complete,
     "explore": explore,
     "gateway": gateway,
     "peers": peers,
 }
-"""Run only when named: they need more than this program."""
+"""Run only when named; see `usage.ASKED`."""
 
 APART = 0.25
 """From here on, rounds lie too far apart: the range as a share of the median."""
@@ -61,7 +63,7 @@ def show(name: str, figures: dict[str, Any], indent: str = "  ") -> None:
     for key, value in figures.items():
         if isinstance(value, dict):
             show(key, value, indent + "  ")
-        elif key != "percentiles_ms":  # for the plot
+        elif key not in {"percentiles_ms", "spans"}:  # for the plot
             text = f"{value:,}" if isinstance(value, int) else str(value)
             print(f"{indent}  {key:28} {text}")
 

@@ -5,6 +5,7 @@ writes what it measured to a file, and says so: nothing but the work is timed.
 """
 
 import asyncio
+import atexit
 import json
 import resource
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 from msgspec import convert
 
+from benchmark.traced import GATEWAY, install, write
 from muniment.gateway.gateway import Gateway
 from muniment.http.client import HttpClient
 from muniment.http.logclient import LogClient
@@ -184,7 +186,7 @@ async def lone(job: dict[str, Any]) -> dict[str, Any]:
         latencies.clear()
         records = [next(stream) for _ in range(job["count"])]
         wait_for_go()
-        began = time.perf_counter()
+        before, began = time.process_time(), time.perf_counter()
         if not job["rate"]:
             for record in records:
                 await one(record)
@@ -197,7 +199,11 @@ async def lone(job: dict[str, Any]) -> dict[str, Any]:
                 tasks.append(asyncio.create_task(one(record, due=due)))
             await asyncio.gather(*tasks)
         took = time.perf_counter() - began
-    return {"latencies": latencies, "seconds": took}
+    return {
+        "latencies": latencies,
+        "seconds": took,
+        "cpu_seconds": time.process_time() - before,
+    }
 
 
 async def single(job: dict[str, Any]) -> dict[str, Any]:
@@ -297,6 +303,9 @@ WORKERS = {
 
 def main() -> None:
     job = json.loads(Path(sys.argv[2]).read_text())
+    if "trace" in job:
+        atexit.register(write, noted := [], Path(job["trace"]))
+        install(GATEWAY, noted)
     Path(job["result"]).write_text(json.dumps(run(WORKERS[sys.argv[1]](job))))
     print(json.dumps({"done": True}), flush=True)
 

@@ -1,4 +1,4 @@
-"""Draws a result of the benchmark into docs/: rate by size, how long a proof takes, the peers."""
+"""Draws a result into docs/: rate by size, how long a proof takes, its stages, the peers."""
 
 import argparse
 import json
@@ -40,6 +40,52 @@ def lone(figures: dict[str, Any]) -> None:
     picture.savefig(DOCS / "lone.png", dpi=120)
 
 
+KINDS = {
+    "sync": "disk",
+    "transaction": "disk",
+    "store": "disk",
+    "sign": "signing",
+    "build": "signing",
+    "authenticate": "verifying",
+    "check": "verifying",
+    "verify": "verifying",
+}
+"""What a span of a lone decision is; others are waiting and other work."""
+
+COLOURS = {
+    "waiting and other work": "gainsboro",
+    "signing": "tab:orange",
+    "verifying": "tab:blue",
+    "disk": "tab:green",
+}
+
+
+def stages(figures: dict[str, Any]) -> None:
+    """Where a lone decision is when: a lane for each process, and one for the log's file."""
+    lanes = list(dict.fromkeys(lane for lane, *_ in figures["spans"]))
+    picture, axes = plt.subplots(figsize=(9, 3.2))
+    drawn: set[str] = set()
+    for lane, name, began, ended in figures["spans"]:
+        kind = KINDS.get(name, "waiting and other work")
+        axes.barh(
+            lanes.index(lane),
+            (ended - began) / 1e3,
+            left=began / 1e3,
+            height=0.7 if kind == "waiting and other work" else 0.5,
+            color=COLOURS[kind],
+            label=None if kind in drawn else kind,
+            zorder=1 if kind == "waiting and other work" else 2 + (name != "transaction"),
+        )
+        drawn.add(kind)
+    names = {"first": "witness that answers first", "last": "witness that completes the quorum"}
+    axes.set_yticks(range(len(lanes)), [names.get(lane, lane) for lane in lanes], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="ms since the decision was handed to the gateway", xlim=(0, None))
+    axes.legend(fontsize=8, loc="upper right")
+    picture.tight_layout()
+    picture.savefig(DOCS / "stages.png", dpi=120)
+
+
 def peers(figures: dict[str, Any]) -> None:
     """How many times better than the peer Muniment is at each work, and by which rounds."""
     rows = {row: one for row, one in figures.items() if isinstance(one, dict) and "ratio" in one}
@@ -59,11 +105,14 @@ def peers(figures: dict[str, Any]) -> None:
     picture.savefig(DOCS / "peers.png", dpi=120)
 
 
+DRAWN = {"growth": growth, "lone": lone, "stages": stages, "peers": peers}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench plot", description=__doc__)
     parser.add_argument("result", type=Path, metavar="RESULT.json")
     found = json.loads(parser.parse_args().result.read_text())["scenarios"]
-    for name, draw in (("growth", growth), ("lone", lone), ("peers", peers)):
+    for name, draw in DRAWN.items():
         if name in found:
             draw(found[name])
             print(f"docs/{name}.png")

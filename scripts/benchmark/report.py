@@ -7,6 +7,7 @@ from typing import Any
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: scripts/bench report -->", "<!-- end of figures -->"
+STAGES_BEGIN, STAGES_END = "<!-- stages: scripts/bench report -->", "<!-- end of stages -->"
 PEERS_BEGIN, PEERS_END = "<!-- peers: scripts/bench report -->", "<!-- end of peers -->"
 
 
@@ -214,14 +215,33 @@ def beside(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def staged(result: dict[str, Any]) -> str:
+    """The stages of a lone decision as a Markdown table, in their order."""
+    found = result["scenarios"]["stages"]
+    whole = sum(one["mean"] for one in found["stages_ms"].values())
+    lines = ["| stage of a lone decision | ms, p50 | mean | share |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {stage} | {one['p50']:.2f} | {one['mean']:.2f} | {one['mean'] / whole:.0%} |"
+        for stage, one in found["stages_ms"].items()
+    ]
+    lines.append(f"| all of it, p50 {found['p50_ms']:.2f} | | {whole:.2f} | |")
+    spent = ", ".join(f"{name} {one:.2f}" for name, one in found["processor_ms"].items())
+    others = found.get("others_share")
+    share = "is not known" if others is None else f"was {others:.0%}"
+    lines += ["", f"Processor time of a decision, ms: {spent}. Others' share {share}."]
+    return "\n".join(lines)
+
+
 def rewritten(page: str, result: dict[str, Any]) -> str:
     """The page with the figures of a result in the place of those between the markers.
 
-    The peers have a place of their own; what the result does not have stays as it is.
+    Stages and peers have places of their own; what the result does not have stays as it is.
     """
     found = result["scenarios"]
     if ROWS.keys() & found.keys():
         page = _between(page, BEGIN, END, tables(result))
+    if "stages" in found:
+        page = _between(page, STAGES_BEGIN, STAGES_END, staged(result))
     if "peers" in found:
         page = _between(page, PEERS_BEGIN, PEERS_END, beside(result))
     return page

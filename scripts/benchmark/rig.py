@@ -77,11 +77,17 @@ class Rig:
     """A log with its gateways' keys, and witnesses when asked for, all running."""
 
     def __init__(
-        self, *, witnesses: bool, gateways: int = 1, more: str = "", complete: str = ""
+        self,
+        *,
+        witnesses: bool,
+        gateways: int = 1,
+        more: str = "",
+        complete: str = "",
+        deployment: type[Deployment] = Deployment,
     ) -> None:
         """Starts it; `complete` has lines of `[complete]`, for a log with an index log."""
         self.place = Path(tempfile.mkdtemp(prefix="muniment-bench-"))
-        self.deployment = Deployment(self.place)
+        self.deployment = deployment(self.place)
         self.token = secrets.token_urlsafe(32)
         self._jobs = 0
         try:

@@ -10,13 +10,15 @@ EVERY: Final = (
 )
 """Scenarios that run when none is named, in their order."""
 
-ASKED: Final = ("cluster", "complete", "explore", "gateway", "peers")
-"""Those that run only when named: they need more than this program."""
+ASKED: Final = ("stages", "cluster", "complete", "explore", "gateway", "peers")
+"""Those that run only when named: the times of one decision's parts, and what needs more than this
+program."""
 
 NOTE: Final = """\
 `scripts/bench check` tells whether the log has become slow for its machine (a minute; CI runs it),
 `report RESULT.json` writes a result into docs/performance.md, `plot RESULT.json` draws it there.
 
+`stages` lays the parts of a lone decision side by side, in all processes that it passes.
 `complete` measures the map, and torchwood's beside it, which needs Go.
 `peers` needs Go: it builds Tessera and litewitness, and has both sides do the same work in turn.
 `single` also measures with wrk, where that is installed (Debian and Ubuntu: apt install wrk).
