@@ -161,14 +161,17 @@ def follow(log: LargeLog) -> dict[str, Any]:
             "rate_per_s": round(records / done["seconds"]),
             "peak_mb": round(done["peak_bytes"] / 1e6),
             "stored_bytes_per_record": round(size / records, 1),
-            **_lookups(reader, Random(log.options.seed), records),
+            **lookups(reader, Random(log.options.seed), range(records)),
         }
 
 
-def _lookups(reader: IndexReader, random: Random, records: int) -> dict[str, Any]:
-    """How long a decision by id, the neighbours of a run, and a trace of the chain take."""
+def lookups(reader: IndexReader, random: Random, records: range) -> dict[str, Any]:
+    """How long a decision by id, the neighbours of a run, and a trace of the chain take.
+
+    At the indices `records` are lone decisions, and manifests.
+    """
     index = Index(reader)
-    chosen = sorted(random.sample(range(records), LOOKUPS))
+    chosen = sorted(random.sample(records, LOOKUPS))
     entries = [leaf for at in chosen if (leaf := reader.leaves([at])[at]).startswith(b"{")]
     decisions: list[float] = []
     for entry in entries:

@@ -17,6 +17,7 @@ from typing import Any
 
 from msgspec import convert
 
+from benchmark.bare import bare_decisions
 from benchmark.traced import GATEWAY, install, write
 from muniment.gateway.gateway import Gateway
 from muniment.http.client import HttpClient
@@ -62,10 +63,14 @@ async def ingest(job: dict[str, Any]) -> dict[str, Any]:
     """Send signed batches until the count is reached.
 
     As many as the window allows are in flight, and no more than are offered a second, if that is
-    given.
+    given. With `bare`, they are small ones from that number on.
     """
     signer = open_key(job["key"])
-    stream = endless(signer.vkey.name, job["seed"], job["count"])
+    producer = signer.vkey.name
+    if "bare" in job:
+        stream = bare_decisions(producer, job["bare"])
+    else:
+        stream = endless(producer, job["seed"], job["count"])
     size, count = job["batch"], job["count"]
     async with Gateway(
         job["url"], signer, stream=job["stream"], batch_records=size, window=job["window"]

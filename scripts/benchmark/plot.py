@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+
+from benchmark.costs import samples
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -86,6 +89,74 @@ def stages(figures: dict[str, Any]) -> None:
     picture.savefig(DOCS / "stages.png", dpi=120)
 
 
+def scale(figures: dict[str, Any]) -> None:
+    """What a record costs, and what all else takes, by the size of the log."""
+    shares, steps = samples(figures["steps"]), figures["steps"]
+    at = [share["to"] / 1e6 for share in shares]
+    sizes = [one["size"] / 1e6 for one in steps]
+    panels: list[tuple[str, dict[str, tuple[list[float], list[float]]]]] = [
+        (
+            "µs of a processor, a record",
+            {
+                "log": (at, [share["log_us"] for share in shares]),
+                "its index": (at, [share["index_us"] for share in shares]),
+                "audit": (sizes, [one["audit"]["cpu_us"] for one in steps]),
+                "replica": (sizes, [one["follow"]["cpu_us"] for one in steps]),
+            },
+        ),
+        ("records/s logged", {"": (at, [share["rate_per_s"] for share in shares])}),
+        (
+            "MB of memory",
+            {
+                "log": (at, [share["log_mb"] for share in shares]),
+                "its index": (at, [share["index_mb"] for share in shares]),
+                "audit": (sizes, [one["audit"]["peak_mb"] for one in steps]),
+                "follower": (sizes, [one["follow"]["peak_mb"] for one in steps]),
+            },
+        ),
+        (
+            "bytes on disk, a record",
+            {
+                name: (sizes, [one["disk_bytes"][name] / one["size"] for one in steps])
+                for name in ("log", "index", "replica")
+            },
+        ),
+        (
+            "seconds to ready after kill -9",
+            {"": (sizes, [statistics.median(one["recover_s"]) for one in steps])},
+        ),
+        (
+            "ms, p50, in the replica",
+            {
+                "decision by id": (
+                    sizes,
+                    [one["lookups"]["decision_by_id"]["p50_ms"] for one in steps],
+                ),
+                "neighbours of a run": (
+                    sizes,
+                    [one["lookups"]["lineage_neighbours"]["p50_ms"] for one in steps],
+                ),
+                "trace of 1,000 hops / 1000": (
+                    sizes,
+                    [one["lookups"]["trace_1000_hops_ms"] / 1e3 for one in steps],
+                ),
+            },
+        ),
+    ]
+    picture, grid = plt.subplots(2, 3, figsize=(11, 5.5))
+    for axes, (title, lines) in zip(grid.flat, panels, strict=True):
+        for label, (x, y) in lines.items():
+            axes.plot(x, y, marker="o" if len(x) == len(sizes) else "", markersize=3, label=label)
+        axes.set_title(title, fontsize=9)
+        axes.set(ylim=(0, None), xlim=(0, None))
+        if len(lines) > 1:
+            axes.legend(fontsize=7)
+    for axes in grid[1]:
+        axes.set_xlabel("records in the log, millions", fontsize=8)
+    picture.tight_layout()
+    picture.savefig(DOCS / "scale.png", dpi=110)
+
+
 def peers(figures: dict[str, Any]) -> None:
     """How many times better than the peer Muniment is at each work, and by which rounds."""
     rows = {row: one for row, one in figures.items() if isinstance(one, dict) and "ratio" in one}
@@ -105,7 +176,7 @@ def peers(figures: dict[str, Any]) -> None:
     picture.savefig(DOCS / "peers.png", dpi=120)
 
 
-DRAWN = {"growth": growth, "lone": lone, "stages": stages, "peers": peers}
+DRAWN = {"growth": growth, "lone": lone, "stages": stages, "scale": scale, "peers": peers}
 
 
 def main() -> None:

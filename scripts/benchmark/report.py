@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: scripts/bench report -->", "<!-- end of figures -->"
 STAGES_BEGIN, STAGES_END = "<!-- stages: scripts/bench report -->", "<!-- end of stages -->"
+SCALE_BEGIN, SCALE_END = "<!-- scale: scripts/bench report -->", "<!-- end of scale -->"
 PEERS_BEGIN, PEERS_END = "<!-- peers: scripts/bench report -->", "<!-- end of peers -->"
 
 
@@ -232,16 +235,87 @@ def staged(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def scaled(result: dict[str, Any]) -> str:
+    """What was measured at each size of the log as a Markdown table."""
+    found = result["scenarios"]["scale"]
+    steps = [one for one in found["steps"] if "recover_s" in one]
+
+    def row(what: str, of: Callable[[dict[str, Any]], str]) -> str:
+        return f"| {what} | {' | '.join(of(one) for one in steps)} |"
+
+    def last(one: dict[str, Any]) -> dict[str, Any]:
+        part: dict[str, Any] = one["grown_last"] or one["grown"]
+        return part
+
+    lines = [
+        row("records in the log", lambda one: f"{one['size']:,}"),
+        f"| --- |{' --- |' * len(steps)}",
+        row("logged in a second, the last million", lambda one: f"{last(one)['rate_per_s']:,}"),
+        row(
+            "of a processor, µs a record: log, its index",
+            lambda one: f"{last(one)['log_us']:.1f}, {last(one)['index_us']:.1f}",
+        ),
+        row(
+            "memory of both, MB",
+            lambda one: f"{one['memory_mb']['log']:.0f}, {one['memory_mb']['index']:.0f}",
+        ),
+        row(
+            "on disk, bytes a record: log, index, replica",
+            lambda one: ", ".join(
+                f"{one['disk_bytes'][name] / one['size']:.0f}"
+                for name in ("log", "index", "replica")
+            ),
+        ),
+        row(
+            "kill -9 to ready, s (median of three)",
+            lambda one: f"{statistics.median(one['recover_s']):.2f}",
+        ),
+        row("audit of the last million", lambda one: _checked(one["audit"])),
+        row("replica of what is new", lambda one: _checked(one["follow"])),
+        row(
+            "in the replica: a decision by id, p50, p99 ms",
+            lambda one: _two(one["lookups"]["decision_by_id"]),
+        ),
+        row(
+            "the neighbours of a run, p50, p99 ms",
+            lambda one: _two(one["lookups"]["lineage_neighbours"]),
+        ),
+        row(
+            "a trace over 1,000 hops, ms",
+            lambda one: f"{one['lookups']['trace_1000_hops_ms']:.0f}",
+        ),
+        row("others' share while it grew", lambda one: f"{one['others']['grown_last']:.0%}"),
+    ]
+    cost = found["cost_last_over_first"]
+    growth = (
+        f"A record costs the log {cost['log_us']:.2f} times at the end what it costs at the "
+        f"beginning, and its index {cost['index_us']:.2f} times (processor time, medians of a "
+        "tenth at each end)."
+    )
+    lines += ["", growth]
+    return "\n".join(lines)
+
+
+def _checked(one: dict[str, Any]) -> str:
+    return f"{one['rate_per_s']:,}/s, {one['cpu_us']:.1f} µs, {one['peak_mb']:.0f} MB"
+
+
+def _two(one: dict[str, Any]) -> str:
+    return f"{one['p50_ms']}, {one['p99_ms']}"
+
+
 def rewritten(page: str, result: dict[str, Any]) -> str:
     """The page with the figures of a result in the place of those between the markers.
 
-    Stages and peers have places of their own; what the result does not have stays as it is.
+    Stages, scale and peers have places of their own; what the result does not have stays as it is.
     """
     found = result["scenarios"]
     if ROWS.keys() & found.keys():
         page = _between(page, BEGIN, END, tables(result))
     if "stages" in found:
         page = _between(page, STAGES_BEGIN, STAGES_END, staged(result))
+    if "scale" in found:
+        page = _between(page, SCALE_BEGIN, SCALE_END, scaled(result))
     if "peers" in found:
         page = _between(page, PEERS_BEGIN, PEERS_END, beside(result))
     return page

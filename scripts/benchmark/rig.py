@@ -84,9 +84,13 @@ class Rig:
         more: str = "",
         complete: str = "",
         deployment: type[Deployment] = Deployment,
+        place: Path | None = None,
     ) -> None:
-        """Starts it; `complete` has lines of `[complete]`, for a log with an index log."""
-        self.place = Path(tempfile.mkdtemp(prefix="muniment-bench-"))
+        """Starts it; `complete` has lines of `[complete]`, for a log with an index log.
+
+        What it makes is in a folder of its own, which goes with it, or in `place`, which is empty.
+        """
+        self.place = Path(tempfile.mkdtemp(prefix="muniment-bench-")) if place is None else place
         self.deployment = deployment(self.place)
         self.token = secrets.token_urlsafe(32)
         self._jobs = 0
@@ -160,7 +164,7 @@ class Rig:
 
 
 def timed_command(*argv: str | Path, cwd: Path) -> dict[str, Any]:
-    """Run a command to its end: its seconds, its peak memory in bytes, and its stdout."""
+    """Run a command to its end: its seconds, its processor time, its peak memory, its stdout."""
     before = time.perf_counter()
     with (cwd / "command.out").open("w+") as out, (cwd / "command.err").open("w+") as err:
         process = subprocess.Popen([BIN / argv[0], *argv[1:]], cwd=cwd, stdout=out, stderr=err)
@@ -172,4 +176,9 @@ def timed_command(*argv: str | Path, cwd: Path) -> dict[str, Any]:
         err.seek(0)
         if process.returncode != 0:
             raise BenchError(f"{argv[0]}: exit {process.returncode}: {err.read().strip()}")
-        return {"seconds": took, "peak_bytes": usage.ru_maxrss * 1024, "stdout": out.read()}
+        return {
+            "seconds": took,
+            "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "peak_bytes": usage.ru_maxrss * 1024,
+            "stdout": out.read(),
+        }

@@ -18,6 +18,7 @@ NOTE: Final = """\
 `scripts/bench check` tells whether the log has become slow for its machine (a minute; CI runs it),
 `report RESULT.json` writes a result into docs/performance.md, `plot RESULT.json` draws it there.
 
+`scale --to N --place DIR` grows a log to 20 million records; `scale --help` says how.
 `stages` lays the parts of a lone decision side by side, in all processes that it passes.
 `complete` measures the map, and torchwood's beside it, which needs Go.
 `peers` needs Go: it builds Tessera and litewitness, and has both sides do the same work in turn.
