@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muniment.records.canonical import encode_canonical
+from muniment.records.codec import checking
 from muniment.records.commitments import addendum
+from muniment.records.forms import Forms
 from muniment.tlog.encoding import in_one_go
 from muniment_log.core.addenda import (
     Addendum,
@@ -23,7 +25,7 @@ from muniment_log.core.addenda import (
     MissingAddendumError,
     Sent,
 )
-from muniment_log.core.matching import matching
+from muniment_log.core.matching import LEAST_PACKED, Section, arriving, matching
 from muniment_log.core.naming import digests_of, subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (
@@ -94,6 +96,67 @@ def test_each_addendum_is_taken_with_what_finds_it_again() -> None:
     assert sent.expected == {}
 
 
+def behind(addenda: list[bytes]) -> Section:
+    """Addenda as they come behind a batch."""
+    return in_one_go(
+        arriving(b"".join(len(one).to_bytes(4, "big") + one for one in addenda)),
+    )
+
+
+def usual(number: int, *withheld: bytes, **members: Any) -> bytes:
+    """A decision of the form that most have."""
+    subject = {"type": "user", "id": f"subject {number % 3}"}
+    request = {"action": {"name": "read"}, "resource": {"type": "document", "id": "1"}}
+    return record(*withheld, id=f"id-{number}", request=request | {"subject": subject}, **members)
+
+
+def test_what_a_batch_of_usual_decisions_withholds_stays_together() -> None:
+    addenda = [content(n, "x" * n) for n in range(LEAST_PACKED)]
+    runs: list[dict[str, Any]] = [{"execution": f"run-{n}"} if n % 2 else {} for n in range(99)]
+    records = [usual(n, one, **runs[n]) for n, one in enumerate(addenda)]
+    told = in_one_go(checking(records, "gw.example/x", forms=Forms(withholding=True)))
+    came, one_by_one = behind(addenda), match(records, addenda)
+    sent = in_one_go(matching(records, came, b"".join(records), told))
+    assert sent is not None
+    assert one_by_one is not None
+    assert sent.pack is not None
+    assert one_by_one.pack is None
+    assert sent.addenda == one_by_one.addenda
+    assert (sent.digests, sent.size) == (one_by_one.digests, one_by_one.size)
+    assert (sent.number, sent.expected) == (one_by_one.number, one_by_one.expected) == (16, {})
+
+
+@pytest.mark.parametrize("what", ["order", "fewer", "two of one", "plain", "kept and missing"])
+def test_what_is_not_one_of_each_is_taken_one_by_one(what: str) -> None:
+    addenda = [content(n) for n in range(LEAST_PACKED + 1)]
+    records = [usual(n, one) for n, one in enumerate(addenda)]
+    if what == "order":
+        addenda.reverse()
+    elif what == "fewer":
+        del addenda[3]
+    elif what == "two of one":
+        records[3:5] = [usual(3, addenda[3], addenda[4])]
+    elif what == "plain":
+        records.append(usual(99))
+    else:
+        records[3] = usual(3, addenda.pop(3), kept="log")
+    told = in_one_go(checking(records, "gw.example/x", forms=Forms(withholding=True)))
+    sent = in_one_go(matching(records, behind(addenda), b"".join(records), told))
+    one_by_one = match(records, addenda)
+    assert sent is not None
+    assert one_by_one is not None
+    assert sent.pack is None
+    assert (sent.addenda, sent.expected) == (one_by_one.addenda, one_by_one.expected)
+
+
+def test_an_addendum_that_comes_twice_behind_a_batch_is_refused() -> None:
+    addenda = [content(1)] * LEAST_PACKED
+    records = [usual(n, one) for n, one in enumerate(addenda)]
+    told = in_one_go(checking(records, "gw.example/x", forms=Forms(withholding=True)))
+    with pytest.raises(BadAddendumError, match="addendum 1: came before"):
+        in_one_go(matching(records, behind(addenda), b"".join(records), told))
+
+
 def test_an_outcome_names_the_commitments_of_its_run() -> None:
     data = content(1)
     outcome = encode_canonical(
@@ -147,6 +210,8 @@ def test_a_long_addendum_is_hashed_in_steps() -> None:
     data = content(1, "x" * (5 << 20))
     steps = matching([record(data)], [data], record(data))
     assert sum(1 for _ in steps) >= 5
+    assert sum(1 for _ in arriving(len(data).to_bytes(4, "big") + data)) >= 5
+    assert behind([data]).digests == [digest_of(data)]
     sent = match([record(data)], [data])
     assert sent is not None
     assert sent.addenda[0].digest == digest_of(data)

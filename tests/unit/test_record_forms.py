@@ -18,7 +18,7 @@ from muniment.records.forms import (
     MOST_VALUES,
     Forms,
     Usual,
-    Withheld,
+    Withholding,
     form_of,
 )
 from muniment.records.kinds import Decision
@@ -310,12 +310,12 @@ def test_whatever_is_taken_as_withheld_the_complete_check_takes_too(
     if not is_sorted:
         ordered = ",".join(f'"{name}":"{pairs[name]}"' for name in pointers)
         data = b'{"addenda":{%b},' % ordered.encode() + encode_canonical(record | kept)[1:]
-    withheld: dict[int, Withheld] = {}
+    withheld = Withholding()
     if agree(WITHHOLDING, data) and pairs:
         assert WITHHOLDING.read([data], withheld, 7) == [usual_of(data)]
         found = "".join(pairs[pointer] for pointer in sorted(pairs))
         subject = record["request"]["subject"]
-        assert withheld == {
+        assert withheld.each() == {
             7: (
                 bytes.fromhex(found),
                 subject["type"].encode(),

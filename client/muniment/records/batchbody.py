@@ -20,7 +20,9 @@ those of the other records."""
 MAX_ADDENDA: Final = 50_000
 """Most addenda of one batch: five for each of its records."""
 
-_LENGTH: Final = 4  # bytes
+FRAME: Final = 4
+"""Bytes of the length before an addendum."""
+
 _FRAME: Final = 2  # bytes of the length before an entry of the batch
 
 
@@ -49,23 +51,33 @@ def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
 
 def split_addenda(section: bytes) -> list[bytes]:
     """Splits what stands behind a batch; raises as `split_body`."""
+    ends = ends_of_addenda(section)
+    begins = [0, *ends[:-1]] if ends else []
+    return [section[begin + FRAME : end] for begin, end in zip(begins, ends, strict=True)]
+
+
+def ends_of_addenda(section: bytes) -> list[int]:
+    """Where each addendum ends in what stands behind a batch, its length before it.
+
+    Raises as `split_body`.
+    """
     total = len(section)
     if total > MAX_ADDENDA_BYTES:
         raise FormatError(f"addenda: more than {MAX_ADDENDA_BYTES} bytes")
-    addenda: list[bytes] = []
+    ends: list[int] = []
     at = 0
     while at < total:
-        if len(addenda) == MAX_ADDENDA:
+        if len(ends) == MAX_ADDENDA:
             raise FormatError(f"addenda: more than {MAX_ADDENDA}")
-        begin = at + _LENGTH
+        begin = at + FRAME
         length = int.from_bytes(section[at:begin], "big")
         at = begin + length
         if at > total:
-            raise AddendumError(len(addenda), "truncated")
+            raise AddendumError(len(ends), "truncated")
         if not 0 < length <= MAX_ADDENDUM:
-            _check_length(len(addenda), length)
-        addenda.append(section[begin:at])
-    return addenda
+            _check_length(len(ends), length)
+        ends.append(at)
+    return ends
 
 
 def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:
@@ -83,7 +95,7 @@ def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:
     parts = [batch]
     for number, addendum in enumerate(sent):
         _check_length(number, len(addendum))
-        parts += (len(addendum).to_bytes(_LENGTH, "big"), addendum)
+        parts += (len(addendum).to_bytes(FRAME, "big"), addendum)
     body = b"".join(parts)
     if len(body) - len(batch) > MAX_ADDENDA_BYTES:
         raise FormatError(f"addenda: more than {MAX_ADDENDA_BYTES} bytes")

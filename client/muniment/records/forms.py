@@ -37,17 +37,78 @@ from muniment.records.patterns import (
     SIZE,
     TEXT,
     TEXTS,
+    TOLD,
     WITHHOLDING,
     absent_of,
     absent_of_all,
     is_without,
-    told,
 )
 from muniment.records.shape import PlainDecision
 
 Withheld: TypeAlias = tuple[bytes, bytes, bytes, bytes | None, bytes | None]
 """What a usual decision withholds: the digests of the addenda, 32 bytes each, one after the other;
 the subject's type and id, b'"log"' if it says that the log keeps them, and the run."""
+
+
+class Withholding:
+    """What the usual decisions of a batch withhold, member by member.
+
+    Attributes:
+        places: the numbers of those that withhold something.
+        digests: of the addenda, 32 bytes each, one after the other.
+        types: of the subject of each.
+        subjects: its id.
+        runs: of each.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is withheld."""
+        self.places: list[int] = []
+        self.digests = b""
+        self.types: list[bytes] = []
+        self.subjects: list[bytes] = []
+        self.runs: list[bytes | None] = []
+        self._numbers: list[int] = []  # of digests
+        self._kept: list[bytes | None] = []
+
+    def __bool__(self) -> bool:
+        """Whether something is."""
+        return bool(self.places)
+
+    def add(
+        self,
+        places: Iterable[int],
+        numbers: Iterable[int],
+        digests: bytes,
+        types: Iterable[bytes],
+        subjects: Iterable[bytes],
+        kept: Iterable[bytes | None],
+        runs: Iterable[bytes | None],
+    ) -> None:
+        """Adds decisions: `numbers` says of how many digests each is."""
+        self.places += places
+        self._numbers += numbers
+        self.digests += digests
+        self.types += types
+        self.subjects += subjects
+        self._kept += kept
+        self.runs += runs
+
+    def is_one_of_each(self, records: int) -> bool:
+        """Whether each of so many records withholds exactly one member."""
+        return len(self.places) == records and len(self.digests) == SIZE * records
+
+    def each(self) -> dict[int, Withheld]:
+        """The same, decision by decision: by their numbers."""
+        found: dict[int, Withheld] = {}
+        begin = 0
+        columns = zip(self.types, self.subjects, self._kept, self.runs, strict=True)
+        for place, number, told in zip(self.places, self._numbers, columns, strict=True):
+            end = begin + SIZE * number
+            found[place] = (self.digests[begin:end], *told)
+            begin = end
+        return found
+
 
 Usual: TypeAlias = tuple[bytes | None, bytes, bytes, bytes | None]
 """A usual decision: its run, its id, its producer, and b"true" if it allows, None if not."""
@@ -90,11 +151,11 @@ class Forms:
         return [len(known) for known in self._known]
 
     def read(
-        self, entries: Sequence[bytes], withheld: dict[int, Withheld] | None = None, first: int = 0
+        self, entries: Sequence[bytes], withheld: Withholding | None = None, first: int = 0
     ) -> list[Usual | None]:
         """Reads the usual decisions among some entries: None for what is not usual, good or bad.
 
-        What those withhold that do so is put into `withheld`, by their numbers from `first` on.
+        What those withhold that do so is added to `withheld`; they count from `first`.
         """
         self._since += len(entries)
         # UTF-8 that is broken inside an entry stays so between newlines.
@@ -121,55 +182,32 @@ class Forms:
         return usual
 
     def _read_withholding(
-        self,
-        entries: Sequence[bytes],
-        usual: list[Any],
-        withheld: dict[int, Withheld] | None,
-        first: int,
+        self, entries: Sequence[bytes], usual: list[Any], withheld: Withholding | None, first: int
     ) -> None:
         """Reads decisions that withhold members, if all that they say of these is certain."""
-        match_one, between = self._match_withholding, BETWEEN
-        heads: dict[bytes, bool] = {}  # of pairs: whether nothing else is to be looked at
-        places: list[int] = []
-        tellings: list[Any] = []
-        numbers: list[int] = []
-        digests: list[bytes] = []
-        for at, entry in enumerate(entries):
-            if usual[at] is not None or (match := match_one(entry)) is None:
-                continue
-            telling = told(match)
-            text: bytes = telling[0]
-            head = text[: -1 - HEX]
-            if (is_plain := heads.get(head)) is None:  # one member, as most have, and as others
-                is_plain = between not in text and absent_of(text[1 : -4 - HEX]) is NOTHING
-                heads[head] = is_plain
-            named: Sequence[bytes] = (text[-1 - HEX : -1],)
-            if not is_plain:
-                if between not in text:
-                    absent = absent_of(text[1 : -4 - HEX])
-                else:
-                    absent, named = absent_of_all(text)
-                if absent is not NOTHING and (absent is None or not is_without(match, absent)):
-                    continue
-            places.append(at)
-            tellings.append(telling)
-            numbers.append(len(named))
-            digests += named
-        joined = b"".join(digests).decode("latin-1")
-        try:
-            raw = bytes.fromhex(joined)
-        except ValueError:
+        places = [at for at, one in enumerate(usual) if one is None]
+        matches = [self._match_withholding(entries[at]) for at in places]
+        if None in matches:
+            places = [at for at, match in zip(places, matches, strict=True) if match is not None]
+            matches = [match for match in matches if match is not None]
+        tellings: list[Any] = [match.group(*TOLD) for match in matches if match is not None]
+        if not tellings:
             return
-        if raw.hex() != joined:  # that it reads spaces and capitals, too
+        texts = [telling[0] for telling in tellings]
+        # One member, which nothing else is to be looked at for: so are most, and all of a batch.
+        if all(map(_is_plain, {text[: -1 - HEX] for text in texts})):
+            digests, numbers = [text[-1 - HEX : -1] for text in texts], [1] * len(texts)
+        else:
+            fit, digests, numbers = _named_by(matches, texts)
+            places = [places[at] for at in fit]
+            tellings = [tellings[at] for at in fit]
+        if (raw := _of_hex(b"".join(digests))) is None or not tellings:
             return
-        begin = 0
-        for at, number, telling in zip(places, numbers, tellings, strict=True):
-            end = begin + SIZE * number
-            _, run, id_, producer, allows, type_, subject, kept = telling
-            usual[at] = (run, id_, producer, allows)
-            if withheld is not None:
-                withheld[first + at] = (raw[begin:end], type_, subject, kept, run)
-            begin = end
+        _, runs, ids, producers, allow, types, subjects, kept = zip(*tellings, strict=True)
+        for at, one in zip(places, zip(runs, ids, producers, allow, strict=True), strict=True):
+            usual[at] = one
+        if withheld is not None:
+            withheld.add([first + at for at in places], numbers, raw, types, subjects, kept, runs)
 
     def learn(self, records: Iterable[Any]) -> None:
         """Learns from canonical, valid records; passes over others than plain decisions."""
@@ -200,6 +238,42 @@ class Forms:
             self._match = re.compile(DECISION % tuple(slots)).fullmatch
             if self._withholding:
                 self._match_withholding = re.compile(WITHHOLDING % tuple(slots)).fullmatch
+
+
+def _is_plain(head: bytes) -> bool:
+    """Whether this begins the text of one member, of which nothing else is to be looked at."""
+    return BETWEEN not in head and absent_of(head[1:-3]) is NOTHING
+
+
+def _named_by(
+    matches: Sequence[re.Match[bytes] | None], texts: Sequence[bytes]
+) -> tuple[list[int], list[bytes], list[int]]:
+    """Of decisions that withhold members: those that may, the digests, and how many each has."""
+    fit: list[int] = []
+    digests: list[bytes] = []
+    numbers: list[int] = []
+    for at, (match, text) in enumerate(zip(matches, texts, strict=True)):
+        if BETWEEN not in text:
+            named: Sequence[bytes] = (text[-1 - HEX : -1],)
+            absent = absent_of(text[1 : -4 - HEX])
+        else:
+            absent, named = absent_of_all(text)
+        if absent is None or match is None or not is_without(match, absent):
+            continue
+        fit.append(at)
+        digests += named
+        numbers.append(len(named))
+    return fit, digests, numbers
+
+
+def _of_hex(digits: bytes) -> bytes | None:
+    """The bytes of digests; None unless all are lower-case hexadecimal digits."""
+    text = digits.decode("latin-1")
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return raw if raw.hex() == text else None  # it reads spaces and capitals, too
 
 
 def form_of(value: dict[str, Any]) -> bytes | None:

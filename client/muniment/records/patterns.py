@@ -10,7 +10,7 @@ what may be absent is a choice between it and nothing, as a group with a questio
 
 import re
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, DenialCode
 
@@ -102,21 +102,16 @@ BEGIN: Final = b'{"addenda":{'
 
 _numbers: Final = re.compile(WITHHOLDING % ((NONE,) * 5)).groupindex
 _PLACES: Final = {pointer: _numbers[f"p{at}"] for at, pointer in enumerate(OPEN)}
-_TOLD: Final = tuple(
+TOLD: Final = tuple(
     _numbers[name]
     for name in ("addenda", "run", "id", "producer", "allows", "type", "subject", "kept")
 )
+"""The groups that tell of a decision that withholds something, in this order: the text of its
+`addenda`, its run, its id, its producer, b"true" if it allows, its subject's type and id, and
+b'"log"' if it says that the log keeps the addenda."""
+
 _CONTEXT: Final = _PLACES["/request/context"]
 _pairs: Final = re.compile(_PAIR).findall
-
-
-def told(found: re.Match[bytes]) -> Any:
-    """What a decision that withholds something tells, in this order.
-
-    The text of its `addenda`, its run, its id, its producer, b"true" if it allows, its subject's
-    type and id, and b'"log"' if it says that the log keeps the addenda.
-    """
-    return found.group(*_TOLD)
 
 
 class Absent(NamedTuple):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from muniment.records.batchbody import FRAME
+from muniment_log.core.naming import SUBJECT_SIZE
 from muniment_log.errors import LogError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
@@ -68,26 +70,89 @@ class Addendum(Struct, frozen=True, gc=False):
     labels: tuple[str, ...]
 
 
+class Pack(NamedTuple):
+    """The addenda of a batch whose every record is a usual decision that withholds one member.
+
+    They stay together as they came: taking each out would cost more than all else that is done
+    with it.
+
+    Attributes:
+        section: each behind its length, a big-endian uint32.
+        ends: where each ends in there.
+        digests: SHA-256 of each; all different.
+        subjects: of each the 16 bytes for who asked, see `naming.subject_key`.
+        runs: of each the run that its record is of, if any.
+    """
+
+    section: bytes
+    ends: Sequence[int]
+    digests: list[bytes]
+    subjects: bytes
+    runs: Sequence[bytes | None]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the addenda."""
+        return len(self.section) - FRAME * len(self.ends)
+
+    def addenda(self) -> list[Addendum]:
+        """The same, one by one."""
+        begins = (0, *self.ends)
+        return [
+            Addendum(
+                digest,
+                self.section[begin + FRAME : end],
+                self.subjects[at * SUBJECT_SIZE : (at + 1) * SUBJECT_SIZE],
+                None if run is None else run.decode(),
+                (),
+            )
+            for at, (digest, begin, end, run) in enumerate(
+                zip(self.digests, begins, self.ends, self.runs, strict=False)
+            )
+        ]
+
+
 @dataclass(slots=True)
 class Sent:
     """The addenda that came with a request.
 
     Attributes:
-        addenda: what came; no digest twice.
+        addenda: what came; no digest twice. Of a pack they are taken out when somebody asks.
         expected: what did not come and has to be there already: for the digest of each, the number
             of a record that says so.
+        pack: what came, if it is together.
         digests: all that have to be there when the request is acknowledged.
         size: bytes of what came.
+        number: how many came.
     """
 
-    addenda: Sequence[Addendum]
+    _addenda: Sequence[Addendum]
     expected: dict[bytes, int]
+    pack: Pack | None = field(default=None, compare=False)
     digests: list[bytes] = field(init=False, compare=False)
     size: int = field(init=False, compare=False)
+    number: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.digests = [*[one.digest for one in self.addenda], *self.expected]
-        self.size = sum([len(one.data) for one in self.addenda])
+        if self.pack is not None:
+            self.digests, self.size = self.pack.digests, self.pack.size
+            self.number = len(self.digests)
+            return
+        self.digests = [*[one.digest for one in self._addenda], *self.expected]
+        self.size = sum([len(one.data) for one in self._addenda])
+        self.number = len(self._addenda)
+
+    @classmethod
+    def packed(cls, pack: Pack) -> Sent:
+        """Addenda that stay together."""
+        return cls((), {}, pack)
+
+    @property
+    def addenda(self) -> Sequence[Addendum]:
+        """What came, one by one."""
+        if self.pack is not None and not self._addenda:
+            self._addenda = self.pack.addenda()
+        return self._addenda
 
 
 class Erased(NamedTuple):

@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Final
 from msgspec import MsgspecError, Raw
 from msgspec.json import Decoder
 
-from muniment.records.batchbody import MAX_ADDENDA, AddendumError, split_addenda
+from muniment.records.batchbody import (
+    FRAME,
+    MAX_ADDENDA,
+    AddendumError,
+    ends_of_addenda,
+    split_addenda,
+)
 from muniment.records.commitments import complete_addendum
 from muniment.tlog.encoding import FormatError
-from muniment_log.core.addenda import Addendum, BadAddendumError, Sent, TooManyAddendaError
+from muniment_log.core.addenda import (
+    Addendum,
+    BadAddendumError,
+    Pack,
+    Sent,
+    TooManyAddendaError,
+)
 from muniment_log.core.naming import (
     KEPT,
     Naming,
@@ -24,31 +36,68 @@ from muniment_log.core.naming import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
 
-    from muniment.records.forms import Withheld
+    from muniment.records.forms import Withheld, Withholding
+
+LEAST_PACKED: Final = 16
+"""Addenda that stay together, at the least."""
 
 _SIZE: Final = 32  # bytes of a digest
+_AT_ONCE: Final = 1024  # addenda that are hashed in one step, at the most: a millisecond
 _EFFORT: Final = 1 << 20  # bytes of addenda that are hashed in one step: a millisecond
 _RECORD_EFFORT: Final = 4096  # what reading a record counts for
 _USUAL_EFFORT: Final = 512  # if the check has read it
-_NONE: Final[Mapping[int, Withheld]] = {}
 
 _members: Final = Decoder(dict[str, Raw]).decode
 _elements: Final = Decoder(list[Raw]).decode
 
 
-def unpacked(section: bytes) -> list[bytes]:
-    """The addenda behind a batch.
+class Section:
+    """The addenda behind a batch, as they came, and their digests; made by `arriving`.
+
+    Attributes:
+        data: each behind its length.
+        ends: where each ends in there.
+        digests: SHA-256 of each.
+    """
+
+    def __init__(self, data: bytes, ends: Sequence[int], digests: list[bytes]) -> None:
+        """Takes what belongs together."""
+        self.data = data
+        self.ends = ends
+        self.digests = digests
+
+    def addenda(self) -> list[bytes]:
+        """Them, one by one."""
+        return split_addenda(self.data)
+
+
+def arriving(section: bytes) -> Generator[None, None, Section]:
+    """Hashes the addenda behind a batch, in steps.
 
     Raises:
         BadAddendumError: one is empty, too long or cut off.
         TooManyAddendaError: they are too many, or too long together.
     """
     try:
-        return split_addenda(section)
+        ends = ends_of_addenda(section)
     except AddendumError as error:
         raise BadAddendumError(error.number, error.reason) from error
     except FormatError as error:
         raise TooManyAddendaError(str(error)) from error
+    digests: list[bytes] = []
+    begin, pause = 0, _EFFORT
+    for start in range(0, len(ends), _AT_ONCE):
+        for end in ends[start : start + _AT_ONCE]:
+            if end > pause:
+                pause = end + _EFFORT
+                yield
+            data = section[begin + FRAME : end]
+            is_short = end - begin <= _EFFORT
+            digests.append(sha256(data).digest() if is_short else (yield from _hashing(data)))
+            begin = end
+        if len(ends) > _AT_ONCE:
+            yield
+    return Section(section, ends, digests)
 
 
 def unwrapped(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -90,49 +139,58 @@ def completed(texts: Sequence[bytes]) -> list[bytes]:
 
 def matching(
     records: Sequence[bytes],
-    addenda: Sequence[bytes],
+    came: Section | Sequence[bytes],
     text: bytes,
-    withheld: Mapping[int, Withheld] = _NONE,
+    withheld: Withholding | None = None,
 ) -> Generator[None, None, Sent | None]:
     """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
 
-    The records are valid, and somewhere in `text`. `withheld` is what the check of them told, so
-    that they need not be read again; by their numbers. Costs a microsecond a record, and without
-    addenda next to nothing. Raises BadAddendumError if no record names one, or it comes twice.
+    The records are valid, and somewhere in `text`. What came is behind a batch, or is a list of
+    addenda. `withheld` is what the check of them told, so
+    that they need not be read again. Costs half a microsecond a record where each withholds one
+    member and the addenda come in the same order, a few otherwise, and without addenda next to
+    nothing. Raises BadAddendumError if no record names one, or it comes twice.
     """
-    if not addenda and KEPT not in text:
+    if isinstance(came, Section):
+        digests = came.digests
+        if withheld is not None and (pack := _pack(len(records), came, withheld)) is not None:
+            return Sent.packed(pack)
+    else:
+        digests = (yield from _digests_of(came)) if came else []
+    if not digests and KEPT not in text:
         return None
-    named, expected = yield from _namings(records, withheld, looks_at_all=bool(addenda))
-    digests: list[bytes] = []
-    effort = 0
-    for data in addenda:
-        effort += len(data) + 256
-        if effort > _EFFORT:
-            effort = 0
-            yield
-        is_short = len(data) <= _EFFORT
-        digests.append(sha256(data).digest() if is_short else (yield from _hashing(data)))
+    each = {} if withheld is None else withheld.each()
+    named, expected = yield from _namings(records, each, looks_at_all=bool(digests))
     named_by = [named.get(digest) for digest in digests]
     known = {*digests}
     if None in named_by or len(known) != len(digests):
         raise _refusal(digests, named)
+    addenda = came.addenda() if isinstance(came, Section) else came
     found = [*map(_addendum, digests, addenda, named_by)]
     absent = {digest: at for digest, at in expected.items() if digest not in known}
     return Sent(found, absent) if found or absent else None
+
+
+def _pack(records: int, came: Section, withheld: Withholding) -> Pack | None:
+    """All that came, if each record withholds one and they are in the same order."""
+    digests = came.digests
+    if not (
+        len(digests) == records >= LEAST_PACKED
+        and withheld.is_one_of_each(records)
+        and b"".join(digests) == withheld.digests
+        and len({*digests}) == records
+    ):
+        return None
+    subjects = b"".join(map(subject_key_of, withheld.types, withheld.subjects))
+    return Pack(came.data, came.ends, digests, subjects, withheld.runs)
 
 
 def _namings(
     records: Sequence[bytes], withheld: Mapping[int, Withheld], *, looks_at_all: bool
 ) -> Generator[None, None, tuple[dict[bytes, Naming | Withheld], dict[bytes, int]]]:
     """By digest: the first record that names it, and the number of one whose log has to keep it."""
-    named: dict[bytes, Naming | Withheld] = {one[0]: one for one in withheld.values()}
+    named: dict[bytes, Naming | Withheld] = {}
     expected: dict[bytes, int] = {}
-    if len(named) == len(records) and {*map(len, named)} == {_SIZE}:  # each names one
-        for entry, one in withheld.items():
-            if one[3] is not None:
-                expected[one[0]] = entry
-        return named, expected
-    named = {}
     effort = 0
     for entry, record in enumerate(records):
         if effort > _EFFORT:
@@ -168,6 +226,19 @@ def _refusal(digests: Sequence[bytes], named: Mapping[bytes, object]) -> BadAdde
             return BadAddendumError(number, "came before in this request")
         seen.add(digest)
     raise AssertionError("all can be taken")
+
+
+def _digests_of(addenda: Sequence[bytes]) -> Generator[None, None, list[bytes]]:
+    digests: list[bytes] = []
+    effort = 0
+    for data in addenda:
+        effort += len(data) + 256
+        if effort > _EFFORT:
+            effort = 0
+            yield
+        is_short = len(data) <= _EFFORT
+        digests.append(sha256(data).digest() if is_short else (yield from _hashing(data)))
+    return digests
 
 
 def _hashing(data: bytes) -> Generator[None, None, bytes]:

@@ -18,7 +18,7 @@ from muniment.tlog.encoding import format_base64
 from muniment.tlog.treereader import read_inclusions
 from muniment_log.core.addenda import Keeper
 from muniment_log.core.ingest import BadRecordError, examine, receiving
-from muniment_log.core.matching import completed, matching, unpacked, unwrapped
+from muniment_log.core.matching import arriving, completed, matching, unwrapped
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from muniment.records.manifest import Frames
     from muniment_log.core.addenda import AddendaPort
     from muniment_log.core.budgets import Budgets
+    from muniment_log.core.matching import Section
     from muniment_log.core.ports import Receipt, SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
     from muniment_log.publish.published import PublishedHead
@@ -112,12 +113,12 @@ class Submit:
             producer = frames.manifest.producer
             self._check_budget(producer)
             self._budgets.charge(producer, records=len(frames.records), size=len(body))
-            addenda = [] if len(frames.body) == len(body) else unpacked(body[len(frames.body) :])
+            came: Section | list[bytes] = []
+            if len(frames.body) < len(body):
+                came = await self._scheduler.run(arriving(body[len(frames.body) :]))
             with self._interest(waiting):
                 batch, found = await self._scheduler.run(examine(frames, self._forms))
-                sent = await self._scheduler.run(
-                    matching(batch.records, addenda, batch.body, found)
-                )
+                sent = await self._scheduler.run(matching(batch.records, came, batch.body, found))
                 receipt = await self._keeper.ordered(sent, lambda: self._sequencer.submit(batch))
                 return await self._answer(receipt, waiting)
         except LogError as error:
