@@ -9,7 +9,7 @@ from multidict import CIMultiDictProxy
 
 from muniment_service.http import Problem
 from muniment_service.limits import Budget, Limits, too_large
-from muniment_service.wire import CONTINUE, Headers
+from muniment_service.wire import Headers, length_of
 
 READ_AHEAD: Final = 32 << 10
 """Bytes of a body that aiohttp reads before a handler asks for it; it stops at twice that."""
@@ -25,6 +25,10 @@ class Client(Protocol):
     @property
     def has_ended(self) -> bool:
         """Whether the client sends no more."""
+        ...
+
+    def send_continue(self) -> None:
+        """Tells the client, which asked to be told, to send the body."""
         ...
 
 
@@ -48,42 +52,26 @@ class Content(Protocol):
         ...
 
 
-class Received(Protocol):
-    """A request as its connection has it: aiohttp's own, or one of HTTP/2."""
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        """The headers."""
-        ...
-
-    @property
-    def content_length(self) -> int | None:
-        """The length that was announced."""
-        ...
-
-    @property
-    def content(self) -> Content:
-        """The body."""
-        ...
-
-    @property
-    def transport(self) -> asyncio.Transport | None:
-        """Where "100 Continue" is written; None when nobody waits for that."""
-        ...
-
-
 class Body:
     """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
 
-    __slots__ = ("_budget", "_client", "_held", "_limits", "_received", "headers")
+    __slots__ = ("_budget", "_client", "_content", "_held", "_length", "_limits", "headers")
 
-    def __init__(self, client: Client, received: Received, limits: Limits, budget: Budget) -> None:
+    def __init__(
+        self,
+        client: Client,
+        headers: CIMultiDictProxy[str],
+        content: Content,
+        limits: Limits,
+        budget: Budget,
+    ) -> None:
         self._client = client
-        self._received = received
+        self._content = content
+        self._length = length_of(headers)
         self._limits = limits
         self._budget = budget
         self._held = 0
-        self.headers: Final = Headers(received.headers)
+        self.headers: Final = Headers(headers)
 
     async def read(
         self,
@@ -94,28 +82,26 @@ class Body:
         coded: bool = False,
     ) -> bytes:
         """Reads the whole body, see `http.Request.body`."""
-        received = self._received
-        if (received.content_length or 0) > most + more:
+        if self._length > most + more:
             raise too_large(most + more)
         if not coded and self.headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "content-encoding", "send the body without content encoding")
-        content = received.content
+        content = self._content
         if content.at_eof():
             return b""
-        limits = self._limits
-        # Most bodies have come with their head; a timer would be a twentieth of a small request.
-        seconds = None if content.is_eof() else limits.body_seconds
         try:
-            async with asyncio.timeout(seconds):
+            if content.is_eof():  # most bodies have come with their head, and need no timer
+                return await self._collect(content, most, more, admit)
+            async with asyncio.timeout(self._limits.body_seconds):
                 return await self._collect(content, most, more, admit)
         except TimeoutError:
-            raise _too_slow(limits) from None
+            raise _too_slow(self._limits) from None
         except (web.RequestPayloadError, OSError):
             raise incomplete() from None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Reads the body as it comes, see `http.Request.pieces`."""
-        content = self._received.content
+        content = self._content
         content.set_read_chunk_size(_READ_AT_ONCE)
         self._continue()
         try:
@@ -138,7 +124,7 @@ class Body:
         admit: Callable[[bytes], object] | None,
     ) -> bytes:
         pieces: list[bytes] = []
-        if (self._received.content_length or 0) > READ_AHEAD:
+        if self._length > READ_AHEAD:
             content.set_read_chunk_size(_READ_AT_ONCE)
         self._continue()
         while not content.at_eof():
@@ -162,10 +148,8 @@ class Body:
 
     def _continue(self) -> None:
         """Tells a client that waits for it to send the body."""
-        transport = self._received.transport
-        expects = self.headers.get("expect", "").lower() == "100-continue"
-        if expects and transport is not None:
-            transport.write(CONTINUE)
+        if self.headers.get("expect", "").lower() == "100-continue":
+            self._client.send_continue()
 
     def release(self) -> None:
         """Gives the share of the budget back; the response is ready, or will never be."""

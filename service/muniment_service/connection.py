@@ -1,37 +1,41 @@
-"""One HTTP/1.1 connection of a server: aiohttp's protocol, with deadlines and bounds of our own.
+"""One HTTP/1.1 connection of a server: aiohttp's parser, with deadlines and bounds of our own.
 
-aiohttp parses, pipelines and writes. What it does not bound is bounded here, by its public classes:
+aiohttp's C parser cuts requests out of what comes, and its `StreamReader` holds their bodies. Its
+server is not used: it makes a task, a request, a writer and a timer for each request, which costs
+twice what the request does, and does not bound what has to be bounded:
 
-1. *Idle*, or within a request's head: aiohttp gives a slow head all the time it wants; here the
-   connection is closed without a word when the time is up.
+1. *Idle*, or within a request's head: the connection is closed without a word when the time is up.
 2. *Receiving* a body that a handler has asked for: the handler gets a 408.
 3. *Answering*: the handler works, and has limits of its own; there is no deadline here.
 4. *Sending*: the client must take the response in time, or loses the connection.
 
-aiohttp closes a connection as soon as its client sends no more, with the answers that are due;
-here a client that has only finished sending still gets them.
+One task answers a connection's requests in turn, until either side has had enough. A client that
+has only finished sending still gets the answers that are due.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias
 
-from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp import HttpVersion10, web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
+from aiohttp.tcp_helpers import tcp_keepalive
 
 from muniment.local.logs import event
-from muniment_service.answers import Answer
-from muniment_service.bodies import READ_AHEAD, Body, Received, incomplete
+from muniment_service.answers import BARE, head_of
+from muniment_service.bodies import READ_AHEAD, Body, incomplete
 from muniment_service.http import Problem, Request, Responder, Response
 from muniment_service.limits import Budget, Limits
 from muniment_service.wire import (
+    CONTINUE,
     MAX_HEAD,
     MAX_HEADERS,
     check_head,
@@ -44,21 +48,23 @@ LINGER_SECONDS: Final = 2.0
 """How long what a client still sends is thrown away after its refusal: closing at once could take
 the response from it."""
 
-_UNPARSED: Final = "UNKNOWN"
-"""The method that aiohttp gives to what was no request; the parser knows no such method."""
+_AHEAD: Final = 32
+"""Requests of one client that are parsed before they are answered; then it is read no further."""
 
-_VERSION: Final = web.RequestKey("version", HttpVersion)
-"""Where a request keeps the version that it came in."""
+_TOGETHER: Final = 32 << 10
+"""Bytes of a body that is copied behind its head; a longer one costs less as a write of its own."""
 
 _TURNS: Final = 8
-"""Turns of the event loop within which aiohttp begins the next of several pipelined requests; it
-takes two or three."""
+"""Turns of the event loop from accepting a connection to its protocol; it takes two or three."""
+
+_Head: TypeAlias = tuple[RawRequestMessage, StreamReader]
 
 
-class Server(web.Server):
+class Server:
     """Makes connections, and holds what they share.
 
     Attributes:
+        app: What answers.
         limits: What is taken at most.
         budget: Bytes of bodies held, over all connections.
         draining: Whether the server is stopping, so that no connection is kept alive.
@@ -72,13 +78,13 @@ class Server(web.Server):
         limits: Limits,
         admits: Callable[[asyncio.BaseTransport], bool] = lambda _: True,
     ) -> None:
-        super().__init__(self._answer, request_factory=self._request_of)
+        self.app: Final = app
         self.limits: Final = limits
         self.budget: Final = Budget(limits.inflight_bytes)
         self.draining = False
         self.emptied: Final = asyncio.Event()
         self.open: Final[set[Connection]] = set()
-        self._app: Final = app
+        self._loop: Final = asyncio.get_running_loop()
         self._admits: Final = admits
 
     def __call__(self) -> "Connection":
@@ -106,66 +112,8 @@ class Server(web.Server):
         if self.draining and not self.open:
             self.emptied.set()
 
-    def _request_of(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        version = message.version
-        # aiohttp answers in the version that it was asked in, and what it could not parse as
-        # HTTP/1.0; this server speaks 1.1 and says so.
-        if message.method == _UNPARSED or version not in {HttpVersion10, HttpVersion11}:
-            message = message._replace(version=HttpVersion11)
-        received = web.BaseRequest(message, payload, protocol, writer, task, self._loop)
-        received[_VERSION] = version
-        return received
 
-    async def _answer(self, received: web.BaseRequest) -> web.StreamResponse:
-        connection = received.protocol
-        assert isinstance(connection, Connection)  # noqa: S101  # made above
-        # pyright does not see that aiohttp's cached properties are properties (3.14.5).
-        body = Body(connection, cast("Received", received), self.limits, self.budget)
-        connection.begin(received.content)
-        goes_on, is_request = False, True
-        try:
-            try:
-                goes_on = check_head(received[_VERSION], received.raw_path, received.raw_headers)
-            except Problem as problem:
-                response, is_request = problem.response(), False
-            else:
-                goes_on &= received.method != "CONNECT"
-                response = await self._app.respond(
-                    Request(
-                        received.method,
-                        received.raw_path,
-                        body.headers,
-                        body,
-                        connection.client,
-                    )
-                )
-            answer = Answer(response)
-            if not goes_on or self.draining or not received.content.is_eof():
-                answer.force_close()
-            await self._send(connection, received, answer)
-            if not is_request:
-                await connection.linger()
-            return answer
-        finally:
-            body.release()
-            connection.end()
-
-    async def _send(
-        self, connection: "Connection", received: web.BaseRequest, answer: Answer
-    ) -> None:
-        connection.deadline = self.after(self.limits.send_seconds)  # see `expire`
-        await answer.prepare(received)
-        await answer.write_eof()
-
-
-class Connection(web.RequestHandler):
+class Connection(BaseProtocol):
     """One connection; see the module.
 
     Attributes:
@@ -174,28 +122,31 @@ class Connection(web.RequestHandler):
     """
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(
-            server,
-            loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner passes None too
-            auto_decompress=False,
-            lingering_time=LINGER_SECONDS,
+        self._requests: Final = HttpRequestParser(
+            self,
+            loop,
+            READ_AHEAD,
             max_line_size=MAX_HEAD,
             max_field_size=MAX_HEAD,
             max_headers=MAX_HEADERS + 1,
-            read_bufsize=READ_AHEAD,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=_AHEAD,
         )
+        super().__init__(loop, self._requests)
         self.client = ""
         self.deadline = inf
         self._server = server
         self._socket: Any = None  # asyncio.Transport, from which uvloop's does not derive
+        self._heads: deque[_Head | Problem] = deque()  # what is still to be answered
+        self._news: asyncio.Future[None] | None = None  # waited for when that is nothing
+        self._body: StreamReader | None = None  # of the newest request
+        self._task: asyncio.Task[None] | None = None
         self._answering = False
-        self._begun = 0
         self._in_head = False
+        self._takes = True  # whether what comes is read as requests
         self._ended = False
         self._over = asyncio.Event()  # nothing more comes
-        self._content: StreamReader | None = None
-        self._task: asyncio.Task[Any] | None = None
 
     # What asyncio tells.
 
@@ -205,157 +156,220 @@ class Connection(web.RequestHandler):
         if not self._server.admits(transport):
             self._socket.abort()
             return
+        super().connection_made(transport)
+        tcp_keepalive(self._socket)
         self._server.open.add(self)
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if isinstance(peer, tuple) else ""
         self.deadline = self._server.after(self._server.limits.idle_seconds)
-        super().connection_made(transport)
+        self._task = self._loop.create_task(self._serve(), name="HTTP connection")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone; a handler at work finishes for nobody."""
         self.deadline = inf
-        self._over.set()
+        self._end()
         super().connection_lost(exc)
+        self._wake()
         if not self._answering:
             self._server.gone(self)
 
     def data_received(self, data: bytes) -> None:
         """Parses what came; a head has its own time, however long the connection was idle."""
+        if not self._takes:
+            return
         if not (self._answering or self._in_head):
             self._in_head = True
             self.deadline = self._server.after(self._server.limits.idle_seconds)
-        super().data_received(data)
+        try:
+            heads, is_last, _ = self._requests.feed_data(data)
+        except HttpProcessingError as error:
+            self._takes = False
+            if self._body is not None and not self._body.is_eof():
+                self._body.set_exception(incomplete())
+            self._heads.append(_refusal_of(error))
+        else:
+            if not heads:
+                return
+            self._heads.extend(heads)
+            self._body = heads[-1][1]
+            if is_last:  # nothing is upgraded to, and what follows is no request
+                self._takes = False
+            if len(self._heads) >= _AHEAD and not self._buffer_paused:
+                self._pause_reading_for_buffer()
+        self._wake()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads the answer
+    def eof_received(self) -> bool:
         """The client sends no more; it may still want its answers."""
         self._ended = True
-        self._over.set()
-        if self._content is not None and not self._content.is_eof():
-            self._content.set_exception(incomplete())
+        self._end()
+        self._wake()
         # With TLS there is no half of a connection to keep.
-        if not self._socket.can_write_eof():
-            return False
-        if not self._answering:
-            self._close_soon()
-        return True
+        return bool(self._socket.can_write_eof())
 
-    # What the server tells.
+    def _end(self) -> None:
+        """Nothing more comes, so that a body which is not whole never will be."""
+        self._over.set()
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(incomplete())
 
-    def begin(self, content: StreamReader) -> None:
-        """A request is being answered."""
-        self._answering, self._in_head = True, False
-        self._begun += 1
-        self._content = content
-        self._task = asyncio.current_task()
-        self.deadline = inf
-        if self._server.draining and not self._socket.is_closing():
-            self._socket.resume_reading()  # its body may still come
-
-    def end(self) -> None:
-        """The response is written, or never will be."""
-        self._answering = False
-        if self._ended and self._content is not None and not self._content.is_eof():
-            # Nothing more comes. aiohttp would read on, and log what it finds as a defect.
-            self._content.feed_eof()
-        self._content = self._task = None
-        if self.transport is None:
-            self._server.gone(self)
-            return
-        limits = self._server.limits
-        is_idle = not self._socket.get_write_buffer_size()
-        self.deadline = self._server.after(limits.idle_seconds if is_idle else limits.send_seconds)
-        if self._ended:
-            self._close_soon()
+    # What the server and bodies ask.
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to answer."""
-        return not self._answering
+        return not (self._answering or self._heads)
 
     @property
     def has_ended(self) -> bool:
         """Whether the client sends no more."""
         return self._ended
 
+    def send_continue(self) -> None:
+        """Tells the client to send the body."""
+        if self.transport is not None:
+            self._socket.write(CONTINUE)
+
     def abort(self) -> None:
         """Ends at once, with what is under way."""
         self.deadline = inf
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-        self.force_close()
         self._socket.abort()
 
     def finish(self) -> None:
-        """Closes, unless a request that was read already begins to be answered now.
+        """Closes, once what was read already is answered."""
+        self._takes = False
+        self._wake()
 
-        aiohttp answers what it has parsed even on a closed connection: closing at once would let
-        a request take effect whose answer nobody gets. So nothing more is read meanwhile.
+    # The task.
+
+    def _wake(self) -> None:
+        news, self._news = self._news, None
+        if news is not None and not news.done():
+            news.set_result(None)
+
+    async def _serve(self) -> None:
+        """Answers requests in turn, and closes."""
+        try:
+            while (head := await self._next()) is not None:
+                if not await self._answer(head):
+                    break
+        except ConnectionError:
+            pass  # the client did not wait for its answer
+        except Exception as error:  # noqa: BLE001  # nobody else looks at this task
+            event(_LOGGER, logging.ERROR, "a connection failed", exc_info=error)
+        finally:
+            self._takes = False
+            self._socket.close()
+
+    async def _next(self) -> _Head | Problem | None:
+        """What is to be answered next; None when nothing is, and nothing comes."""
+        while not self._heads:
+            if self._ended or not self._takes:
+                return None
+            self._news = self._loop.create_future()
+            await self._news
+        if self.transport is None:
+            return None
+        head = self._heads.popleft()
+        self._requests.message_consumed()
+        if self._buffer_paused and len(self._heads) <= _AHEAD // 2:
+            self.data_received(b"")  # what the parser has kept back
+            if len(self._heads) < _AHEAD:
+                self._resume_reading_for_buffer()
+        return head
+
+    async def _answer(self, head: _Head | Problem) -> bool:
+        """Answers a request, or what was none; whether another one may follow."""
+        self._answering, self._in_head = True, False
+        self.deadline = inf
+        try:
+            if isinstance(head, Problem):
+                return await self._refuse(head)
+            message, content = head
+            minor = 0 if message.version == HttpVersion10 else 1
+            try:
+                stays = check_head(message)
+            except Problem as problem:
+                return await self._refuse(problem, message.method, minor)
+            body = Body(self, message.headers, content, self._server.limits, self._server.budget)
+            try:
+                request = Request(message.method, message.path, body.headers, body, self.client)
+                response = await self._server.app.respond(request)
+                stays &= not message.should_close and message.method != "CONNECT"
+                stays &= not self._server.draining and content.is_eof()
+                await self._send(response, message.method, minor, stays=stays)
+            finally:
+                body.release()
+            if not content.is_eof():
+                await self._discard(content)
+            return stays
+        finally:
+            self._answered()
+
+    def _answered(self) -> None:
+        """The response is written, or never will be."""
+        self._answering = False
+        if self.transport is None:
+            self._server.gone(self)
+            return
+        limits = self._server.limits
+        is_idle = not self._socket.get_write_buffer_size()
+        self.deadline = self._server.after(limits.idle_seconds if is_idle else limits.send_seconds)
+
+    async def _send(self, response: Response, method: str, minor: int, *, stays: bool) -> None:
+        """Writes a response, and waits until the client takes what it may have to wait for.
+
+        Raises ConnectionError when the client is gone.
         """
-        if not self._socket.is_closing():
-            self._socket.pause_reading()
-        self._close_soon()
+        try:
+            head = head_of(response, minor, stays=stays)
+        except ValueError as error:
+            event(_LOGGER, logging.ERROR, "a response could not be written", exc_info=error)
+            problem = Problem(500, "internal", HTTPStatus.INTERNAL_SERVER_ERROR.description)
+            response = problem.response()
+            head = head_of(response, minor, stays=stays)
+        if self.transport is None or self._socket.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self.deadline = self._server.after(self._server.limits.send_seconds)  # see `expire`
+        body = b"" if method == "HEAD" or response.status in BARE else response.body
+        if len(body) > _TOGETHER:
+            self._socket.write(head)
+            self._socket.write(body)
+        else:
+            self._socket.write(head + body)
+        if self._paused:
+            await self._drain_helper()
 
-    async def linger(self) -> None:
-        """Throws away for a moment what a client still sends behind its refusal.
+    async def _refuse(self, problem: Problem, method: str = "", minor: int = 1) -> bool:
+        """Says why what came is no request, and throws away for a moment what follows it.
 
         Closing at once resets the connection, which could take the response from the client.
         """
-        self.close()  # aiohttp drops what comes from here on
-        if self.transport is None or self._ended or not self._socket.can_write_eof():
-            return
-        self._socket.write_eof()
-        with suppress(TimeoutError):
+        await self._send(problem.response(), method, minor, stays=False)
+        self._takes = False
+        if not self._ended and self._socket.can_write_eof():
+            self._socket.write_eof()
+            self._resume_transport_reading()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_SECONDS):
+                    await self._over.wait()
+        return False
+
+    async def _discard(self, content: StreamReader) -> None:
+        """Throws away for a moment the body that nobody has read, for the same reason."""
+        with suppress(TimeoutError, web.RequestPayloadError, Problem, OSError):
             async with asyncio.timeout(LINGER_SECONDS):
-                await self._over.wait()
-
-    def _close_soon(self) -> None:
-        """Closes, unless a request that came before the end begins to be answered now."""
-        self._close_after(_TURNS, self._begun)
-
-    def _close_after(self, turns: int, begun: int) -> None:
-        if self._answering or self._begun != begun:
-            return
-        if turns:
-            asyncio.get_running_loop().call_soon(self._close_after, turns - 1, begun)
-        else:
-            self.force_close()
-
-    # What aiohttp asks.
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What came is no request: says so as a problem, and reads no further."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the response has begun already")
-        if status != HTTPStatus.BAD_REQUEST:
-            event(_LOGGER, logging.ERROR, "a response could not be written", exc_info=exc)
-            problem = Problem(500, "internal", HTTPStatus.INTERNAL_SERVER_ERROR.description)
-        elif isinstance(exc, LineTooLong) or "Too many headers" in (message or ""):
-            problem = head_too_large()
-        else:
-            reason = str(message or exc).partition("\n")[0].rstrip(":")
-            problem = Problem(400, "bad-request", f"not HTTP/1.1: {reason}")
-        answer = _LastAnswer(self, problem.response())
-        answer.force_close()
-        return answer
+                while not (content.is_eof() or self._ended):
+                    await content.readany()
 
 
-class _LastAnswer(Answer):
-    """The refusal of what is no request, which aiohttp writes by itself."""
-
-    def __init__(self, connection: Connection, response: Response) -> None:
-        super().__init__(response)
-        self._connection = connection
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Sends it, and lingers."""
-        await super().write_eof(data)
-        await self._connection.linger()
+def _refusal_of(error: HttpProcessingError) -> Problem:
+    """What is told to a client whose request cannot be parsed."""
+    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
+        return head_too_large()
+    reason = error.message.partition("\n")[0].rstrip(":")
+    return Problem(400, "bad-request", f"not HTTP/1.1: {reason}")
 
 
 async def drain(server: Server) -> None:
@@ -369,7 +383,6 @@ async def drain(server: Server) -> None:
     for connection in list(server.open):
         connection.abort()
     if server.open:
-        await server.shutdown(0)
         await server.emptied.wait()
     for _ in range(_TURNS):  # what had just been accepted is known by then, and refused
         await asyncio.sleep(0)

@@ -255,7 +255,8 @@ class Http2Connection:
     # What goes.
 
     async def _answer(self, stream: "_Stream", method: str, target: str) -> None:
-        body = Body(stream, stream, self._limits, self._budget)
+        named = CIMultiDictProxy(stream.named)
+        body = Body(stream, named, stream, self._limits, self._budget)
         try:
             if stream.is_malformed:
                 # Reset with PROTOCOL_ERROR, Go's clients send nothing more on the connection.
@@ -340,8 +341,6 @@ class _Stream:
         is_over: Whether the client is gone, or wants no answer.
     """
 
-    transport = None  # who asks for "100 Continue" has not to wait for it (RFC 9110 section 10.1.1)
-
     def __init__(self, number: int, consumed: Callable[[int], None]) -> None:
         self.number = number
         self.named: CIMultiDict[str] = CIMultiDict()
@@ -355,21 +354,11 @@ class _Stream:
         self._news = asyncio.Event()
 
     @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        return CIMultiDictProxy(self.named)
-
-    @property
-    def content_length(self) -> int | None:
-        length = self.named.get("content-length")
-        return int(length) if length and length.isdecimal() else None
-
-    @property
-    def content(self) -> "_Stream":
-        return self
-
-    @property
     def has_ended(self) -> bool:
         return self.is_over
+
+    def send_continue(self) -> None:
+        """Who asks for it has not to wait for it (RFC 9110 section 10.1.1)."""
 
     def feed(self, data: bytes, size: int) -> None:
         """Takes a piece that took `size` bytes of the window."""

@@ -8,7 +8,9 @@ kind.
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeVar, overload
 
-from multidict import CIMultiDictProxy
+from aiohttp import HttpVersion10, HttpVersion11
+from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDictProxy, istr
 
 from muniment_service.http import Problem
 
@@ -27,8 +29,8 @@ COMMON_HEADERS: Final[Mapping[str, str]] = {
 }
 """Headers of every response."""
 
-_FRAMING: Final = (b"host", b"content-length", b"transfer-encoding", b"upgrade")
-"""Headers that decide where a request goes and where it ends; all but the last may come once."""
+_FRAMING: Final = (istr("host"), istr("content-length"), istr("transfer-encoding"))
+"""Headers that decide where a request goes and where it ends; each may come once."""
 
 _T = TypeVar("_T")
 
@@ -81,10 +83,8 @@ def head_too_large() -> Problem:
     )
 
 
-def check_head(
-    version: tuple[int, int], target: str, headers: tuple[tuple[bytes, bytes], ...]
-) -> bool:
-    """Checks what the parser leaves to its user; target and headers are as sent.
+def check_head(message: RawRequestMessage) -> bool:
+    """Checks what the parser leaves to its user.
 
     Returns:
         Whether the connection can be used again: nothing is upgraded to, so a request that asks
@@ -92,28 +92,32 @@ def check_head(
 
     Raises Problem 400, 431 or 505; the connection is of no use afterwards.
     """
-    if version not in {(1, 0), (1, 1)}:
+    is_new = message.version == HttpVersion11
+    if not is_new and message.version != HttpVersion10:
         raise Problem(505, "http-version", "this server speaks HTTP/1.1")
-    size = len(target)
-    seen: dict[bytes, bytes] = {}
-    for name, value in headers:
-        size += len(name) + len(value) + 4
-        key = name.lower()
-        if key in _FRAMING:
-            if key in seen and key != b"upgrade":
-                raise Problem(400, "bad-request", f"{key.decode()} comes more than once")
-            seen[key] = value
-    if size > MAX_HEAD or len(headers) > MAX_HEADERS:
+    raw, named = message.raw_headers, message.headers
+    size = len(message.path) + sum([len(name) + len(value) + 4 for name, value in raw])
+    if size > MAX_HEAD or len(raw) > MAX_HEADERS:
         raise head_too_large()
-    if version == (1, 1) and b"host" not in seen:
+    for name in _FRAMING:
+        if len(named.getall(name, ())) > 1:
+            raise Problem(400, "bad-request", f"{name} comes more than once")
+    if is_new and "host" not in named:
         raise Problem(400, "bad-request", "a request needs a Host header")
-    coding = seen.get(b"transfer-encoding")
+    coding = named.get("transfer-encoding")
     # RFC 9112 section 6.1: in HTTP/1.0, or beside a length, it is a sign of faulty framing.
     if coding is not None and (
-        version == (1, 0) or b"content-length" in seen or coding.strip(b" \t").lower() != b"chunked"
+        not is_new or "content-length" in named or coding.strip(" \t").lower() != "chunked"
     ):
         raise Problem(400, "bad-request", "the one transfer coding that is taken is chunked")
-    has_body = coding is not None or int(seen.get(b"content-length", b"0")) > 0
-    if has_body and b"upgrade" in seen:
+    if "upgrade" not in named:
+        return True
+    if coding is not None or length_of(named):
         raise Problem(400, "bad-request", "a request for an upgrade cannot have a body")
-    return b"upgrade" not in seen
+    return False
+
+
+def length_of(headers: CIMultiDictProxy[str]) -> int:
+    """The length of a body that was announced; 0 when none was."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
