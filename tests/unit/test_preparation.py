@@ -86,12 +86,17 @@ def test_garbage_is_refused_by_number(data: bytes | str) -> None:
 
 
 @pytest.mark.parametrize(
-    "context", ['{"a":1,"a":1}', '{"a":NaN}', '{"a":"\\ud800"}', '{"a":9007199254740993}']
+    "context",
+    [
+        *('{"a":1,"a":1}', '{"a":"x","a":{}}', '{"a":[{"b":null,"c":"","b":1}]}', '{"a":NaN}'),
+        *('{"a":"\\ud800"}', '{"a":9007199254740993}', '{"a":1e400}', '{"a":-1e400}'),
+    ],
 )
 def test_what_the_quick_way_could_change_is_refused(context: str) -> None:
     text = lines(1)[0].decode().replace('"action"', f'"context": {context}, "action"')
-    with pytest.raises(RecordError):
-        preparer().prepare([text])
+    for form in (text, text.encode()):
+        with pytest.raises(RecordError):
+            preparer().prepare([form])
 
 
 def test_missing_members_are_filled_in_and_present_ones_kept() -> None:

@@ -67,6 +67,9 @@ def agree(forms: Forms, data: bytes) -> bool:
     """Whether a record is usual; then the complete check must find the same in it."""
     (found,) = forms.read([data])
     assert found is None or found == usual_of(data)
+    producer = b"gw.example/edge" if found is None else found[2]
+    assert forms.is_usual(data, producer) == (found is not None and data.isascii())
+    assert not forms.is_usual(data, producer + b"x")
     return found is not None
 
 

@@ -150,6 +150,19 @@ class Forms:
         """How many forms of each open object are known."""
         return [len(known) for known in self._known]
 
+    def is_usual(self, entry: bytes, producer: bytes) -> bool:
+        """Whether one entry is a usual decision of a producer, and withholds nothing.
+
+        Then it is canonical and valid, and may be logged as new; else nothing is said of it.
+        """
+        if len(entry) > MAX_RECORD or not entry.isascii():
+            return False
+        match = self._match(entry)
+        if match is None or match[4] != producer:
+            return False
+        self._since += 1
+        return True
+
     def read(
         self, entries: Sequence[bytes], withheld: Withholding | None = None, first: int = 0
     ) -> list[Usual | None]:

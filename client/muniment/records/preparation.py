@@ -9,6 +9,7 @@ duplicate members and NaN, and what differs between the libraries fails the chec
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from math import isinf
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -37,6 +38,7 @@ RecordInput: TypeAlias = Record | bytes | str | Mapping[str, Any]
 """A typed record, a JSON object as text, or a mapping that can be one."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 # How a complete record ends in canonical form, where members are sorted; the check decides.
 _COMPLETE = b',"v":1}'
 _TYPED = (Decision, Edge, Verification, Outcome, Revocation, Erasure, Approval)
@@ -53,7 +55,28 @@ def _no_constant(_name: str) -> Any:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_read = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
+def _finite(text: str) -> float:
+    value = float(text)
+    if isinf(value):
+        raise ValueError("a number beyond all doubles")
+    return value
+
+
+_read = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
+).decode
+
+
+def _read_plain(text: bytes) -> dict[str, Any] | None:
+    """Reads an object without escapes in a third of the time; None when it is not certain.
+
+    This reader takes the last of several members of one name. Without escapes only strings have
+    quotes, two each, so that fewer are written again than were read.
+    """
+    if b"\\" in text:
+        return None
+    members = _decode(text)
+    return members if _encode(members).count(b'"') == text.count(b'"') else None
 
 
 class Preparer:
@@ -72,6 +95,7 @@ class Preparer:
         forms: Forms | None = None,
     ) -> None:
         self.producer = producer
+        self._name = producer.encode()
         self._now_ms = now_ms
         self._new_id = new_id
         self._forms = forms or Forms()
@@ -82,6 +106,8 @@ class Preparer:
         # All is read by one clock, so that the careful way gives the same bytes as the quick one.
         now_ms = self._now_ms()
         entries = [self._quick(record, number, now_ms) for number, record in enumerate(given)]
+        if len(entries) == 1 and self._forms.is_usual(entries[0], self._name):
+            return entries
         start = 0
         while start < len(entries):
             try:
@@ -104,7 +130,9 @@ class Preparer:
         if isinstance(record, _TYPED):
             return self._typed(record, number)
         try:
-            members = _read(_text(record))
+            members = _read_plain(record) if isinstance(record, bytes) else None
+            if members is None:
+                members = _read(_text(record))
             if not isinstance(record, str | bytes) and members != record:
                 members = plain_value(record)  # a tuple, at best
             if "kind" not in members:

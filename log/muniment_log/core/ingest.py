@@ -8,6 +8,7 @@ times what a usual one does, and a batch may have 10,000. All of it is pure.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from muniment.records.forms import Forms, Withholding
     from muniment.records.manifest import Batch
+    from muniment.records.preparation import RecordInput
     from muniment.tlog.note import Verifier
 
 _EFFORT = 16 << 10
@@ -164,6 +166,7 @@ class _Common(Struct):
 
 _own: Final = Decoder(_Own).decode
 _common: Final = Decoder(_Common).decode
+_LONE: Final = re.compile(rb"[ \t\r\n]*+\{")
 _TRACED: Final = frozenset({"decision", "outcome", "verification"})
 
 
@@ -185,25 +188,36 @@ def receiving(
     """
     stated: list[Stated] = []
     members: list[tuple[str, int]] = []
-    is_lone = not lines and body.lstrip(b" \t\r\n").startswith(b"{")
-    fills = is_lone and is_traceparent(traceparent)
+    is_lone = not lines and _LONE.match(body) is not None
+    fills = is_lone and traceparent is not None and is_traceparent(traceparent)
 
     def finish(text: bytes, entry: bytes) -> bytes:
-        common, own = _common(entry), _own_members(text)
+        common = _common(entry)
         members.append((common.id, common.time))
         filled = fills and common.kind in _TRACED and common.traceparent is None
-        stated.append(Stated(own.id is not UNSET, own.time is not UNSET, traceparent=not filled))
+        has_id = has_time = True
+        if text is not entry:  # else it was complete
+            own = _own_members(text)
+            has_id, has_time = own.id is not UNSET, own.time is not UNSET
+        stated.append(Stated(has_id, has_time, traceparent=not filled))
         return _traced(entry, traceparent) if filled and traceparent else entry
 
-    records = yield from completing(
-        body,
-        lines=lines,
-        producer=producer,
-        now_ms=now_ms,
-        new_id=new_id,
-        finish=finish,
-        forms=forms,
-    )
+    if is_lone:
+        prepare = Preparer(producer, now_ms=lambda: now_ms, new_id=new_id, forms=forms).prepare
+        try:
+            records = [finish(body, _completed(prepare, body, 0, lines=False))]
+        except RecordError as error:
+            raise BadRecordError(error.entry, str(error)) from error
+    else:
+        records = yield from completing(
+            body,
+            lines=lines,
+            producer=producer,
+            now_ms=now_ms,
+            new_id=new_id,
+            finish=finish,
+            forms=forms,
+        )
     return request_of(records, stated, members, key)
 
 
@@ -221,6 +235,21 @@ def _traced(entry: bytes, traceparent: str) -> bytes:
     members = {**msgspec.json.decode(entry, type=dict[str, Raw]), "traceparent": traceparent}
     traced = ENCODER.encode(members)
     return traced if len(traced) <= MAX_RECORD else entry
+
+
+def _completed(
+    prepare: Callable[[list[RecordInput]], list[bytes]], text: bytes, number: int, *, lines: bool
+) -> bytes:
+    """One record, completed; RecordError with its number, or FormatError if it is not JSON."""
+    if len(text) > MAX_SPELLING:
+        raise RecordError(number, f"more than {MAX_SPELLING} bytes")
+    try:
+        return prepare([text])[0]
+    except RecordError as error:
+        reason = str(error).removeprefix(f"record {error.entry}: ")
+        if not lines:
+            parse_json(text, f"record {number}", most=MAX_SPELLING)
+        raise RecordError(number, reason) from None
 
 
 def _as_it_is(_text: bytes, entry: bytes) -> bytes:
@@ -259,15 +288,8 @@ def completing(
                 effort = 0
                 yield
             effort += len(text) + 256
-            if len(text) > MAX_SPELLING:
-                raise RecordError(len(records), f"more than {MAX_SPELLING} bytes")
-            try:
-                records += [finish(text, entry) for entry in prepare([text])]
-            except RecordError as error:
-                reason = str(error).removeprefix(f"record {error.entry}: ")
-                if not lines:
-                    parse_json(text, f"record {len(records)}", most=MAX_SPELLING)
-                raise RecordError(len(records), reason) from None
+            entry = _completed(prepare, text, len(records), lines=lines)
+            records.append(finish(text, entry))
     except RecordError as error:
         raise BadRecordError(error.entry, str(error)) from error
     if not records:

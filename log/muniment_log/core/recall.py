@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from muniment_log.core.ports import StreamKey
 
@@ -83,8 +83,10 @@ def placed(runs: Iterable[RecordSpan], first: int, manifest: int) -> tuple[Recor
     )
 
 
-def joined(runs: Iterable[RecordSpan]) -> tuple[RecordSpan, ...]:
+def joined(runs: Sequence[RecordSpan]) -> tuple[RecordSpan, ...]:
     """The same places in as few runs as they take."""
+    if len(runs) == 1:
+        return (runs[0],)
     found: list[RecordSpan] = []
     for run in runs:
         last = found[-1] if found else None

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import Struct
+
 from muniment.records.content import content_of
 from muniment_log.core.ports import Receipt
 from muniment_log.core.recall import NAME_SIZE, NEW, Recall, RecordSpan, joined, placed
@@ -76,8 +78,7 @@ class Said(NamedTuple):
     logged: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """Records of one request, and what they are recognised by.
 
     Attributes:
@@ -94,7 +95,9 @@ class Request:
     def names(self) -> list[bytes]:
         """All that it may be recognised by, each once."""
         names = [one.name for one in self.said if one is not None]
-        return list(dict.fromkeys([*names, *(() if self.key is None else (self.key[0],))]))
+        if self.key is not None:
+            names.append(self.key[0])
+        return names if len(names) < 2 else list(dict.fromkeys(names))
 
 
 @dataclass(slots=True)
@@ -116,6 +119,9 @@ class Plan:
         runs = self.runs
         if logged is not None:
             runs = placed(runs, logged.first, logged.manifest)
+        if len(runs) == 1:  # as of most
+            first, count, manifest = runs[0]
+            return Receipt(first, count, manifest, manifest + 1)
         return receipt_of(runs)
 
 
@@ -148,7 +154,7 @@ def request_of(
         key: the Idempotency-Key.
     """
     said: list[Said | None] = []
-    whole = sha256()
+    whole = None if key is None else sha256()
     for entry, given, (id_, time) in zip(records, stated, members, strict=True):
         if not given.id and key is None:
             said.append(None)
@@ -157,9 +163,10 @@ def request_of(
         content = content_of(entry, *filled, *(() if given.traceparent else ("traceparent",)))
         digest = sha256(content).digest()
         when = time if given.time else None
-        whole.update(digest + repr(when).encode() + b"\n")
         said.append(Said(_name("id", id_), digest, when, time) if given.id else None)
-    named = None if key is None else (_name("key", key), whole.digest())
+        if whole is not None:
+            whole.update(digest + repr(when).encode() + b"\n")
+    named = None if key is None or whole is None else (_name("key", key), whole.digest())
     return Request(records, said, named)
 
 
@@ -178,7 +185,7 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
         if before.content != request.key[1]:
             raise KeyConflictError("the Idempotency-Key was used for another request")
         return Plan(runs=before.runs)
-    plan = Plan()
+    records: list[bytes] = []
     runs: list[RecordSpan] = []
     fresh: dict[bytes, Recall] = {}
     for number, (entry, said) in enumerate(zip(request.records, request.said, strict=True)):
@@ -188,13 +195,12 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
                 _check_same(number, said, one)
                 runs += one.runs
                 continue
-        here = RecordSpan(len(plan.records), 1, NEW)
-        plan.records.append(entry)
+        here = RecordSpan(len(records), 1, NEW)
+        records.append(entry)
         runs.append(here)
         if said is not None:
             fresh[said.name] = Recall(said.name, said.content, said.logged, (here,))
-    plan.runs = joined(runs)
-    plan.recalls += fresh.values()
+    plan = Plan(records, [*fresh.values()], joined(runs))
     if request.key is not None:
         plan.recalls.append(Recall(*request.key, 0, plan.runs))
     return plan
