@@ -29,7 +29,7 @@ def test_a_bomb_comes_in_small_pieces() -> None:
     assert undone(Gunzip(), bomb, most=1 << 16) == bytes(10_000_000)
 
 
-@pytest.mark.parametrize("data", [b"no gzip at all", gzip.compress(b"x")[:-8] + bytes(8)])
+@pytest.mark.parametrize("data", [b"no gzip at all", gzip.compress(b"x", mtime=0)[:-8] + bytes(8)])
 def test_what_is_damaged_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError, match="no gzip"):
         undone(Gunzip(), data)
