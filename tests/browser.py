@@ -21,6 +21,7 @@ class Page:
     """One tab: what a person would do in it, and what it says.
 
     Attributes:
+        events: What came from the browser and was not waited for yet.
         problems: Messages on the console, exceptions, and every request but that for the page.
     """
 
@@ -30,7 +31,7 @@ class Page:
         self._last = 0
         self._buffer = b""
         self._session: str | None = None
-        self._events: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self.problems: list[str] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
@@ -55,7 +56,7 @@ class Page:
 
     def open(self, url: str) -> None:
         """Goes to a page and waits until it is loaded."""
-        self._events.clear()
+        self.events.clear()
         self.problems.clear()
         found = self.send("Page.navigate", url=url)
         assert "errorText" not in found, found
@@ -64,9 +65,9 @@ class Page:
     def wait_for(self, method: str) -> dict[str, Any]:
         """Waits for an event, also one that has come already."""
         while True:
-            for at, event in enumerate(self._events):
+            for at, event in enumerate(self.events):
                 if event["method"] == method:
-                    return self._events.pop(at)["params"]
+                    return self.events.pop(at)["params"]
             self._receive()
 
     def evaluate(self, expression: str) -> Any:
@@ -141,7 +142,7 @@ class Page:
 
     def _note(self, event: dict[str, Any]) -> None:
         method, params = event["method"], event.get("params", {})
-        self._events.append(event)
+        self.events.append(event)
         if method == "Runtime.consoleAPICalled":
             words = " ".join(str(one.get("value")) for one in params["args"])
             self.problems.append(f"{params['type']}: {words}")

@@ -21,7 +21,7 @@ async def reach(explorer: Running, size: int) -> None:
     """Waits until the explorer has followed so many leaves, and counted them."""
 
     def has_reached() -> bool:
-        for task in explorer._tasks:
+        for task in explorer.tasks:
             if task.done():
                 task.result()  # what ended it
         return explorer.indexing.done[0] >= size

@@ -187,7 +187,7 @@ class LogSim:
     async def serve(self) -> AsyncIterator[str]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/batches", self._batches)
-        app.router.add_get("/{path:.*}", self._read)
+        app.router.add_get("/{path:.*}", self.read_path)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -198,7 +198,7 @@ class LogSim:
         finally:
             await close_runner(runner)
 
-    async def _read(self, request: web.Request) -> web.Response:
+    async def read_path(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path.lstrip("/")
         self.reads.append(path)
         if path in self.damaged:

@@ -64,6 +64,9 @@ class Metrics:
 
     Services add theirs by passing `registry` to prometheus_client's classes, or by the helpers.
     `prefix` is the first part of every name, such as `muniment_log`.
+
+    Attributes:
+        times: How long answers took, by route, method and status.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -72,8 +75,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._times: Final = _Times(f"{prefix}_http_request_seconds")
-        self.registry.register(self._times)
+        self.times: Final = _Times(f"{prefix}_http_request_seconds")
+        self.registry.register(self.times)
 
     def part(self, name: str) -> Self:
         """The same registry, for metrics whose names begin with `<prefix>_<name>`."""
@@ -107,7 +110,7 @@ class Metrics:
         The route is as registered, never the path as sent: labels must stay few. A method that is
         not known is `other`.
         """
-        self._times.add((route, method, status), time.perf_counter() - started)
+        self.times.add((route, method, status), time.perf_counter() - started)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format 0.0.4."""

@@ -71,7 +71,7 @@ def check_quiet(page: browser.Page, url: str) -> None:
 
 def click(page: browser.Page, words: str) -> None:
     """Follows the first link or button with these words, and waits for the page it leads to."""
-    page._events.clear()
+    page.events.clear()
     found = page.call(
         """(words) => {
           const all = [...document.querySelectorAll("main a, main button, nav a")];
@@ -97,7 +97,7 @@ def test_a_person_searches_opens_downloads_and_verifies(
     assert "Decisions over time" in text_of(page)
     click(page, "Find")
     page.call("(text) => { document.querySelector('#subject').value = text; }", "agent:sub")
-    page._events.clear()
+    page.events.clear()
     page.evaluate("document.querySelector('form.search button').click()")
     page.wait_for("Page.loadEventFired")
     assert page.evaluate("location.search").startswith("?id=&subject=agent%3Asub")
@@ -134,7 +134,7 @@ def test_the_keyboard_is_enough(page: browser.Page, url: str) -> None:
     page.press("Tab")
     assert page.evaluate("document.activeElement.id") == "id"
     page.send("Input.insertText", text="d-7")
-    page._events.clear()
+    page.events.clear()
     page.press("Enter", "\r")
     page.wait_for("Page.loadEventFired")
     assert "agent-1" in page.evaluate("document.querySelector('tbody').innerText")

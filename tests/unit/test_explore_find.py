@@ -95,7 +95,7 @@ def queries(random: Random) -> Iterator[dict[str, str]]:
 async def test_all_that_matches_is_found(
     rare: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explore_table, "_RARE", rare)
+    monkeypatch.setattr(explore_table, "RARE", rare)
     monkeypatch.setattr(explore_table, "WINDOW", 64)
     monkeypatch.setattr(explore_table, "MAX_WINDOWS", 3)
     random = Random(17)

@@ -198,7 +198,7 @@ class Sunlit(LogSim):
             self.entries.append(leaf)
         return self
 
-    async def _read(self, request: web.Request) -> web.Response:
+    async def read_path(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path.lstrip("/")
         if path.startswith("tile/entries/"):
             return web.Response(status=404, text="404 page not found\n")
@@ -209,7 +209,7 @@ class Sunlit(LogSim):
                 return web.Response(status=404)
             body = b"".join(self.tile_leaves[tile.start : tile.end])
             return web.Response(body=gzip.compress(body, mtime=0) if self.packed else body)
-        return await super()._read(request)
+        return await super().read_path(request)
 
 
 @pytest.mark.parametrize("packed", [False, True])

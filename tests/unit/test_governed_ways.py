@@ -626,16 +626,16 @@ class Unkept:
         self.monkeypatch = monkeypatch
 
     def full(self) -> Callable[[], None]:
-        most = self.spool._most_records
-        self.spool._most_records = self.spool.pending
+        most = self.spool.most_records
+        self.spool.most_records = self.spool.pending
 
         def passes() -> None:
-            self.spool._most_records = most
+            self.spool.most_records = most
 
         return passes
 
     def failed(self) -> Callable[[], None] | None:
-        self.spool._delivery.failure = StreamError("somebody else writes to the stream")
+        self.spool.delivery.failure = StreamError("somebody else writes to the stream")
         return None
 
     def broken(self) -> Callable[[], None]:
@@ -651,7 +651,8 @@ class Unkept:
         def fail(*_: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        self.spool._store._spare.spend()
+        path = self.bench.path
+        path.with_name(path.name + spoolstore.SPARE_SUFFIX).unlink(missing_ok=True)
         self.monkeypatch.setattr(os, "posix_fallocate", fail)
         return self.monkeypatch.undo
 

@@ -88,7 +88,7 @@ def test_keys_with_many_postings_are_read_one_by_one(
 ) -> None:
     path, entries = replica
     monkeypatch.setattr(replicafacts, "SPREAD", 0)
-    monkeypatch.setattr(replicafacts, "_LEAST", 2)
+    monkeypatch.setattr(replicafacts, "LEAST_ROWS", 2)
     with tools.reading(path) as reader:
         facts, naive = ReplicaFacts(reader), tools.naive_facts(entries, 900)
         for name, keys in LOOKUPS:

@@ -105,9 +105,9 @@ async def test_the_end_waits_for_what_is_on_its_way() -> None:
         assert bodies(stand) == [{"a": 1}] * 2
 
 
-async def test_a_defect_is_not_silent() -> None:
+async def test_a_defect_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "Backoff", None)
     async with Webhook("http://127.0.0.1:9/") as hook:
-        hook._deliver = None  # type: ignore[assignment,method-assign]
         hook.put({"a": 1})
         for _ in range(100):
             await asyncio.sleep(0)

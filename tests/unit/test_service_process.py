@@ -113,7 +113,7 @@ def test_times_of_answers_are_a_histogram() -> None:
     metrics = Metrics("x")
     took = [0.0001, 0.0005, 0.0006, 0.3, 11.0]
     for seconds in took:
-        metrics._times.add(("/r", "GET", 200), seconds)
+        metrics.times.add(("/r", "GET", 200), seconds)
     metrics.answered("/r", "GET", 404, time.perf_counter())
     found = {
         sample.labels["le"]: sample.value

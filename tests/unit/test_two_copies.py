@@ -39,7 +39,7 @@ class Copies(LogSim):
     says_so: bool = True
     shows: str = "tiles"
 
-    async def _read(self, request: web.Request) -> web.Response:
+    async def read_path(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path.lstrip("/")
         if self.answers and path == "checkpoint" and self.shows == "head":
             self.answers -= 1
@@ -53,7 +53,7 @@ class Copies(LogSim):
             if not self.says_so:
                 return web.Response(status=404, text="<html>Not Found</html>")
             return logsim.problem(404, "not-published-yet", published=self.behind)
-        return await super()._read(request)
+        return await super().read_path(request)
 
 
 def copies(**how: object) -> Copies:

@@ -214,7 +214,7 @@ async def test_a_replica_that_gives_no_answer_is_not_waited_for(
         free.wait(30)
 
     monkeypatch.setattr(guard, "LOOKING", 0.05)
-    monkeypatch.setattr(Guard, "_judge", hang)
+    monkeypatch.setattr(guard, "IndexReader", hang)
     judge = Guard(Trust(**ANY), tmp_path / "replica.db", catch_up=0.05)
     try:
         checking = (

@@ -22,19 +22,20 @@ class Running:
         url: Where its pages are, with a slash at the end.
         site: What the pages share.
         indexing: What keeps their own file.
+        tasks: What goes on beside the pages; one that ends says by its error why.
     """
 
     url: str
     site: Site
     indexing: Indexing
-    _tasks: tuple["asyncio.Task[None]", ...]
+    tasks: tuple["asyncio.Task[None]", ...]
 
     async def wait(self) -> None:
         """Waits until something fails for good, and raises that.
 
         Proven misbehaviour ends the following and nothing else: it stays to be looked at.
         """
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self.tasks)
         await asyncio.Event().wait()
 
 

@@ -35,7 +35,9 @@ WINDOW: Final = 1 << 18
 MAX_WINDOWS: Final = 16
 """Windows that one search looks into: four million leaves."""
 
-_RARE: Final = 64  # a code is rare that fewer than one of so many decisions has
+RARE: Final = 64
+"""A code is rare that fewer than one of so many decisions has."""
+
 
 _ALSO: Final = " AND EXISTS (SELECT 1 FROM mark AS m WHERE m.hash = ? AND m.idx = mark.idx)"
 _ROW: Final = ", ".join(Row._fields)
@@ -185,7 +187,7 @@ class TableReader:
         codes = {one: count for one, count in self.answers() if one & mask}
         if search.code is not None and not codes:
             return Candidates([], 0)
-        is_rare = 0 < sum(codes.values()) < size // _RARE
+        is_rare = 0 < sum(codes.values()) < size // RARE
         marks = marks_of(search)
         where, values = _conditions(
             search, mask, list(codes) if is_rare and not marks else [], is_free=not marks

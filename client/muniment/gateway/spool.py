@@ -64,7 +64,13 @@ _OUTCOME_ROOM: Final = 1024
 
 
 class Spool:
-    """The durable queue of one gateway. Make one with ``open``, end it with ``close``."""
+    """The durable queue of one gateway. Make one with ``open``, end it with ``close``.
+
+    Attributes:
+        delivery: What brings the records to the log.
+        most_records: How many it holds at the most.
+        most_bytes: How many bytes of records it holds at the most.
+    """
 
     def __init__(
         self,
@@ -75,10 +81,10 @@ class Spool:
         withholding: Withholding | None,
     ) -> None:
         self._store = store
-        self._delivery = SpoolDelivery(store, connect, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
+        self.delivery = SpoolDelivery(store, connect, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
         self._preparer = preparer
         self._withholding = withholding
-        self._most_records, self._most_bytes = limits
+        self.most_records, self.most_bytes = limits
         self._home = Home("the spool")
         self._calls = itertools.count(1)
         self._naming = asyncio.Lock()
@@ -133,7 +139,7 @@ class Spool:
             event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
         spool = cls(store, connect, preparer, (max_records, max_bytes), withholding)
         spool._home.enter(asyncio.get_running_loop())
-        spool._delivering = asyncio.create_task(spool._delivery.run())
+        spool._delivering = asyncio.create_task(spool.delivery.run())
         return spool
 
     @property
@@ -152,7 +158,7 @@ class Spool:
         Records are still taken, and kept. A ``StreamError`` is for good; of others the spool
         recovers by itself.
         """
-        return self._delivery.failure or self._store.failure
+        return self.delivery.failure or self._store.failure
 
     @property
     def pending(self) -> int:
@@ -271,7 +277,7 @@ class Spool:
         self._home.check()
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        if (failure := self._delivery.failure) is not None:
+        if (failure := self.delivery.failure) is not None:
             raise StreamError(f"{self._store.path}: nothing is delivered: {failure}")
         size = len(entry) + _OUTCOME_ROOM
         sent, kept = NO_ADDENDA, list[Kept]()
@@ -326,7 +332,7 @@ class Spool:
     async def drained(self) -> None:
         """Waits until everything is delivered, or nothing can be any more."""
         self._home.check()
-        await self._delivery.drained()
+        await self.delivery.drained()
 
     async def close(self, drain: float = DRAIN) -> None:
         """Delivers for ``drain`` seconds, and ends; what is left stays for the next start."""
@@ -360,7 +366,7 @@ class Spool:
 
     def _check_limits(self, records: int, size: int) -> None:
         store = self._store
-        if store.records + records > self._most_records or store.size + size > self._most_bytes:
+        if store.records + records > self.most_records or store.size + size > self.most_bytes:
             raise SpoolFull(
                 f"{store.path}: holds {store.file.records} records, and the outcomes of "
                 f"{len(store.going_on)} calls are to come"

@@ -47,7 +47,8 @@ LINKED: Final = 4
 
 MAX_READ_AHEAD: Final = 16_384
 
-_LEAST: Final = 4_096
+LEAST_ROWS: Final = 4_096
+"""Postings that are read at once of however few things; beyond, one thing after the other."""
 
 
 class ReplicaFacts(Facts):
@@ -223,7 +224,7 @@ class ReplicaFacts(Facts):
         candidates: dict[int, list[int]] = {}
         try:
             if role > BEFORE_TO[1] or not self._read_ahead(hashes):
-                most = _LEAST + SPREAD * len(hashes)
+                most = LEAST_ROWS + SPREAD * len(hashes)
                 postings = self._reader.find_all(
                     hashes, (role, role), size=self._head.size, limit=most
                 )
@@ -256,7 +257,7 @@ class ReplicaFacts(Facts):
         # In the order of the index: the search for one thing then ends near that for the next.
         reached = sorted(self._reader.reach(missing, size=size, limit=len(missing) + self._ahead))
         self._ahead = min(MAX_READ_AHEAD, 4 * self._ahead)
-        most = _LEAST + SPREAD * len(reached)
+        most = LEAST_ROWS + SPREAD * len(reached)
         postings = self._reader.find_all(reached, BEFORE_TO, size=size, limit=most)
         if len(postings) >= most:
             return False

@@ -120,6 +120,11 @@ class Panel:
                 if is_settled(answered, self._quorum):
                     until = time.monotonic() + self._grace
 
+    @property
+    def late(self) -> int:
+        """Questions that are left to their own deadlines."""
+        return len(self._late)
+
     def _let_go(self, task: asyncio.Task[Answer]) -> None:
         """Leaves a question to its own deadline, unless too many are left so."""
         if len(self._late) >= MOST_LATE:
