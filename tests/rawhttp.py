@@ -9,6 +9,7 @@ from typing import Any
 from muniment_service.config import Address
 from muniment_service.http import App, Problem
 from muniment_service.server import Limits, serving
+from waiting import close_writer
 
 
 class Body:
@@ -61,7 +62,7 @@ async def talk(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> byt
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
             return head if parts[0].startswith(b"HEAD") else head + await reader.readexactly(length)
     finally:
-        writer.close()
+        await close_writer(writer)
 
 
 def get(path: str) -> bytes:

@@ -60,3 +60,17 @@ async def close_runner(runner: web.BaseRunner) -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     await runner.cleanup()
+
+
+async def close_writer(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection, and waits until it is; what was not sent by now never is.
+
+    A transport that still has something to send stays open until the other side takes that, and
+    would outlive the loop of the test.
+    """
+    if writer.transport.get_write_buffer_size():
+        writer.transport.abort()
+    else:
+        writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()

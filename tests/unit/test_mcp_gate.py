@@ -22,6 +22,7 @@ from muniment_gateway.mcp.lines import Lines
 from muniment_gateway.mcp.mapping import Caller, Declared
 from muniment_gateway.mcp.messages import VERSION_KEY, encode, read_message
 from muniment_gateway.mcp.stdio import StdioGate
+from waiting import close_writer
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
 PLAIN = Rules()
@@ -59,11 +60,13 @@ async def gated(policy: Policy, rules: Rules = PLAIN) -> AsyncIterator[tuple[End
     try:
         yield client, server
     finally:
-        client.writer.close()
-        async with asyncio.timeout(10):
-            await running
-        for one in (to_client[1], to_server[1], server.writer):
-            one.close()
+        await close_writer(client.writer)
+        try:
+            async with asyncio.timeout(10):
+                await running
+        finally:
+            for one in (to_client[1], to_server[1], server.writer):
+                await close_writer(one)
 
 
 def call(name: str, id_: Any = 1, **arguments: Any) -> dict[str, Any]:

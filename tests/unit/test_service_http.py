@@ -24,7 +24,7 @@ from muniment_service.http import (
 from muniment_service.metrics import Metrics
 from muniment_service.wire import Headers
 from rawhttp import Body, get, post, server, talk
-from waiting import SECONDS, until
+from waiting import SECONDS, close_writer, until
 
 
 class SpecialError(MunimentError):
@@ -284,7 +284,7 @@ async def test_a_body_is_read_as_it_comes_and_what_came_counts_when_it_ends_earl
         await came.wait()
         writer.write_eof()
         assert b"400 Bad Request" in await reader.read()
-        writer.close()
+        await close_writer(writer)
         assert got == [b"begun"]
         assert caplog.records == []  # it is no defect of the server's
     async with server(app, body_seconds=0.05) as where:
@@ -313,7 +313,7 @@ async def test_bytes_in_flight_are_bounded_and_given_back() -> None:
         assert b"Retry-After: 1" in await answered(where, post(b"y" * 800), 503)
         writer.write(b"x" * 100)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-        writer.close()
+        await close_writer(writer)
         assert (await talk(where, post(b"y" * 800))).startswith(b"HTTP/1.1 200")
 
 
@@ -323,7 +323,7 @@ async def test_a_client_that_leaves_gives_its_bytes_back() -> None:
             _, writer = await asyncio.open_connection(*where)
             writer.write(post(b"x" * 900, length=1000))
             await answered(where, post(b"y" * 1000), 503)
-            writer.close()
+            await close_writer(writer)
             await answered(where, post(b"y" * 1000), 200)
 
 
@@ -348,7 +348,7 @@ async def test_large_answers_and_clients_that_do_not_read(monkeypatch: pytest.Mo
                 received += len(piece)
         except ConnectionError:
             pass
-        writer.close()
+        await close_writer(writer)
         assert received < 9_000_000
 
 
@@ -366,11 +366,11 @@ async def test_idle_and_surplus_connections_are_closed() -> None:
         held[0][1].write(b"GET /heal")
         reader, writer = await asyncio.open_connection(*where)
         assert await ended(reader)
-        writer.close()
+        await close_writer(writer)
         async with asyncio.timeout(5):
             for reader, writer in held:
                 assert await ended(reader)
-                writer.close()
+                await close_writer(writer)
         assert (await talk(where, post(b"hello"))).startswith(b"HTTP/1.1 200")
 
 
@@ -409,7 +409,7 @@ async def test_stopping_finishes_what_is_in_flight() -> None:
             asyncio.get_running_loop().call_later(0.2, release.set)
         assert (await asking).endswith(b"done")
         assert not await idle[0].read()
-        idle[1].close()
+        await close_writer(idle[1])
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*where)
 
@@ -439,7 +439,7 @@ async def test_a_request_that_has_come_when_the_stop_begins_is_answered(
             writer.write(get("/x"))
             await read.wait()
         answer = await reader.read()
-        writer.close()
+        await close_writer(writer)
     assert handled == [True]
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"done")

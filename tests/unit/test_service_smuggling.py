@@ -10,6 +10,7 @@ from muniment_service.http import App, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_service.wire import MAX_HEAD, MAX_HEADERS
 from rawhttp import post, server, talk
+from waiting import close_writer
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -57,7 +58,7 @@ async def all_of(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> b
                 return await reader.read()
             return b""
     finally:
-        writer.close()
+        await close_writer(writer)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ async def test_a_refusal_arrives_although_the_body_is_still_being_sent() -> None
             await asyncio.sleep(0)
         async with asyncio.timeout(10):
             assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
-        writer.close()
+        await close_writer(writer)
 
 
 async def turns(where: tuple[str, int]) -> None:
@@ -234,7 +235,7 @@ async def test_a_body_that_nobody_has_asked_for_is_read_no_further() -> None:
             answer = await reader.readuntil(b"\r\n\r\n")
             assert b"Content-Length: 8\r\n" in answer
             assert await reader.readexactly(8) == b"15000000"
-        writer.close()
+        await close_writer(writer)
 
 
 async def test_who_takes_no_answer_is_read_no_further() -> None:
@@ -260,7 +261,7 @@ async def test_who_takes_no_answer_is_read_no_further() -> None:
         async with asyncio.timeout(20):
             while not (piece := await reader.read(1 << 20)).endswith(b"\r\n\r\n9000000"):
                 assert piece
-        writer.close()
+        await close_writer(writer)
 
 
 async def test_headers_that_repeat() -> None:
