@@ -7,6 +7,7 @@ A `SignedCheckpoint` is parsed and *not* verified; `policy.Policy.verify` turns 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Self
 
 from muniment.tlog.encoding import (
@@ -86,6 +87,10 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return checkpoint
 
 
+checkpoint_of: Final = lru_cache(maxsize=8)(parse_checkpoint)
+"""As `parse_checkpoint`, and the newest few texts once: several keys sign one head."""
+
+
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
     """A checkpoint and its note, unverified; ValueError if it is the note of something else."""
@@ -112,7 +117,7 @@ def parse_signed_checkpoint(data: bytes) -> SignedCheckpoint:
     Raises FormatError if the data is not a note, or its text is not a checkpoint.
     """
     note = parse_note(data)
-    return SignedCheckpoint(parse_checkpoint(note.text), note)
+    return SignedCheckpoint(checkpoint_of(note.text), note)
 
 
 def sign_checkpoint(

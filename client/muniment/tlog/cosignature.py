@@ -4,14 +4,13 @@ A log's own ML-DSA-44 signature is such a cosignature too, with the log as the c
 """
 
 import struct
-from functools import lru_cache
 from typing import Final, Literal, Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
-from muniment.tlog.checkpoint import parse_checkpoint
+from muniment.tlog.checkpoint import checkpoint_of
 from muniment.tlog.encoding import (
     MAX_SIZE,
     FormatError,
@@ -88,12 +87,8 @@ def _check_timestamp(timestamp: int) -> None:
         raise FormatError("cosignature: timestamp is not between 0 and 2^63-1")
 
 
-_parsed = lru_cache(maxsize=4)(parse_checkpoint)
-"""A head has several signatures, each made or verified by itself."""
-
-
 def _checkpoint_message(cosigner: str, timestamp: int, text: str) -> bytes:
-    checkpoint = _parsed(text)
+    checkpoint = checkpoint_of(text)
     return cosigned_message(
         cosigner, timestamp, checkpoint.origin, 0, checkpoint.size, checkpoint.root
     )
@@ -133,7 +128,7 @@ class Ed25519Cosigner:
         `now` is at most MAX_TIMESTAMP, and not 0 in add-checkpoint replies. Raises FormatError if
         the text is not a checkpoint, or the time is out of range.
         """
-        _parsed(text)
+        checkpoint_of(text)
         _check_timestamp(now)
         signature = self._sign(_ed25519_message(now, text))
         return _line(self.vkey, now, signature)

@@ -13,9 +13,9 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from nacl.bindings import crypto_sign_open
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import CryptoError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import VerifyKey
 
 from muniment.tlog.encoding import (
     FormatError,
@@ -313,8 +313,8 @@ def ed25519_sign(private: Ed25519PrivateKey) -> Callable[[bytes], bytes]:
     """Makes a function that signs a message: 64 bytes. A third faster than `private.sign`."""
     if isinstance(private, RemoteKey):
         return private.sign
-    sign = SigningKey(private.private_bytes_raw()).sign
-    return lambda message: sign(message).signature
+    _, key = crypto_sign_seed_keypair(private.private_bytes_raw())
+    return lambda message: crypto_sign(message, key)[:_ED25519_SIGNATURE_SIZE]
 
 
 def lines_of(lines: Iterable[SignatureLine], vkeys: Iterable[VKey]) -> tuple[SignatureLine, ...]:

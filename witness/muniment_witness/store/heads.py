@@ -20,7 +20,6 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, FatalDatabaseError, Writer
-from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey
 from muniment.tlog.witnesswire import AddCheckpoint
@@ -281,8 +280,7 @@ def _move(
 ) -> CosignedHead:
     request, old, head = accepted.request, accepted.old, accepted.head
     origin = request.checkpoint.origin
-    signed = SignedCheckpoint(request.checkpoint, request.note)
-    note = signed.with_signatures(lines).encode()
+    note = request.note.with_signatures(lines).encode()
     moved = connection.execute(
         "UPDATE head SET size = ?, root = ?, note = ?, time = ?"
         " WHERE origin = ? AND size = ? AND root = ? AND time <= ?",
@@ -308,7 +306,7 @@ def _move(
             head.root,
             old.size,
             b"".join(request.proof),
-            signed.encode(),
+            request.note.encode(),
             accepted.now,
         ),
     )
