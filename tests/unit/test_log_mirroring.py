@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+import chains
 import signing
 from log_tools import GatewayStream
 from mirrors import FakeMirror, serving
@@ -130,6 +131,24 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
     keeper.path.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
         assert log.publisher.mirrors.kept is None
+
+
+async def test_what_was_kept_counts_by_the_windows_of_a_policy(tmp_path):
+    m = mirror("m")
+    async with mirrored(tmp_path, m) as log:
+        size = await log.add(3)
+        kept = await log.publisher.mirrors.wait(size, 60)
+        text = format_policy(log.policy).decode()
+        times = [each.timestamp for each in log.policy.recognise(kept) if each.timestamp]
+        for start, until_, holds in (
+            (min(times), max(times) + 1, True),
+            (min(times) - 9, min(times), False),
+            (max(times) + 1, max(times) + 9, False),
+        ):
+            log.publisher.mirrors._waiting.newest = kept
+            chain = chains.file(chains.version((), text, (start, until_)))
+            log.publisher.mirrors.use(parse_policy(chain), ())
+            assert (log.publisher.mirrors.kept is not None) is holds, (start, until_, times)
 
 
 async def test_no_head_waits_for_a_dead_mirror_and_it_catches_up(tmp_path):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.mirrors import are_mirrored
+from muniment.tlog.mirrors import are_mirrored, verify_mirrored
 from muniment_log.publish.besidetasks import Asking
 from muniment_log.publish.published import HeadWaiters
 from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing
@@ -205,14 +205,14 @@ class Mirroring:
 
 
 def _is_held(policy: Policy | None, signed: SignedCheckpoint) -> bool:
-    """Whether as many mirrors as a policy asks for have cosigned a checkpoint."""
+    """Whether who has the policy takes a checkpoint for a mirrored one, by the times it states."""
     if policy is None:
         return False
     try:
-        keys = {verified.vkey for verified in policy.recognise(signed)}
+        verify_mirrored(policy, signed)
     except VerificationError:
         return False
-    return are_mirrored(policy, [one.name for one in policy.witnesses if one.vkey in keys])
+    return True
 
 
 class _Worker:
