@@ -21,7 +21,7 @@ from muniment_service.servicefile import reread_file
 from muniment_witness.config import WitnessConfig, add_listed, bastions_of, watched
 from muniment_witness.gossip.net import HttpTransport
 from muniment_witness.gossip.watch import Watch
-from muniment_witness.http.status import status_of
+from muniment_witness.http.statusboard import make_status
 from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.store.database import Past
 from muniment_witness.store.listed import ListedLogs
@@ -149,7 +149,7 @@ class Running:
             answer = {
                 "configuration": self._in_force.describe(),
                 "database": _describe(watch.store.past),
-                **status_of(watch),
+                **await make_status(watch),
             }
             return json_response(answer)
 

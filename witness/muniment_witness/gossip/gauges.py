@@ -1,6 +1,7 @@
 """The metrics of what a witness holds, and of when it last reached logs and peers."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from muniment_service.metrics import Metrics
 from muniment_witness.bastion.link import BastionState
@@ -17,9 +18,10 @@ class WatchGauges:
         self._peer = metrics.gauge(
             "peer_reached_seconds", "When a peer last answered, Unix time.", ("peer",)
         )
-        self._pulled = metrics.gauge(
+        pulled = metrics.gauge(
             "log_reached_seconds", "When a log last gave a checkpoint, Unix time.", ("origin",)
         )
+        self._pulled = cache(pulled.labels)  # of thousands of logs, most of what is done here
         self._compared = metrics.gauge(
             "peer_compared", "Logs whose head at the peer was compared in time.", ("peer",)
         )
@@ -47,7 +49,7 @@ class WatchGauges:
             fresh = [h for h in state.heads.values() if h.size >= 0 and h.compared >= since]
             self._compared.labels(name).set(len(fresh))
         for origin, pulled in logs.items():
-            self._pulled.labels(origin).set(pulled.reached)
+            self._pulled(origin).set(pulled.reached)
         for prefix, bastion in bastions.items():
             self._served.labels(prefix).set(bastion.since > 0)
             self._requests.labels(prefix).set(bastion.requests)

@@ -28,7 +28,7 @@ from muniment_witness.gossip.peers import (
     frame_heads,
 )
 from muniment_witness.gossip.watch import Watch
-from muniment_witness.http.status import html_of, status_of
+from muniment_witness.http.statusboard import StatusBoard
 
 _BYTES: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -56,15 +56,16 @@ def add_routes(app: App, watch: Watch) -> None:
 class _Served:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._board = StatusBoard(watch)
         self._observations = watch.store.observations
 
     async def status(self, request: Request) -> Response:
         if "application/json" in request.headers.get("Accept", ""):
             return await self.status_json(request)
-        return Response(200, html_of(status_of(self._watch)), "text/html; charset=utf-8", _PAGE)
+        return Response(200, await self._board.page(), "text/html; charset=utf-8", _PAGE)
 
     async def status_json(self, _: Request) -> Response:
-        return json_response(status_of(self._watch))
+        return Response(200, await self._board.json())
 
     async def heads(self, _: Request) -> Response:
         """The heads that are known beyond the cosigned ones.

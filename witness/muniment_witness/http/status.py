@@ -4,13 +4,20 @@ It says what was compared with whom and when, and never that there is nothing to
 knows only what it was shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from muniment.tlog.encoding import format_base64
+from muniment_witness.gossip.peers import PeerHead, PeerState
 from muniment_witness.gossip.watch import Watch
+
+_T = TypeVar("_T")
+
+_AT_ONCE: Final = 64
+"""Rows that are made in one step."""
 
 _SCOPE = (
     "It reports what it has compared, with whom and when; it cannot know what it was not shown."
@@ -22,18 +29,37 @@ _STYLE = (
 )
 
 
-def status_of(watch: Watch) -> dict[str, Any]:
-    """Makes the status as JSON values; times are Unix seconds, null for never."""
-    situation = watch.situation()
-    return {
+def status_in_parts(watch: Watch) -> Generator[None, None, dict[str, Any]]:
+    """Makes the status as JSON values, in steps; times are Unix seconds, null for never.
+
+    A step takes about a millisecond, whatever the witness knows.
+    """
+    status = {
         "name": watch.config.name,
-        "time": situation.now,
+        "time": watch.clock(),
         "vkeys": [str(signer.vkey) for signer in watch.config.signers],
         "alarms": [alarm._asdict() for alarm in watch.refresh_alarms()],
-        "logs": [_log(watch, origin) for origin in watch.config.logs],
-        "peers": [_peer(watch, name) for name in watch.peer_reader.state],
-        "bastions": _bastions(watch),
     }
+    yield
+    logs: list[dict[str, Any]] = []
+    for some in _in_parts(watch.config.logs):
+        logs += [_log(watch, origin) for origin in some]
+        yield
+    peers: list[dict[str, Any]] = []
+    for name, state in list(watch.peer_reader.state.items()):
+        peer = _peer(name, state)
+        peers.append(peer)
+        for heads in _in_parts(state.heads.items()):
+            peer["logs"] += [_head(origin, head) for origin, head in heads]
+            yield
+    return {**status, "logs": logs, "peers": peers, "bastions": _bastions(watch)}
+
+
+def _in_parts(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """Cuts what may change while it is gone through."""
+    left = iter(list(items))
+    while part := list(islice(left, _AT_ONCE)):
+        yield part
 
 
 def _log(watch: Watch, origin: str) -> dict[str, Any]:
@@ -85,24 +111,24 @@ def _log(watch: Watch, origin: str) -> dict[str, Any]:
     }
 
 
-def _peer(watch: Watch, name: str) -> dict[str, Any]:
-    state = watch.peer_reader.state[name]
+def _peer(name: str, state: PeerState) -> dict[str, Any]:
     return {
         "name": name,
         "reached": state.reached or None,
         "error": state.error or None,
         "rounds": state.rounds,
         "gossips": state.gossips,
-        "logs": [
-            {
-                "origin": origin,
-                "size": head.size if head.size >= 0 else None,
-                "compared": head.compared or None,
-                "finding": head.finding or None,
-                "error": head.error or None,
-            }
-            for origin, head in state.heads.items()
-        ],
+        "logs": [],
+    }
+
+
+def _head(origin: str, head: PeerHead) -> dict[str, Any]:
+    return {
+        "origin": origin,
+        "size": head.size if head.size >= 0 else None,
+        "compared": head.compared or None,
+        "finding": head.finding or None,
+        "error": head.error or None,
     }
 
 
