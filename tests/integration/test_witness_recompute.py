@@ -110,6 +110,27 @@ def test_a_log_that_omits_a_revocation_from_its_index_gets_no_cosignature(
             assert honest.add(log.indexed.request(1))[0] == 403
 
 
+def test_what_was_cosigned_unseen_is_compared_before_it_is_cosigned_again(
+    tmp_path: Path, log: IndexedLog
+) -> None:
+    log.index(hide={revocation_of(log)})
+    log.write()
+    with static(log.folder) as url:
+        witness = Witness(tmp_path / "w", log, url, recompute=False)
+        with witness.running():
+            assert witness.add(log.indexed.request())[0] == 200
+        text = witness.config.read_text()
+        witness.config.write_text(text.replace("recompute = false", "recompute = true"))
+        with witness.running():
+            status, body = witness.add(log.indexed.request(2))
+            assert status == 403
+            assert b"an index that is not that of its leaves" in body
+        log.index()  # honest again: what it extends is not
+        log.write()
+        with witness.running():
+            assert witness.add(log.indexed.request(2))[0] == 403
+
+
 def test_an_acknowledged_wrong_index_covers_no_other(tmp_path: Path, log: IndexedLog) -> None:
     log.index(hide={revocation_of(log)})
     log.write()

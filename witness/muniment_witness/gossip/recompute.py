@@ -30,6 +30,7 @@ from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.tiles import TileReader
 from muniment_witness.judge.decide import Authentic, KnownLog
+from muniment_witness.store.compared import ComparedHeads
 from muniment_witness.store.heads import HeadStore
 
 WAIT_SECONDS: Final = 2.0
@@ -46,6 +47,7 @@ class Maps:
     def __init__(self, database: Path) -> None:
         """Takes the witness's database, beside which the maps are."""
         self._database = database
+        self.compared: Final = ComparedHeads(database)
         self._maps: dict[str, MapFile] = {}
         self._work: dict[str, asyncio.Task[Wrong | None]] = {}
 
@@ -130,21 +132,28 @@ class IndexJudge:
         options = self.options.get(origin)
         if options is None or not options.recompute:
             return
-        cosigned = self.store.head(origin).size
-        if checkpoint.size <= cosigned or self.suspensions.evidence(origin):
+        cosigned, head = self.store.head(origin), checkpoint.head
+        if head.size < cosigned.size or self.suspensions.evidence(origin):
+            return  # it is refused, whatever its leaves are
+        compared = self.maps.compared
+        if head in compared.of(origin):
             return
+        # What was cosigned is not believed for that: it may be older than `recompute`.
+        start = cosigned.size if cosigned in compared.of(origin) else 0
         log = about(origin) or ""
         behind = self.maps.is_at_work(log)
 
         async def compare(map_: MapFile) -> Wrong | None:
             recomputer = Recomputer(map_, self._fetch(log), self._fetch(origin))
-            wrong = await recomputer.compare(cosigned, checkpoint.head)
+            wrong = await recomputer.compare(start, head)
             while wrong is not None:
                 await self._accuse(request, wrong)
                 if self.suspensions.evidence(origin):
                     break
                 # The operator has acknowledged this one, not those that may follow it.
-                wrong = await recomputer.compare(wrong.index + 1, checkpoint.head)
+                wrong = await recomputer.compare(wrong.index + 1, head)
+            if wrong is None:
+                await asyncio.to_thread(compared.add, origin, head, cosigned)
             return wrong
 
         try:
