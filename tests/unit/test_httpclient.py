@@ -1,13 +1,16 @@
 """The lean HTTP client against servers that send exactly these bytes."""
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from muniment.http.client import MAX_HEAD, HttpClient, HttpError, TooLongError
+from certificates import Authority
+from muniment.http.client import MAX_HEAD, HttpClient, HttpError, TooLongError, system_tls
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -25,7 +28,9 @@ Script = Callable[[Served, asyncio.StreamWriter], bytes | None]
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[tuple[HttpClient, Served]]:
+async def serving(
+    script: Script, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[HttpClient, Served]]:
     """Answers each request with what the script says; None closes the connection."""
     served = Served()
 
@@ -46,9 +51,10 @@ async def serving(script: Script) -> AsyncIterator[tuple[HttpClient, Served]]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    client = HttpClient(f"http://127.0.0.1:{port}/base/", headers={"User-Agent": "test"})
+    scheme = "http" if tls is None else "https"
+    client = HttpClient(f"{scheme}://127.0.0.1:{port}/base/", headers={"User-Agent": "test"})
     try:
         yield client, served
     finally:
@@ -184,3 +190,22 @@ async def test_what_is_no_path(path: str) -> None:
         await get(client, path)
     with pytest.raises(ValueError, match="line end"):
         HttpClient("http://127.0.0.1:1", headers={"A": "b\r\nC: d"})
+
+
+async def test_the_systems_cas_are_read_when_a_server_has_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*authority.issue("log"))
+    system_tls.cache_clear()
+    async with serving(lambda *_: OK, tls) as (client, _):
+        with pytest.raises(HttpError, match="TLS"):
+            await get(client)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    system_tls.cache_clear()
+    try:
+        async with serving(lambda *_: OK, tls) as (client, _):
+            assert await get(client) == b"ok"
+    finally:
+        system_tls.cache_clear()

@@ -3,6 +3,7 @@
 Most calls of a command are short, and none should wait for what the others import.
 """
 
+import gc
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +42,11 @@ class LazyGroup(click.Group):
         if cmd_name not in self._places:
             return None
         module, attribute, _ = self._places[cmd_name]
-        command = getattr(importlib.import_module(f"{self._package}.{module}"), attribute)
+        gc.disable()  # modules stay; looking for garbage among them is a tenth of importing them
+        try:
+            command = getattr(importlib.import_module(f"{self._package}.{module}"), attribute)
+        finally:
+            gc.enable()
         assert isinstance(command, click.Command)  # noqa: S101 - the table is wrong
         return command
 

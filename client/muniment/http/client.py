@@ -13,6 +13,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
@@ -39,6 +40,14 @@ _LARGE: Final = 64 << 10
 """Bytes of a body that is sent in pieces."""
 
 _NOTHING: Final[Mapping[str, str]] = {}
+
+
+@cache
+def system_tls() -> ssl.SSLContext:
+    """The context that believes the system's CAs; it reads them, which blocks for some 20 ms."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class HttpError(MunimentError):
@@ -151,8 +160,12 @@ class HttpSession:
         session = self._opened()
         # aiohttp hands large bodies to the socket in pieces, when it can read them in pieces.
         data = BytesIO(body) if body is not None and len(body) > _LARGE else body
+        target = URL(url, encoded=True)
+        tls = self._tls
+        if tls is True and target.scheme == "https":
+            tls = await asyncio.to_thread(system_tls)
         async with session.request(
-            method, URL(url, encoded=True), data=data, headers=headers, allow_redirects=False
+            method, target, data=data, headers=headers, allow_redirects=False, ssl=tls
         ) as response:
             if response.status < 200:
                 raise HttpError("the server changed the protocol")
@@ -182,7 +195,7 @@ class HttpSession:
                 headers=self._headers,
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
                 connector=aiohttp.TCPConnector(
-                    limit=self._connections, keepalive_timeout=KEEP_SECONDS, ssl=self._tls
+                    limit=self._connections, keepalive_timeout=KEEP_SECONDS
                 ),
                 timeout=aiohttp.ClientTimeout(),  # `request` has one deadline for everything
                 auto_decompress=False,

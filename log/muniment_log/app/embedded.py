@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from muniment.local.logs import event
-from muniment_log.app.indexlog import make_index_log
 from muniment_log.app.openlog import open_log
 from muniment_log.app.policyturn import turning
 from muniment_log.app.serving import BackgroundTask, serve_beside
@@ -173,6 +172,8 @@ async def serve(
             tasks.append(BackgroundTask("index", index[0].run))
         index_log = None
         if file.complete.enabled:
+            from muniment_log.app.indexlog import make_index_log  # noqa: PLC0415  # and the map
+
             index_log = make_index_log(config, publisher, metrics, clock)
             tasks.append(BackgroundTask("index log", index_log.run))
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)

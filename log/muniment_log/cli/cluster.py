@@ -12,6 +12,7 @@ from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.exits import code_of, fail, run_service
 from muniment_log.config import LogConfig, load
 from muniment_service.config import Address, ConfigError
+from muniment_service.imports import importing
 from muniment_service.process import run
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def _part(
     listen: Address | None, *, is_frontend: bool
 ) -> Callable[[LogConfig], Coroutine[Any, Any, None]]:
     async def start(loaded: LogConfig) -> None:
-        await import_cluster_module("app.cluster").serve(
+        with importing():
+            cluster = import_cluster_module("app.cluster")
+        await cluster.serve(
             loaded, is_frontend=is_frontend, is_integrator=not is_frontend, listen=listen
         )
 

@@ -8,6 +8,7 @@ from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import run_service
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import LogConfig
+from muniment_service.imports import importing
 
 
 @click.command()
@@ -20,12 +21,13 @@ def serve(config: Path) -> None:
 
     async def start(loaded: LogConfig) -> None:
         if loaded.file.cluster is not None:
-            await import_cluster_module("app.cluster").serve(
-                loaded, is_frontend=True, is_integrator=True
-            )
+            with importing():
+                cluster = import_cluster_module("app.cluster")
+            await cluster.serve(loaded, is_frontend=True, is_integrator=True)
             return
         # Half a second: it brings the HTTP library, which the other commands do without.
-        from muniment_log.app import embedded  # noqa: PLC0415
+        with importing():
+            from muniment_log.app import embedded  # noqa: PLC0415
 
         await embedded.serve(loaded)
 

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muniment import __version__
-from muniment.page import content_security_policy, page_digest, read_page
 from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http.addenda import AddendaReads
-from muniment_log.http.complete import Complete
-from muniment_log.http.lookup import Lookup
-from muniment_log.http.openapi import document
+from muniment_log.http.deferred import Deferred
 from muniment_log.http.problems import ERRORS
 from muniment_log.http.query import Query
 from muniment_log.http.reads import Reads
@@ -27,6 +24,8 @@ if TYPE_CHECKING:
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
+    from muniment_log.http.complete import Complete
+    from muniment_log.http.lookup import Lookup
     from muniment_log.http.reads import Cosigned, Mirrored
     from muniment_log.index.indexlog import IndexLog
     from muniment_log.index.supervisor import IndexProcess, IndexReads
@@ -70,8 +69,8 @@ def build(
         metrics=metrics,
     )
     query = Query(access, sequencer, publisher, tiles)
-    lookup = Lookup(None if index is None else index[1])
-    complete = Complete(index_log, tiles)
+    lookup = Deferred(lambda: _lookup(None if index is None else index[1]))
+    complete = Deferred(lambda: _complete(index_log, tiles))
 
     def settled(handler: Handler) -> Handler:
         async def after(request: Request) -> Response:
@@ -90,28 +89,28 @@ def build(
     indexing = None if index is None else index[0]
     app.operations(_readiness(publisher, indexing, index_log, cluster), metrics=read)
     app.route("GET", "/", settled(_front(origin, publisher)))
-    app.route("GET", "/openapi.json", _fixed(document(origin, __version__)))
-    app.route("GET", "/verify.html", _page())
+    app.route("GET", "/openapi.json", _once(lambda: _document(origin)))
+    app.route("GET", "/verify.html", _once(_page))
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.route("GET", f"/{COSIGNED}", tile(reads.cosigned))
     app.route("GET", f"/{MIRRORED}", tile(reads.mirrored))
     app.route("GET", "/min_index", tile(_min_index(min_index)))
     app.prefix("GET", "/tile/", tile(reads.tile))
-    app.route("GET", "/index/checkpoint", tile(complete.checkpoint))
-    app.prefix("GET", "/index/tile/", tile(complete.tile))
+    app.route("GET", "/index/checkpoint", tile(complete.handler(lambda made: made.checkpoint)))
+    app.prefix("GET", "/index/tile/", tile(complete.handler(lambda made: made.tile)))
     withheld = AddendaReads(access, addenda)
     app.prefix("GET", "/addenda/", access.reading_addenda(withheld.addendum))
     app.route("POST", "/v1/batches", submit.batches)
     app.route("POST", "/v1/records", submit.records)
     app.prefix("GET", "/v1/streams/", read(query.stream))
     app.prefix("GET", "/v1/entries/", read(query.entry))
-    app.prefix("GET", "/v1/decisions/", read(lookup.decision))
-    app.route("GET", "/v1/decisions", read(lookup.find))
-    app.prefix("GET", "/v1/keys/", read(lookup.key))
-    app.prefix("GET", "/v1/executions/", read(lookup.execution))
-    app.prefix("GET", "/v1/lineage/", read(lookup.lineage))
-    app.route("GET", "/v1/index/proof", read(complete.proof))
-    app.route("POST", "/v1/index/proof", read(complete.long_proof))
+    app.prefix("GET", "/v1/decisions/", read(lookup.handler(lambda made: made.decision)))
+    app.route("GET", "/v1/decisions", read(lookup.handler(lambda made: made.find)))
+    app.prefix("GET", "/v1/keys/", read(lookup.handler(lambda made: made.key)))
+    app.prefix("GET", "/v1/executions/", read(lookup.handler(lambda made: made.execution)))
+    app.prefix("GET", "/v1/lineage/", read(lookup.handler(lambda made: made.lineage)))
+    app.route("GET", "/v1/index/proof", read(complete.handler(lambda made: made.proof)))
+    app.route("POST", "/v1/index/proof", read(complete.handler(lambda made: made.long_proof)))
     app.route("GET", "/v1/proofs/inclusion", read(query.inclusion))
     app.route("GET", "/v1/proofs/consistency", read(query.consistency))
     return app
@@ -168,29 +167,47 @@ def _min_index(index: int) -> Callable[[Request], Any]:
     return answer
 
 
-def _fixed(value: dict[str, Any]) -> Callable[[Request], Any]:
-    body = msgspec.json.encode(value)
+def _once(make: Callable[[], Response]) -> Handler:
+    """One answer for all, made when it is first asked for."""
 
-    async def fixed(_: Request) -> Response:
-        return Response(200, body)
+    def given(response: Response) -> Handler:
+        async def give(_: Request) -> Response:
+            return response
 
-    return fixed
+        return give
+
+    return Deferred(make).handler(given)
 
 
-def _page() -> Callable[[Request], Any]:
+def _lookup(reads: IndexReads | None) -> Lookup:
+    from muniment_log.http.lookup import Lookup  # noqa: PLC0415  # brings index and lineage
+
+    return Lookup(reads)
+
+
+def _complete(index_log: IndexLog | None, tiles: TileSource) -> Complete:
+    from muniment_log.http.complete import Complete  # noqa: PLC0415  # the same, and proofs
+
+    return Complete(index_log, tiles)
+
+
+def _document(origin: str) -> Response:
+    from muniment_log.http.openapi import document  # noqa: PLC0415  # schemas of all bodies
+
+    return Response(200, msgspec.json.encode(document(origin, __version__)))
+
+
+def _page() -> Response:
     """The page that verifies in a browser; who does not trust the log takes it from the release."""
-    response = Response(
+    from muniment import page  # noqa: PLC0415  # a quarter of a megabyte
+
+    return Response(
         200,
-        read_page(),
+        page.read_page(),
         "text/html; charset=utf-8",
         {
-            "Content-Security-Policy": content_security_policy(),
+            "Content-Security-Policy": page.content_security_policy(),
             "Cache-Control": "public, max-age=3600",
-            "ETag": f'"{page_digest()[:32]}"',
+            "ETag": f'"{page.page_digest()[:32]}"',
         },
     )
-
-    async def page(_: Request) -> Response:
-        return response
-
-    return page

@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 import msgspec
 
 from muniment.index.bundles import Bundles
-from muniment.index.query import Index
-from muniment.index.reader import IndexReader
-from muniment.lineage.facts import FactsError
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError
@@ -30,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from muniment.index.query import Index
+    from muniment.index.reader import IndexReader
     from muniment.local.logs import LogFormat, LogLevel
     from muniment_service.metrics import Metrics
 
@@ -171,6 +170,10 @@ class IndexReads:
         self._thread.shutdown()
 
     def _ask(self, question: Callable[[Index], _T]) -> _T:
+        # Here, on this thread: a log that is never asked starts sooner, and is smaller without.
+        from muniment.index.query import Index  # noqa: PLC0415
+        from muniment.lineage.facts import FactsError  # noqa: PLC0415
+
         try:
             return question(Index(self._reader()))
         except (DatabaseError, FactsError, OSError) as error:
@@ -178,6 +181,8 @@ class IndexReads:
             raise IndexUnavailableError(str(error)) from error
 
     def _reader(self) -> IndexReader:
+        from muniment.index.reader import IndexReader  # noqa: PLC0415  # as above
+
         inode = self._path.stat().st_ino
         if self._open is not None and self._open[0] != inode:
             self._shut()  # it was deleted and built again

@@ -10,6 +10,7 @@ from muniment.local import logs as logging
 from muniment.local.memory import protect_memory
 from muniment.local.sqlitefile import is_unwritable
 from muniment.tlog.encoding import MunimentError
+from muniment_service.imports import importing
 from muniment_service.process import first_error, run
 from muniment_witness.cli.common import CONFIG
 from muniment_witness.cli.exits import (
@@ -27,7 +28,8 @@ _LOGGER: Final = getLogger(__name__)
 def serve(config: Path) -> None:
     """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
     # Imported here, because the server's HTTP stack nearly doubles the start of every command.
-    from muniment_witness import app  # noqa: PLC0415
+    with importing():
+        from muniment_witness import app  # noqa: PLC0415
 
     protect_memory()
     try:
