@@ -190,6 +190,9 @@ def test_an_interrupted_restore_goes_on(deployment: Deployment) -> None:
         if len(told) == 1:
             raise Cut
 
+    # One that ended in its first moment: a name without content, and a draft of a database.
+    config.database.with_name(f"log.db{SUFFIX}").touch()
+    config.database.with_name(f".log.db{SUFFIX}.new").write_bytes(b"SQLite format 3\0")
     with pytest.raises(Cut):
         asyncio.run(restore(config, [f"{mirror.url}/mirror"], tell=tell))
     assert config.database.with_name(f"log.db{SUFFIX}").exists()

@@ -106,7 +106,7 @@ async def restore(
         raise DatabaseError(f"{path}: is there already; restore into a place where no database is")
     newest = await _newest(config, urls, vkeys)
     making = path.with_name(path.name + SUFFIX)
-    if not making.exists():
+    if not making.exists() or not making.stat().st_size:  # a power cut may leave a mere name
         await create_database(making, config.file.origin, config.vkeys, "restore")
     store = await SQLiteStore.open(making)
     try:
