@@ -14,6 +14,7 @@ import muniment
 from muniment.cli.lazy import LazyGroup
 from muniment_log.cli import setup as log_setup
 from muniment_service.imports import importing
+from muniment_witness.cli import setup as witness_setup
 
 GROUPS = {
     "muniment": ("muniment.cli", "cli"),
@@ -53,16 +54,24 @@ def test_what_needs_no_command_imports_none(program: str, asked: str) -> None:
 
 SERVE = """
 import asyncio, os, signal, sys
+from importlib import import_module
 from pathlib import Path
-from muniment_log.app import embedded
-from muniment_log.config import load
 
 def ready(url):
     print(*sys.modules)
     os.kill(os.getpid(), signal.SIGTERM)
 
-asyncio.run(embedded.serve(load(Path(sys.argv[1])), ready=ready))
+app, config, path = sys.argv[1:]
+loaded = import_module(config).load(Path(path))
+asyncio.run(import_module(app).serve(loaded, ready=ready))
 """
+
+
+def imported(app: str, config: str, path: Path) -> list[str]:
+    """The modules of a service when it is ready."""
+    argv = [sys.executable, "-c", SERVE, app, config, str(path)]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return ran.stdout.split()
 
 
 def test_a_log_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -> None:
@@ -73,13 +82,29 @@ def test_a_log_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -
         passphrase_file=None,
         passphrase=None,
     )
-    argv = [sys.executable, "-c", SERVE, str(tmp_path / "log" / "log.toml")]
-    ran = subprocess.run(argv, capture_output=True, text=True, check=True)
-    modules = ran.stdout.split()
+    path = tmp_path / "log" / "log.toml"
+    modules = imported("muniment_log.app.embedded", "muniment_log.config", path)
     assert "muniment_log.http.api" in modules
     unasked = ("muniment.complete", "muniment.index.query", "muniment.lineage", "muniment.map")
     unasked += ("muniment.page", "muniment_log.cluster", "muniment_log.http.openapi")
-    unasked += ("asyncpg", "h2", "jinja2", "obstore", "tomlkit")
+    unasked += ("asyncpg", "h2", "jinja2", "obstore", "tomlkit", "cryptography.x509")
+    assert [module for module in modules if module.startswith(unasked)] == []
+
+
+def test_a_witness_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -> None:
+    witness_setup.init(
+        tmp_path / "witness",
+        name="w.example/w",
+        listen="127.0.0.1:0",
+        logs=(),
+        algorithms=("ed25519",),
+        passphrase_file=None,
+        passphrase=None,
+    )
+    path = tmp_path / "witness" / "witness.toml"
+    modules = imported("muniment_witness.app", "muniment_witness.config", path)
+    assert "muniment_witness.http.api" in modules
+    unasked = ("cryptography.x509", "h2", "muniment_witness.http.openapi", "tomlkit")
     assert [module for module in modules if module.startswith(unasked)] == []
 
 

@@ -169,7 +169,7 @@ async def serve(
         index = _index(config, lambda: published_size(publisher.published), metrics)
         if index is not None:
             closing.push_async_callback(index[1].close)
-            tasks.append(BackgroundTask("index", index[0].run))
+            tasks.append(BackgroundTask("index", index[0].run, waits=True))
         index_log = None
         if file.complete.enabled:
             from muniment_log.app.indexlog import make_index_log  # noqa: PLC0415  # and the map

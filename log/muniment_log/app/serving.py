@@ -19,10 +19,17 @@ _LOGGER: Final = logging.getLogger("muniment_log.app")
 
 
 class BackgroundTask(NamedTuple):
-    """A task that runs until cancelled; when one ends by an error, the process ends."""
+    """A task that runs until cancelled; when one ends by an error, the process ends.
+
+    Attributes:
+        name: Its name.
+        run: What it does.
+        waits: Whether it begins when requests are taken: they need not wait for it.
+    """
 
     name: str
     run: Callable[[], Coroutine[Any, Any, None]]
+    waits: bool = False
 
 
 async def serve_beside(
@@ -42,13 +49,22 @@ async def serve_beside(
         ExceptionGroup: a background task failed.
     """
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(task.run(), name=task.name) for task in tasks]
+        running = [
+            group.create_task(task.run(), name=task.name) for task in tasks if not task.waits
+        ]
+
+        def begin_others(url: str) -> None:
+            ready(url)
+            running.extend(
+                group.create_task(task.run(), name=task.name) for task in tasks if task.waits
+            )
+
         await serve_until_signal(
             api,
             admin,
             file,
             tls=tls,
-            ready=ready,
+            ready=begin_others,
             logger=_LOGGER,
             line="log is ready",
             origin=file.origin,

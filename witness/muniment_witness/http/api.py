@@ -39,7 +39,6 @@ from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.about import add_about
 from muniment_witness.http.gossip import add_routes
 from muniment_witness.http.mirror import MirrorHttp
-from muniment_witness.http.openapi import document
 from muniment_witness.judge.decide import Refusal, authenticate, decide_subtree
 from muniment_witness.mirror.copies import DivergedError
 
@@ -117,6 +116,8 @@ class WitnessHttp:
         return {"logs": len(self._logs), "alarms": len(self._watch.alarms)}
 
     async def _openapi(self, _: Request) -> Response:
+        from muniment_witness.http.openapi import document  # noqa: PLC0415  # hardly ever asked for
+
         path = None if self._mirror is None else self._mirror.path
         return json_response(document(self._name, cosigns=self._cosigns, mirror=path))
 
