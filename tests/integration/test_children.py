@@ -16,13 +16,15 @@ SECONDS = 30.0  # only a failure waits so long
 
 AUDIT = """
 import asyncio, os, time
+from contextlib import nullcontext
 from muniment.audit import reader
 from muniment.http.logclient import LogClient
+from muniment.local.forkpool import fork_server
 
 reader._cpus = lambda: 2
 
-async def main():
-    async with reader.examiner(LogClient("http://127.0.0.1:9"), reader.POOL_WORTH) as pool:
+async def main(server):
+    async with reader.examiner(LogClient("http://127.0.0.1:9"), reader.POOL_WORTH, server) as pool:
         work = asyncio.get_running_loop().run_in_executor
         await asyncio.gather(*(work(pool, time.sleep, 0.5) for _ in range(2)))
         busy = [work(pool, time.sleep, 3600) for _ in range({busy})]
@@ -30,7 +32,8 @@ async def main():
         await asyncio.sleep(3600)
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with {server} as server:
+        asyncio.run(main(server))
 """
 
 
@@ -57,10 +60,26 @@ def test_the_pool_of_an_audit_ends_with_it(
     tmp_path: Path, which: signal.Signals, busy: int
 ) -> None:
     program = tmp_path / "audit.py"
-    program.write_text(AUDIT.format(busy=busy))
+    program.write_text(AUDIT.format(busy=busy, server="nullcontext()"))
     with processes.start([sys.executable, str(program)]) as audit:
         pids = children(audit.pid)
         assert len(pids) == 3  # two that work, and the one that keeps track of what they share
+        os.kill(audit.pid, which)
+        assert audit.wait() == -which
+        wait_until_gone(pids)
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("busy", [0, 1])
+def test_processes_that_were_forked_for_an_audit_end_with_it(
+    tmp_path: Path, which: signal.Signals, busy: int
+) -> None:
+    program = tmp_path / "audit.py"
+    program.write_text(AUDIT.format(busy=busy, server="fork_server()"))
+    with processes.start([sys.executable, str(program)]) as audit:
+        (server,) = children(audit.pid)
+        pids = [server, *children(server)]
+        assert len(pids) == 3  # two that work
         os.kill(audit.pid, which)
         assert audit.wait() == -which
         wait_until_gone(pids)

@@ -16,6 +16,7 @@ from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState, format_state, parse_state
 from muniment.errors import Refused, Unreachable
 from muniment.http.logclient import LogClient
+from muniment.local.forkpool import ForkServer, fork_server
 from muniment.records.manifest import NO_PREVIOUS, Manifest, build_batch, sign_manifest
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import frame, unframe
@@ -94,6 +95,20 @@ async def test_processes_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(reader, "POOL_WORTH", 0)
     there = (await check(sim)).report
     assert there == here
+
+
+def test_forked_processes_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = grown(LogSim(), 30)
+    here = asyncio.run(check(sim)).report
+    monkeypatch.setattr(reader, "FORKED_WORTH", 0)
+    monkeypatch.setattr(reader, "POOL_WORTH", 0)  # if there are threads that nobody may fork
+
+    async def there(server: ForkServer | None) -> AuditOutcome:
+        async with sim.serve() as url, LogClient(url) as client:
+            return await audit_log(client, OPTIONS, None, now=NOW, server=server)
+
+    with fork_server() as server:
+        assert asyncio.run(there(server)).report == here
 
 
 async def test_progress_reaches_the_end() -> None:

@@ -34,6 +34,7 @@ from muniment.audit.trust import (
 from muniment.errors import BadAnswer, FormatError, InputError, Refused, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
+from muniment.local.forkpool import ForkServer
 from muniment.tlog.heads import Relation
 from muniment.tlog.merkle import HASH_SIZE, split_hashes
 from muniment.tlog.note import ED25519, VKey
@@ -98,9 +99,11 @@ async def audit_log(
     *,
     now: int,
     progress: Progress = lambda _done, _total: None,
+    server: ForkServer | None = None,
 ) -> AuditOutcome:
     """Audits a log; without the state of the last audit, trusts its checkpoint on first use.
 
+    A big audit works in several processes; they begin sooner if a `server` forks them.
     `now` is in Unix seconds, for ``max_age``. What the log says, however wrong, is in the report.
     Raises Unreachable if it does not answer; InputError if what the state keeps is not signed by
     the log's keys, old ones included.
@@ -128,7 +131,9 @@ async def audit_log(
             return AuditOutcome(report, state)
         trust = await _trust(client, state, new)
         before = (now - options.outcome_age) * 1000
-        edge, streams = await _leaves(client, options, state, trust, new, report, progress, before)
+        edge, streams = await _leaves(
+            client, options, state, trust, new, report, progress, before, server
+        )
     except ProvenMisbehaviour as proof:
         report.origin = report.origin or (state.trust.origin if state else "")
         try:
@@ -246,6 +251,7 @@ async def _leaves(
     report: Report,
     progress: Progress,
     before: int,
+    server: ForkServer | None,
 ) -> tuple[TileEdge, Streams]:
     """Reads, checks and rehashes every leaf since the state, and every tile above them."""
     edge = state.tile_edge() if state else TileEdge()
@@ -254,7 +260,7 @@ async def _leaves(
     comparison = _TileComparison(client, report)
     progress(0, total)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(examiner(client, total))
+        pool = await stack.enter_async_context(examiner(client, total, server))
         relations = stack.enter_context(RelationStore())
         reading = read_spans(
             client,

@@ -25,6 +25,7 @@ from muniment.audit.asking import ask
 from muniment.audit.check import Examined, ServedBundle, examine
 from muniment.errors import MunimentError
 from muniment.http.logclient import LogClient
+from muniment.local.forkpool import ForkedPool, ForkServer
 from muniment.records.forms import Forms
 from muniment.tlog.tiles import Tile, bundles_of
 
@@ -36,6 +37,9 @@ AHEAD: Final = 2
 
 POOL_WORTH: Final = 200_000
 """Entries from which on other processes pay for their start, of about a second on two cores."""
+
+FORKED_WORTH: Final = 20_000
+"""The same for processes that are forked, which takes some milliseconds."""
 
 MOST_PROCESSES: Final = 16
 """More than this one process, which puts the spans together, can keep busy."""
@@ -122,15 +126,24 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(client: LogClient) -> None:
+def _open(client: LogClient) -> None:
     global _worker  # noqa: PLW0603 - a process of the pool has this one place for its state
+    _worker = _Worker(client)
+
+
+def _start(client: LogClient) -> None:
     # An interrupt is for the process that the user started; it ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
-    _worker = _Worker(client)
-    Finalize(None, _worker.close, exitpriority=0)
+    _open(client)
+    Finalize(None, _close, exitpriority=0)
+
+
+def _close() -> None:
+    if _worker is not None:
+        _worker.close()
 
 
 def _end_with_parent() -> None:
@@ -152,19 +165,29 @@ def _examine(job: Job) -> Examined:
 
 
 @asynccontextmanager
-async def examiner(client: LogClient, entries: int) -> AsyncIterator[Executor | None]:
-    """The pool to examine so many entries of a log with; None when this process is as good."""
+async def examiner(
+    client: LogClient, entries: int, server: ForkServer | None = None
+) -> AsyncIterator[Executor | None]:
+    """The pool to examine so many entries of a log with; None when this process is as good.
+
+    Its processes are forked by the `server`, and start anew without one.
+    """
     cpus = _cpus()
-    if entries < POOL_WORTH or cpus == 1:
+    if entries < (POOL_WORTH if server is None else FORKED_WORTH) or cpus == 1:
         yield None
         return
-    # Not forked: this process may have threads (name resolution), whose locks a fork would keep.
-    pool = ProcessPoolExecutor(
-        min(cpus, MOST_PROCESSES),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
-        initargs=(client,),
-    )
+    count = min(cpus, MOST_PROCESSES)
+    pool: Executor
+    if server is not None:
+        pool = ForkedPool(server, count, _open, client)
+    else:
+        # This process may have threads (name resolution), whose locks a fork would keep.
+        pool = ProcessPoolExecutor(
+            count,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(client,),
+        )
     try:
         yield pool
     finally:

@@ -31,8 +31,10 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
+from muniment.http.client import load_http
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import write_atomic
+from muniment.local.forkpool import ForkServer, fork_server
 from muniment.tlog.evidence import Proven
 from muniment.tlog.policyversion import say_time
 
@@ -174,16 +176,20 @@ def audit(
     except FormatError as error:
         raise InputError(f"{state_path}: {error}") from None
 
-    async def work() -> tuple[AuditOutcome, Proven | None]:
+    async def work(server: ForkServer | None) -> tuple[AuditOutcome, Proven | None]:
         async with LogClient(log_url) as client:
             with progress("Auditing") as show:
-                made = await audit_log(client, options, state, now=int(time.time()), progress=show)
+                made = await audit_log(
+                    client, options, state, now=int(time.time()), progress=show, server=server
+                )
             if not with_index or made.report.verdict is not Verdict.CLEAN:
                 return made, None
             async with LogClient(f"{log_url.rstrip('/')}/index") as index:
                 return made, await audit_index(client, index, policy, made.report)
 
-    outcome, wrong_index = run(work())
+    load_http()  # once for all processes
+    with fork_server() as server:
+        outcome, wrong_index = run(work(server))
     if state_path is not None and outcome.state is not None and outcome.state != state:
         save_state(state_path, outcome.state)
     if evidence_path is None and state_path is not None:

@@ -50,6 +50,12 @@ def system_tls() -> ssl.SSLContext:
     return context
 
 
+def load_http() -> None:
+    """Imports what the first request would, for processes that are forked before they make one."""
+    import aiohttp  # noqa: PLC0415, F401  # as below
+    import yarl  # noqa: PLC0415, F401
+
+
 class HttpError(MunimentError):
     """No answer came, or none that is HTTP."""
 
