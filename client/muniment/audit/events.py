@@ -94,6 +94,9 @@ _SHIFTED: Final = {
 }  # enums are slow to count with
 
 
+_DECISION: Final = sha256(b"decision\0")  # copied for each thing: less than to begin anew
+_RUN: Final = sha256(b"run\0")
+
 _PROMISED: Final = re.compile(rb"run-[0-9a-f]{24}")
 _PROMISED_LENGTH: Final = len("run-") + 24
 _TIME: Final = b'"time":'
@@ -185,17 +188,15 @@ def extract(
         named: Where the addenda go that the leaves name; None when nobody wants to know.
     """
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-    put = [part.append for part in parts]
+    # By the first byte of a thing's hash, whose first bits tell the partition.
+    put = [parts[byte >> _PARTITION_SHIFT].append for byte in range(256)]
     names: list[str] = []  # of things that unusual leaves speak of, and in step with them:
     tails: list[bytes] = []  # role, leaf, and what belongs to it
-    hash_, identity, event = sha256, _IDENTITY.pack, _EVENT.pack
-    allowed, refused, shift = (
-        _SHIFTED[EventRole.ALLOWED],
-        _SHIFTED[EventRole.REFUSED],
-        _PARTITION_SHIFT,
-    )
+    begin_decision, begin_run = _DECISION.copy, _RUN.copy
+    identity, event = _IDENTITY.pack, _EVENT.pack
+    allowed, refused = _SHIFTED[EventRole.ALLOWED], _SHIFTED[EventRole.REFUSED]
     promised = _SHIFTED[EventRole.PROMISED]
-    tags: dict[bytes, bytes] = {}
+    last, tag = None, b""
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
         # Nearly all are usual decisions, so these go by the shortest way: most of it two hashes.
         if isinstance(record, tuple):
@@ -213,20 +214,23 @@ def extract(
             if found is not None and named is not None:
                 named += _named(found, index)
             continue
-        if producer not in tags:
-            tags[producer] = _tag(producer)
-        thing = hash_(b"decision\0" + id_).digest()
-        put[thing[0] >> shift](identity(thing, index, tags[producer], leaf))
+        if producer != last:
+            last, tag = producer, _tag(producer)
+        hash_ = begin_decision()
+        hash_.update(id_)
+        thing = hash_.digest()
+        put[thing[0]](identity(thing, index, tag, leaf))
         if run is not None:
-            thing = hash_(b"run\0" + run).digest()
-            role = refused if allows is None else allowed
-            put[thing[0] >> shift](event(thing, role | index, b""))
+            hash_ = begin_run()
+            hash_.update(run)
+            thing = hash_.digest()
+            put[thing[0]](event(thing, (refused if allows is None else allowed) | index, b""))
             if allows is not None and len(run) == _PROMISED_LENGTH and promises(run):
                 time = _time_of(entries[index - first])
-                put[thing[0] >> shift](event(thing, promised | index, time))
+                put[thing[0]](event(thing, promised | index, time))
     for name, tail in zip(names, tails, strict=True):
-        thing = hash_(name.encode()).digest()
-        put[thing[0] >> shift](thing[:8] + tail)
+        thing = sha256(name.encode()).digest()
+        put[thing[0]](thing[:8] + tail)
     return tuple(map(b"".join, parts))
 
 
