@@ -23,7 +23,7 @@ from muniment.tlog.witnesswire import (
 from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.rollback import check_witnesses
-from muniment_log.publish.rounds import HEAD_START
+from muniment_log.publish.rounds import HEAD_START, OTHERS_PACE
 from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
     LIMITS,
@@ -449,16 +449,25 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
     clock = HeldTimers()
     async with witnessed(tmp_path, slow, other, fast, clock=clock, request_seconds=PATIENT) as log:
         # Its timers stand still: nobody is asked for being late.
+        def reached(size: int) -> bool:
+            clock.advance(OTHERS_PACE)  # several heads in a row: the others are not asked of each
+            return slow.head.size == size
+
         for _ in range(4):
             size = await log.add()
             await log.wait(size)
-            await until(lambda size=size: slow.head.size == size)
+            await until(lambda size=size: reached(size))
         for witness in (slow, other, fast):
             witness.answer = noted
         size = await log.add()
         await log.wait(size)
         assert "a" not in asked
-        await until(lambda: asked[-1:] == ["a"])
+
+        def all_asked() -> bool:
+            clock.advance(OTHERS_PACE)
+            return asked[-1:] == ["a"]
+
+        await until(all_asked)
         assert sorted(asked) == ["a", "b", "c"]
         fast.answer = forbidden
         await log.wait(await log.add())
@@ -479,6 +488,22 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
 
         await until(is_out)
         await waiting
+
+
+async def test_of_heads_in_a_row_the_others_are_asked_about_the_newest(tmp_path: Path) -> None:
+    clock = ManualClock()
+    witnesses = trio()
+    async with witnessed(tmp_path, *witnesses, clock=clock) as log:
+        await log.wait(0)
+        await until(lambda: all(witness.notes for witness in witnesses))
+        for _ in range(5):
+            size = await log.add()
+            await log.wait(size)
+        # The clock has stood still: whoever was not needed for these heads knows none of them.
+        assert sorted(witness.head.size for witness in witnesses) == [0, size, size]
+        clock.advance(OTHERS_PACE)
+        await until(lambda: all(witness.head.size == size for witness in witnesses))
+        assert min(len(witness.notes) for witness in witnesses) == 2
 
 
 async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:

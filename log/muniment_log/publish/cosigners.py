@@ -59,7 +59,7 @@ class Cosigners:
         """Asks the witnesses of another policy from now on, and those of the one before no more."""
         for task in self._asking:
             task.cancel()
-        self._workers.hold_reserve()
+        self._workers.stop()
         self._set(policy, witnesses)
         if self._group is not None:
             self.start(self._group)
@@ -75,7 +75,7 @@ class Cosigners:
     def stop(self) -> None:
         """The group has ended: nobody is asked any more."""
         self._group = None
-        self._workers.hold_reserve()
+        self._workers.stop()
 
     def ask(self) -> None:
         """There is a new round; see `Workers.wake_first`."""
@@ -84,6 +84,10 @@ class Cosigners:
     def ask_all(self) -> None:
         """Also asks those held in reserve; see `Workers.wake_reserve`."""
         self._workers.wake_reserve()
+
+    def ask_others(self) -> None:
+        """The head is out; see `Workers.wake_others`."""
+        self._workers.wake_others()
 
     def _makes_quorum(self, names: set[str]) -> bool:
         return self._policy is None or self._policy.is_met(names)

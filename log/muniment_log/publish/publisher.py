@@ -8,8 +8,8 @@ for one sync and one exchange with the witnesses, and for no timer. Only a busy 
 rounds, and only while nobody waits for one. An idle log has its head signed and cosigned anew from
 time to time, so that a frozen view of it shows by its age.
 
-As many witnesses as make a quorum are asked at once; the others when the head is out, when one of
-those fails, or a moment later (see `rounds.Workers`).
+As many witnesses as make a quorum are asked at once; the others when the head is out, though not
+for each of many heads in a row, when one of those fails, or a moment later (see `rounds.Workers`).
 
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.
@@ -347,7 +347,7 @@ class Publisher:
         # Witnesses that answered while it was being stored are on the note that is served.
         current.stage = Stage.STORED
         self._publication.serve(current.signed)
-        self._cosigners.ask_all()
+        self._cosigners.ask_others()
         self._beside.published(current)
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)

@@ -22,6 +22,11 @@ HEAD_START: Final = 0.01
 """Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
 one machine takes less; one across the world loses no more than this when a witness stalls."""
 
+OTHERS_PACE: Final = 0.05
+"""Seconds from one time that the others are asked because a head is out to the next: where heads
+follow on each other faster, each would take processor time from the quorum of the next one, and the
+newest is what readers want to be cosigned by more."""
+
 _NEWEST: Final = 0.125
 """What the newest answer counts for in the time that a witness takes."""
 
@@ -186,8 +191,9 @@ class Workers:
     """All workers, in the policy's order; wakes those first that make a quorum soonest.
 
     Those that make a quorum ask at once, the soonest to answer of all; the others when they are
-    told to, or after a head start. When all ask at the same time, on a machine that has fewer
-    processors than witnesses, each of them takes the time of those that the quorum waits for.
+    told to, after a head start, or when the head is out (see `OTHERS_PACE`). When all ask at the
+    same time, on a machine that has fewer processors than witnesses, each of them takes the time
+    of those that the quorum waits for.
     """
 
     def __init__(
@@ -202,6 +208,8 @@ class Workers:
         self._ranked = self._workers
         self._first = 0
         self._reserve: Timer | None = None
+        self._later: Timer | None = None
+        self._asked_others = -OTHERS_PACE
         self._choose()
 
     def __iter__(self) -> Iterator[Worker]:
@@ -223,14 +231,39 @@ class Workers:
         """Also wakes the workers held in reserve."""
         if self._reserve is not None:
             self.hold_reserve()
-            for worker in self._ranked[self._first :]:
-                worker.wake()
+            self._wake_others()
 
     def hold_reserve(self) -> None:
-        """Does not wake the workers held in reserve any more."""
+        """Does not wake the workers held in reserve any more, until the head is out."""
         if self._reserve is not None:
             self._reserve.cancel()
             self._reserve = None
+
+    def wake_others(self) -> None:
+        """The head is out: also wakes the others, at once or when their pace allows."""
+        self.hold_reserve()
+        if self._later is not None:
+            return
+        pause = self._asked_others + OTHERS_PACE - self._clock.time()
+        if pause > 0:
+            self._later = self._clock.call_later(pause, self._wake_others)
+        else:
+            self._wake_others()
+
+    def stop(self) -> None:
+        """Wakes nobody any more."""
+        self.hold_reserve()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+
+    def _wake_others(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._asked_others = self._clock.time()
+        for worker in self._ranked[self._first :]:
+            worker.wake()
 
     def _choose(self) -> None:
         names: set[str] = set()
