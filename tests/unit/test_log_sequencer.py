@@ -18,7 +18,9 @@ import signing
 from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, entries_of, record
 from muniment.local.sqlitefile import Writer
 from muniment.records.manifest import Batch
+from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
+from muniment.tlog.note import Signer, parse_note, verify_note
 from muniment_log.core.heads import HeadSigner
 from muniment_log.core.ports import Receipt, StreamKey
 from muniment_log.core.sequencer import SequencerLimits
@@ -359,6 +361,39 @@ def test_no_head_is_signed_that_contradicts_an_earlier_one() -> None:
         with pytest.raises(StorageError, match="contradicts"):
             again.sign(Head(7, b"\1" * 32))
         assert again.sign(Head(7, bytes(32))) == note
+
+
+async def test_slow_keys_sign_while_the_note_of_the_others_is_stored() -> None:
+    keys = [signing.log_signer(), signing.log_mldsa44()]
+    verifiers = [verifier_for(signer.vkey) for signer in keys]
+    signer = HeadSigner(log_tools.ORIGIN, keys, lambda: 50, None)
+    head = Head(7, bytes(32))
+    stored = signer.begin(head)
+    # What is stored has a signature that readers know, and nothing else that they look at.
+    found = verify_note(parse_note(stored), verifiers)
+    assert [each.vkey for each in found.signatures] == [keys[0].vkey]
+    shown = await signer.complete(stored)
+    assert shown == signer.completed(stored)
+    assert shown.checkpoint.head == head
+    found = verify_note(shown.note, verifiers)
+    assert [each.vkey for each in found.signatures] == [each.vkey for each in keys]
+    assert len(shown.note.signatures) == 2
+    # After a crash the same head is signed again, and no time goes back.
+    again = HeadSigner(log_tools.ORIGIN, keys, lambda: 40, stored)
+    assert again.last == head
+    assert not again.has_signed(stored)
+    note = again.sign(head)
+    assert again.has_signed(note)
+    times = [each.timestamp for each in verify_note(parse_note(note), verifiers).signatures]
+    assert times == [None, 50]
+
+
+@pytest.mark.parametrize("keys", [[signing.log_signer()], [signing.log_mldsa44()]])
+async def test_a_log_with_one_key_signs_at_once(keys: list[Signer]) -> None:
+    signer = HeadSigner(log_tools.ORIGIN, keys, lambda: 50, None)
+    stored = signer.begin(Head(7, bytes(32)))
+    assert signer.has_signed(stored)
+    assert signer.completed(stored) == await signer.complete(stored) == signer.read(stored)
 
 
 async def until_parked(log: Embedded, count: int) -> None:

@@ -1,10 +1,19 @@
-"""Signing heads (C2SP tlog-checkpoint): never one that contradicts a head signed before."""
+"""Signing heads (C2SP tlog-checkpoint): never one that contradicts a head signed before.
+
+ML-DSA-44 takes half a millisecond, about as long as a sync. So `begin` has these keys sign in a
+thread while the note with the other signatures becomes durable, and `complete` waits for both: what
+leaves the process always has the signatures of all keys. After a crash in between, the stored note
+lacks some, and the restart signs the same head again (`has_signed`).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import (
@@ -14,9 +23,9 @@ from muniment.tlog.checkpoint import (
     parse_signed_checkpoint,
     sign_checkpoint,
 )
-from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.cosignature import MLDSA44Cosigner, verifier_for
 from muniment.tlog.encoding import MunimentError, VerificationError
-from muniment.tlog.note import parse_note, verify_note
+from muniment.tlog.note import SignatureLine, parse_note, verify_note
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
@@ -27,6 +36,20 @@ if TYPE_CHECKING:
 
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+_TIME_KEY: Final = int.from_bytes(sha256(b"muniment-log: time of a head\n").digest()[:4], "big")
+"""The key ID of a line that states the time of signatures which are still being made. Nobody has a
+key of it, so that every reader ignores the line; it is only in the database."""
+
+_TIME_SIZE: Final = 8  # bytes
+
+
+class _Begun(NamedTuple):
+    """A head that some keys have signed: the note as it is stored, and the others' signatures."""
+
+    note: bytes
+    signed: SignedCheckpoint
+    others: Future[tuple[SignatureLine, ...]]
 
 
 def read_own_checkpoint(
@@ -68,6 +91,12 @@ class HeadSigner:
         self._time = 0
         self._is_behind = False
         self._made: tuple[bytes, SignedCheckpoint] | None = None
+        slow = [signer for signer in signers if isinstance(signer, MLDSA44Cosigner)]
+        # What is stored needs a signature.
+        self._slow = slow if len(slow) < len(signers) else []
+        self._quick = [signer for signer in signers if signer not in self._slow]
+        self._thread = ThreadPoolExecutor(1, "head-signer") if self._slow else None
+        self._begun: _Begun | None = None
         if last is not None:
             signed = parse_signed_checkpoint(last)
             self._last = signed.checkpoint.head
@@ -77,6 +106,7 @@ class HeadSigner:
                 self._time = max(
                     each.timestamp or 0 for each in verify_note(signed.note, own).signatures
                 )
+                self._time = max(self._time, *map(_time_of, signed.note.signatures))
 
     @property
     def last(self) -> Head | None:
@@ -95,6 +125,50 @@ class HeadSigner:
         The note must be stored before anybody sees it. Raises StorageError if the head contradicts
         one signed before.
         """
+        checkpoint, now = self._next(head)
+        signed = sign_checkpoint(checkpoint, self._signers, now)
+        note = signed.encode()
+        self._made = note, signed
+        return note
+
+    def begin(self, head: Head) -> bytes:
+        """As `sign`, but the slow keys only begin to sign; see `complete`.
+
+        What is returned is to be stored, and shown to nobody. In any thread.
+        """
+        if self._thread is None:
+            return self.sign(head)
+        checkpoint, now = self._next(head)
+        text = checkpoint.text
+        others = self._thread.submit(lambda: tuple(one.sign(text, now) for one in self._slow))
+        signed = sign_checkpoint(checkpoint, self._quick, now)
+        note = signed.with_signatures([_time_line(self._origin, now)]).encode()
+        self._begun = _Begun(note, signed, others)
+        return note
+
+    def completed(self, note: bytes) -> SignedCheckpoint | None:
+        """The checkpoint of a stored note, with all signatures; None while one is being made."""
+        begun = self._begun_as(note)
+        if begun is None:
+            return self.read(note)
+        if not begun.others.done():
+            return None
+        return begun.signed.with_signatures(begun.others.result())
+
+    async def complete(self, note: bytes) -> SignedCheckpoint:
+        """The checkpoint of a stored note, when all its signatures are there."""
+        begun = self._begun_as(note)
+        if begun is None:
+            return self.read(note)
+        others = await asyncio.wrap_future(begun.others)
+        return begun.signed.with_signatures(others)
+
+    def _begun_as(self, note: bytes) -> _Begun | None:
+        begun = self._begun
+        return begun if begun is not None and begun.note == note else None
+
+    def _next(self, head: Head) -> tuple[Checkpoint, int]:
+        """The checkpoint of the next head, and the time of its signatures."""
         last = self._last
         if last is not None and (
             head.size < last.size or (head.size == last.size and head.root != last.root)
@@ -104,11 +178,7 @@ class HeadSigner:
                 "signed already"
             )
         self._last = head
-        checkpoint = Checkpoint(self._origin, head.size, head.root)
-        signed = sign_checkpoint(checkpoint, self._signers, self._next_time())
-        note = signed.encode()
-        self._made = note, signed
-        return note
+        return Checkpoint(self._origin, head.size, head.root), self._next_time()
 
     def read(self, note: bytes) -> SignedCheckpoint:
         """A signed checkpoint; the one just made is not parsed again.
@@ -134,3 +204,14 @@ class HeadSigner:
         self._is_behind = behind
         self._time = max(now, self._time)
         return self._time
+
+
+def _time_line(origin: str, now: int) -> SignatureLine:
+    return SignatureLine(origin, _TIME_KEY, now.to_bytes(_TIME_SIZE, "big"))
+
+
+def _time_of(line: SignatureLine) -> int:
+    """The time that a line states in the place of a signature; 0 for others."""
+    if line.key_id != _TIME_KEY or len(line.signature) != _TIME_SIZE:
+        return 0
+    return int.from_bytes(line.signature, "big")

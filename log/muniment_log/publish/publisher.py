@@ -188,15 +188,16 @@ class Publisher:
         if not self.wants_signature or self._pause() > 0:
             return None
         self.wants_signature = False
-        return self._signer.sign
+        return self._signer.begin
 
     def committed(self, head: Head, signed: bytes | None) -> None:
         """After a commit: the new integrated head, and its checkpoint when it was signed."""
         self._integrated = head
         if signed is not None:
             self._signed = signed
-            if self._round is None or self._round.is_stored:
-                self._begin(self._signer.read(signed))
+            ready = self._signer.completed(signed)
+            if ready is not None and (self._round is None or self._round.is_stored):
+                self._begin(ready)
                 return
         self._news.set()
 
@@ -292,7 +293,7 @@ class Publisher:
     async def _next(self) -> SignedCheckpoint | None:
         """The newest head, signed and stored; None when there is nothing new to publish."""
         if self._signed is not None:
-            return self._signer.read(self._signed)
+            return await self._signer.complete(self._signed)
         # A commit that follows at once signs its own head: newer, and one sync less.
         self.wants_signature = True
         last, now = self._round, self._clock.time()
