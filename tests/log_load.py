@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-import sqlite3
-from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from muniment.records.commitments import addendum
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import unframe
 from muniment_log.core.naming import digests_of
+from packing import stored
 
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)
 
@@ -44,8 +43,7 @@ def check_addenda(log: Path, entries: list[bytes]) -> int:
         if not entry.startswith(MANIFEST) and b'"kept":"log"' in entry
         for digest in digests_of(entry)
     }
-    with closing(sqlite3.connect(log / "addenda.db")) as db:
-        found = dict(db.execute("SELECT digest, data FROM addendum"))
+    found = {row.digest: data or b"" for row, data in stored(log / "addenda.db")}
     assert all(sha256(data).digest() == digest for digest, data in found.items())
     assert found.keys() == named
     return len(named)

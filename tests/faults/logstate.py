@@ -34,6 +34,7 @@ from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, State, decide
+from packing import stored
 
 SIGNER = signing.log_signer(ORIGIN)
 LOG = KnownLog(ORIGIN, (verifier_for(SIGNER.vkey),))
@@ -145,10 +146,10 @@ async def _addenda(
             new_id=str,
         )
         await eraser.catch_up(lambda start: leaves_from(tiles, start))
-        rows = await store.rows("reading", "SELECT digest, data FROM addendum")
-        readable = frozenset(digest for digest, data in rows if data is not None)
-        assert all(data is None or sha256(data).digest() == digest for digest, data in rows)
         assert not await store.rows("reading", "SELECT * FROM arriving")
+        rows = [(row.digest, data) for row, data in stored(path)]
+        assert all(data is None or sha256(data).digest() == digest for digest, data in rows)
+        readable = frozenset(digest for digest, data in rows if data is not None)
         return frozenset(digest for digest, _ in rows), readable
     finally:
         await store.close()

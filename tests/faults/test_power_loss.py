@@ -82,7 +82,7 @@ class Recorded:
         """Commits of all sizes, alone and together, waiting for publication or not."""
         records = decisions.decisions(260, seed, producer=GATEWAY)
         at = 0
-        for turn, count in enumerate([1, 2, 30, 1, 60, 1]):
+        for turn, count in enumerate([1, 20, 30, 1, 60, 1]):
             some, addenda = records[at : at + count], list[bytes]()
             at += count
             if turn % 2:
@@ -93,7 +93,8 @@ class Recorded:
                 assert ask(f"{made.url}/checkpoint").status == 200
         with ThreadPoolExecutor(3) as together:
             parts = [
-                withholding(records[at + 5 * n :][:5], 1000 * seed + 500 + 5 * n) for n in range(3)
+                withholding(records[at + 20 * n :][:20], 1000 * seed + 500 + 20 * n)
+                for n in range(3)
             ]
             bodies = [
                 join_body(stream.take(some), addenda)

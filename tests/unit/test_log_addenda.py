@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from hashlib import sha256
@@ -36,7 +37,10 @@ from muniment_log.errors import (
     WrongIdentityError,
 )
 from muniment_log.storage import addendarows
+from muniment_log.storage import packs as storage_packs
 from muniment_log.storage.addenda import AddendaStore
+from muniment_log.storage.addendacontents import Row
+from packing import packed, stored
 from waiting import until
 
 ORIGIN = "log.example/x"
@@ -223,10 +227,21 @@ def test_a_subject_has_one_key_and_no_other_subject_has_it() -> None:
 
 # The store
 
+packs = False
+"""Whether what may stay together does."""
+
+
+@pytest.fixture(params=["one by one", "together"])
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "packs", request.param == "together")
+    monkeypatch.setattr(storage_packs, "MOST", 2)
+
 
 def sent_of(*data: bytes, expects: tuple[bytes, ...] = ()) -> Sent:
     sent = match([record(*data)], [*data])
     addenda = [] if sent is None else sent.addenda
+    if packs and addenda and not expects:
+        return Sent.packed(packed(addenda))
     return Sent(addenda, {digest_of(one): 7 for one in expects})
 
 
@@ -253,6 +268,7 @@ def rows(path: Path, statement: str) -> list[Any]:
         return db.execute(statement).fetchall()
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_is_kept_is_read_again_and_the_file_is_made_for_it(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     one, two = content(1), content(2, {"\0": "é"})
@@ -265,12 +281,14 @@ async def test_what_is_kept_is_read_again_and_the_file_is_made_for_it(tmp_path: 
         assert await store.read(digest_of(one)) == one
         assert await store.read(digest_of(two)) == two
     assert rows(path, "SELECT * FROM arriving") == []
-    assert (
-        rows(path, "SELECT subject, execution, time, size, labels FROM addendum")
-        == [(subject_key("user", "alice"), None, NOW_MS, 100, None)] * 2
-    )
+    alice = subject_key("user", "alice")
+    assert stored(path) == [
+        (Row(n, digest_of(one), alice, None, NOW_MS, 100, None, len(one), None, None), one)
+        for n, one in enumerate((one, two), 1)
+    ]
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_was_refused_goes_unless_somebody_else_brought_it(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     mine, ours, theirs = content(1), content(2), content(3)
@@ -286,9 +304,10 @@ async def test_what_was_refused_goes_unless_somebody_else_brought_it(tmp_path: P
         assert await store.read(digest_of(theirs)) == theirs
         store.refused(sent_of(content(4)))
     assert rows(path, "SELECT * FROM arriving") == []
-    assert [bytes(one) for (one,) in rows(path, "SELECT data FROM addendum")] == [theirs, ours]
+    assert [data for _, data in stored(path)] == [theirs, ours]
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_is_expected_must_be_there_and_nothing_is_kept_otherwise(
     tmp_path: Path,
 ) -> None:
@@ -319,6 +338,7 @@ async def test_what_was_erased_is_never_stored_again(tmp_path: Path) -> None:
     assert rows(path, "SELECT data, erased, erasure FROM addendum WHERE id = 1") == [(None, 5, 123)]
 
 
+@pytest.mark.usefixtures("both")
 async def test_more_than_may_wait_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "addenda.db", most=150) as store:
         await store.keep(sent_of(content(1)))
@@ -382,6 +402,7 @@ async def crashed(path: Path, *steps: Callable[[AddendaStore], Any]) -> None:
         store._arriving.take_changes()
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_start_finds_the_records_of_what_was_arriving(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     named, orphan = content(1), content(2)
@@ -401,6 +422,7 @@ async def test_a_start_finds_the_records_of_what_was_arriving(tmp_path: Path) ->
         assert looked == [100]
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_was_logged_long_before_its_addendum_is_found(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     data = content(1)
@@ -431,6 +453,7 @@ class Orders:
         return self.outcome
 
 
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize(
     ("outcome", "is_kept", "is_noted"),
     [
@@ -458,10 +481,11 @@ async def test_addenda_are_stored_before_the_order_and_follow_its_outcome(
                 await task
         else:
             assert await task == outcome
-    assert bool(rows(path, "SELECT 1 FROM addendum")) == is_kept
+    assert bool(stored(path)) == is_kept
     assert bool(rows(path, "SELECT 1 FROM arriving")) == is_noted
 
 
+@pytest.mark.usefixtures("both")
 async def test_who_goes_away_does_not_leave_the_outcome_open(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     order = Orders(StreamGapError(0, 5))
@@ -474,12 +498,13 @@ async def test_who_goes_away_does_not_leave_the_outcome_open(tmp_path: Path) -> 
         order.gate.set()
         await until(lambda: digest_of(content(1)) not in store._arriving)
         store.refused(sent_of(content(2)))
-    assert rows(path, "SELECT 1 FROM addendum") == []
+    assert stored(path) == []
 
 
 # Any order of events
 
 
+@pytest.mark.usefixtures("both")
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 async def test_what_is_acknowledged_is_there_whatever_else_happens(

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sqlite3
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
@@ -24,11 +25,13 @@ from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
 from muniment_log.errors import OverloadedError, StorageError
+from muniment_log.storage import packs as storage_packs
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.addendafile import APPLICATION_ID
 from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.erasing import ErasableAddenda
+from packing import packed
 from waiting import until
 
 ORIGIN = "log.example/x"
@@ -48,6 +51,16 @@ def made(
 ) -> Addendum:
     data = random.Random(number).randbytes(size)
     return Addendum(sha256(data).digest(), data, subject, run, labels)
+
+
+packs = False
+"""Whether what may stay together does."""
+
+
+@pytest.fixture(autouse=True, params=["one by one", "together"])
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "packs", request.param == "together")
+    monkeypatch.setattr(storage_packs, "MOST", 3)
 
 
 class Log:
@@ -103,7 +116,8 @@ class Bench:
         )
 
     async def keep(self, *addenda: Addendum) -> None:
-        sent = Sent(addenda, {})
+        can_be_packed = all(one.subject and not one.labels for one in addenda)
+        sent = Sent.packed(packed(addenda)) if can_be_packed and packs else Sent(addenda, {})
         await self.store.keep(sent)
         await self.store.named(sent, 7)
 

@@ -148,6 +148,11 @@ class Sent:
         return cls((), {}, pack)
 
     @property
+    def brought(self) -> list[bytes]:
+        """The digests of what came."""
+        return self.digests[: self.number]
+
+    @property
     def addenda(self) -> Sequence[Addendum]:
         """What came, one by one."""
         if self.pack is not None and not self._addenda:

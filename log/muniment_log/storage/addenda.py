@@ -23,6 +23,7 @@ from muniment_log.storage import addendarows
 from muniment_log.storage.addendafile import AddendaFile
 from muniment_log.storage.addendarows import Place
 from muniment_log.storage.arriving import Arriving
+from muniment_log.storage.packs import ARRIVING
 from muniment_log.storage.reporting import reported
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class AddendaStore:
         written, self._written = self._written, []
         sent = [waiting.sent for waiting in group]
         place = Place(self._next, self._size(), self._now_ms())
-        self._next += sum(len(one.addenda) for one in sent)
+        self._next += sum(one.number for one in sent)
         try:
             with reported("storing addenda"):
                 absent, new, self.totals = await file.writer.run(
@@ -330,11 +331,7 @@ class AddendaStore:
 
         def find(db: sqlite3.Connection) -> tuple[int | None, set[bytes]]:
             (size,) = db.execute("SELECT min(size) FROM arriving").fetchone()
-            rows = db.execute(
-                "SELECT digest FROM arriving, addendum WHERE id BETWEEN first AND last"
-                " AND erased IS NULL"
-            )
-            return size, {digest for (digest,) in rows}
+            return size, {digest for digest, _ in db.execute(ARRIVING)}
 
         with reported("looking for addenda without a record"):
             size, unknown = await file.writer.run(find)

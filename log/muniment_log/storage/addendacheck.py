@@ -12,6 +12,7 @@ from muniment.tlog.encoding import FormatError, unframe
 from muniment_log.core.naming import KEPT, SUBJECT_SIZE, kept_by
 from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.digests import Digests, is_searched
+from muniment_log.storage.packs import SLOTS_BEHIND, SUBJECT, bounds, is_whole, live, stand_in
 from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TABLE: Final = "addendum"
+PACK: Final = "pack"
 
 _AT_ONCE: Final = 1000
 
@@ -47,6 +49,8 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
             ):
                 if data is None or sha256(data).digest() != digest:
                     findings.add(TABLE, f"{digest.hex()}: other bytes than those of its digest")
+            stand_in(db)
+            _check_packs(db, findings)
             _check_subjects(db, findings)
             _check_digests(db, findings)
         for leaf, digest in _missing(db, wanted):
@@ -73,6 +77,7 @@ def _missing(
             if db.execute("SELECT 1 FROM addendum WHERE digest = ?", (digest,)).fetchone() is None:
                 yield leaf, digest
         return
+    stand_in(db)
     digests = Digests(db)
     for start in range(0, len(wanted), _AT_ONCE):
         some = wanted[start : start + _AT_ONCE]
@@ -80,16 +85,41 @@ def _missing(
         yield from ((leaf, digest) for leaf, digest in some if digest not in found)
 
 
+def _check_packs(db: sqlite3.Connection, findings: Findings) -> None:
+    """Looks for slots with other bytes than they should have, or whose subject is not known."""
+    for first, number, digests, ends, data in db.execute(
+        "SELECT first, number, digests, ends, data FROM pack ORDER BY first"
+    ):
+        if not is_whole(number, digests, ends, data):
+            findings.add(PACK, f"row {first}: not what its number of addenda has")
+            continue
+        for at, digest in live(digests):
+            begin, end = bounds(ends, at)
+            if sha256(data[begin:end]).digest() != digest:
+                findings.add(PACK, f"{digest.hex()}: other bytes than those of its digest")
+    for (digest,) in db.execute(
+        f"SELECT digest FROM ({SLOTS_BEHIND}) AS slot"  # noqa: S608  # constants
+        f" WHERE coalesce({SUBJECT}, x'') IN (x'', zeroblob({SUBJECT_SIZE}))",
+        (-1, -1),
+    ):
+        findings.add("subjects", f"{digest.hex()}: not found by its subject")
+
+
 def _check_digests(db: sqlite3.Connection, findings: Findings) -> None:
     """Looks for addenda that would not be found by their digest, or that are there twice."""
     if not is_searched(db):
         return
+    every = f"(SELECT id, digest FROM addendum UNION ALL SELECT id, digest FROM ({SLOTS_BEHIND}))"  # noqa: S608  # constants
     for (digest,) in db.execute(
-        "SELECT digest FROM addendum WHERE id <= (SELECT sorted FROM log) AND NOT EXISTS"
-        " (SELECT 1 FROM by_digest WHERE prefix = substr(digest, 1, 8) AND id = addendum.id)"
+        f"SELECT digest FROM {every} AS one WHERE id <= (SELECT sorted FROM log) AND NOT EXISTS"  # noqa: S608  # constants
+        " (SELECT 1 FROM by_digest WHERE prefix = substr(digest, 1, 8) AND id = one.id)",
+        (-1, -1),
     ):
         findings.add("by_digest", f"{digest.hex()}: not found by its digest")
-    for (digest,) in db.execute("SELECT digest FROM addendum GROUP BY digest HAVING count(*) > 1"):
+    for (digest,) in db.execute(
+        f"SELECT digest FROM {every} GROUP BY digest HAVING count(*) > 1",  # noqa: S608  # constants
+        (-1, -1),
+    ):
         findings.add(TABLE, f"{digest.hex()}: there twice")
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from muniment_log.core.erasable import Mark
 from muniment_log.storage.contents import reading
+from muniment_log.storage.digests import numbers
+from muniment_log.storage.packs import ARRIVING, SLOTS_BEHIND, SUBJECT, data_at, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +18,20 @@ CHUNK: Final = 500
 
 CHUNK_BYTES: Final = 16 << 20
 """Bytes of addenda given out together, unless one alone has more."""
+
+
+_ROWS: Final = f"""
+SELECT * FROM (SELECT id, digest, subject, execution, time, size, labels,
+    coalesce(length(data), 0), erased, erasure FROM addendum WHERE id > ?1 ORDER BY id LIMIT ?2)
+UNION ALL SELECT id, digest, {SUBJECT}, execution, time, size, NULL, bytes, NULL, NULL
+    FROM ({SLOTS_BEHIND}) AS slot
+ORDER BY 1 LIMIT ?2
+"""  # noqa: S608  # constants
+
+_DATA: Final = f"""
+SELECT digest, data FROM addendum WHERE id IN (SELECT value FROM json_each(?1))
+UNION ALL {data_at("(SELECT value AS id FROM json_each(?1))")}
+"""  # noqa: S608  # constants
 
 
 class Row(NamedTuple):
@@ -58,25 +74,13 @@ class AddendaContents:
 
         Returns the leaf index from which on the records stand, and the digests.
         """
-        rows = self._all(
-            "SELECT digest, arriving.size FROM arriving, addendum"
-            " WHERE id BETWEEN first AND last AND erased IS NULL"
-        )
+        rows = self._all(ARRIVING)
         return min((size for _, size in rows), default=0), frozenset(one for one, _ in rows)
 
     def chunks(self) -> Iterator[list[Row]]:
         """All rows without the bytes, oldest first."""
         last = 0
-        while rows := [
-            Row(*row)
-            for row in self._all(
-                "SELECT id, digest, subject, execution, time, size, labels,"
-                " coalesce(length(data), 0), erased, erasure FROM addendum"
-                " WHERE id > ? ORDER BY id LIMIT ?",
-                last,
-                CHUNK,
-            )
-        ]:
+        while rows := [Row(*row) for row in self._all(_ROWS, last, CHUNK)]:
             yield rows
             last = rows[-1].id
 
@@ -88,12 +92,9 @@ class AddendaContents:
             while kept and (not part or size + kept[0].size <= CHUNK_BYTES):
                 size += kept[0].size
                 part.append(kept.pop(0))
-            marks = ",".join("?" * len(part))
-            yield self._all(
-                f"SELECT digest, data FROM addendum WHERE id IN ({marks})",  # noqa: S608  # marks
-                *(row.id for row in part),
-            )
+            yield self._all(_DATA, numbers(row.id for row in part))
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with reading(self._path) as db:
+            stand_in(db)
             return db.execute(sql, values).fetchall()

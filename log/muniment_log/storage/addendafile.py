@@ -9,7 +9,8 @@ from muniment.local.sqlitefile import Writer, log_pages
 from muniment_log.core.addenda import Erased
 from muniment_log.errors import WrongIdentityError
 from muniment_log.storage import addendarows
-from muniment_log.storage.digests import ROW, Digests
+from muniment_log.storage.digests import FOUND, ROW, Digests
+from muniment_log.storage.packs import LAST, data_at
 from muniment_log.storage.reporting import reported
 from muniment_service.readers import Readers
 
@@ -29,7 +30,11 @@ WAL_PAGES: Final = 8192
 READERS: Final = 1
 """Connections that read: addenda are asked for one by one, and seldom."""
 
-_READ: Final = f"SELECT data, erased, erasure FROM addendum WHERE digest = ?2 AND id IN {ROW}"  # noqa: S608  # constants
+_READ: Final = (
+    f"SELECT data, erased, erasure FROM addendum WHERE digest = ?2 AND id IN {ROW} UNION ALL"  # noqa: S608  # constants
+    f" SELECT data, NULL, NULL FROM ({data_at(f'(SELECT ?1 AS id UNION ALL {FOUND})')})"
+    " WHERE digest = ?2"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class AddendaFile:
             db.execute("PRAGMA temp_store=MEMORY")
             db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
             (owner,) = db.execute("SELECT origin FROM log").fetchone()
-            (last,) = db.execute("SELECT coalesce(max(id), 0) FROM addendum").fetchone()
+            (last,) = db.execute(LAST).fetchone()
             return owner, Digests(db), last, addendarows.count(db)
 
         writer = await Writer.open(

@@ -11,12 +11,13 @@ import msgspec
 from muniment_log.core.erasable import Totals
 from muniment_log.core.naming import SUBJECT_SIZE
 from muniment_log.storage.digests import numbers
+from muniment_log.storage.packs import add, take_out
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-    from muniment_log.core.addenda import Addendum, Sent
+    from muniment_log.core.addenda import Addendum, Pack, Sent
     from muniment_log.storage.digests import Digests
 
 _NO_SUBJECT: Final = bytes(SUBJECT_SIZE)
@@ -75,21 +76,43 @@ def commit(
     if expected := [digest for one in sent for digest in one.expected]:
         absent = {*expected}.difference(digests.find(db, expected))
         sent = [one for one in sent if absent.isdisjoint(one.expected)]
-    addenda = {addendum.digest: addendum for one in sent for addendum in one.addenda}
-    for digest in digests.find(db, [*addenda]):
-        del addenda[digest]
-    if not addenda:
+    packs, addenda = _new(db, digests, sent)
+    new = [digest for pack in packs for digest in pack.digests]
+    new += [one.digest for one in addenda]
+    if not new:
         return absent, [], count(db)
     first, size, now = place
-    packed = _packed([*addenda.values()])
-    db.execute(_INSERT, (first, *packed, now, size))
-    if any(packed[1]):
+    following = add(db, packs, first, now, size)
+    subjects = b"".join([pack.subjects for pack in packs])
+    stored = sum([pack.size for pack in packs])
+    if addenda:
+        packed = _packed(addenda)
+        db.execute(_INSERT, (following, *packed, now, size))
+        subjects += packed[1]
+        stored += len(packed[2])
+    if any(subjects):
         # There is one of this number if all of its rows are gone.
-        db.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (first, packed[1]))
-    db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, first + len(addenda) - 1, size))
-    new = [*addenda]
+        db.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (first, subjects))
+    db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, first + len(new) - 1, size))
     digests.add(db, new, first)
-    return absent, new, count(db, len(addenda), len(packed[2]))
+    return absent, new, count(db, len(new), stored)
+
+
+def _new(
+    db: sqlite3.Connection, digests: Digests, sent: Sequence[Sent]
+) -> tuple[list[Pack], list[Addendum]]:
+    """What is not there yet: the packs of which all is new, and the addenda of everything else."""
+    packs: list[Pack] = []
+    addenda: list[Addendum] = []
+    brought = [one.brought for one in sent]
+    seen = {*digests.find(db, [digest for some in brought for digest in some])}
+    for one, some in zip(sent, brought, strict=True):
+        if one.pack is not None and seen.isdisjoint(some):
+            packs.append(one.pack)
+        elif not seen.issuperset(some):
+            addenda += [addendum for addendum in one.addenda if addendum.digest not in seen]
+        seen.update(some)
+    return packs, addenda
 
 
 def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
@@ -134,11 +157,13 @@ def change(db: sqlite3.Connection, digests: Digests, changes: Changes) -> None:
 
 def _drop(db: sqlite3.Connection, digests: Digests, dropped: Sequence[bytes]) -> None:
     rows = digests.find(db, dropped)
+    ids = numbers(rows.values())
     gone = db.execute(
         "DELETE FROM addendum WHERE erased IS NULL AND id IN (SELECT value FROM json_each(?))"
         " RETURNING digest, length(data)",
-        (numbers(rows.values()),),
+        (ids,),
     ).fetchall()
+    gone += [(slot.digest, slot.size) for slot in take_out(db, ids)]
     digests.drop(db, {digest: rows[digest] for digest, _ in gone})
     count(db, -len(gone), -sum(size for _, size in gone))
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from muniment_log.storage.packs import SLOTS_BEHIND, digest_at
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,21 +24,26 @@ _PARTS: Final = 16
 _SHIFT: Final = 4  # of the first byte, for the part
 
 _LOAD: Final = (
-    "SELECT digest, id FROM addendum WHERE id > max(?, (SELECT sorted FROM log)) ORDER BY id"
+    f"SELECT digest, id FROM ({SLOTS_BEHIND}) UNION ALL"  # noqa: S608  # constants
+    " SELECT digest, id FROM addendum WHERE id > ?1 ORDER BY id"
 )
-_FIND: Final = """
-SELECT digest, id FROM addendum WHERE id IN
-    (SELECT by_digest.id FROM json_each(?2)
-    CROSS JOIN by_digest ON prefix = substr(?1, key * 32 + 1, 8))
-"""
+_FIND: Final = f"""
+SELECT {digest_at("by_digest.id")}, by_digest.id FROM json_each(?2)
+CROSS JOIN by_digest ON prefix = substr(?1, key * 32 + 1, 8)
+"""  # noqa: S608  # constants
 _SORT: Final = """
 INSERT OR IGNORE INTO by_digest
 SELECT substr(?1, key * 32 + 1, 8), value FROM json_each(?2)
 """
 
+_ALL: Final = -1  # no limit
+
 _TABLE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'by_digest'"
 
-ROW: Final = "(SELECT ?1 UNION ALL SELECT id FROM by_digest WHERE prefix = substr(?2, 1, 8))"
+FOUND: Final = "SELECT id FROM by_digest WHERE prefix = substr(?2, 1, 8)"
+"""The ids of rows that may have the digest ?2 and are in the table."""
+
+ROW: Final = f"(SELECT ?1 UNION ALL {FOUND})"
 """The ids of rows that may have the digest ?2, which has the row ?1 in memory (or null)."""
 
 
@@ -60,7 +67,8 @@ class Digests:
 
     def load(self, db: sqlite3.Connection) -> None:
         """Reads the rows that have come since, for who does not write them."""
-        self._add(db.execute(_LOAD, (self._last,)).fetchall())
+        (sorted_,) = db.execute("SELECT sorted FROM log").fetchone()
+        self._add(db.execute(_LOAD, (max(self._last, sorted_), _ALL)).fetchall())
 
     def recent(self, digest: bytes) -> int | None:
         """The row of a digest, if it is among the newest: who reads may not see it in the table."""

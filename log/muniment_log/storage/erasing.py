@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from muniment_log.core.erasable import Mark, Stored, Totals
+from muniment_log.core.naming import SUBJECT_SIZE
 from muniment_log.storage.addendarows import count, numbers_of
 from muniment_log.storage.digests import numbers, places
+from muniment_log.storage.packs import SLOTS_BEHIND, slots_at, take_out
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,14 +30,20 @@ ELSE labels END
 """
 _COLUMNS: Final = f"id, digest, length(data), time, size, {_LABELS}"
 
+_SLOT: Final = "id, digest, bytes, time, size, NULL"  # as _COLUMNS: a pack has no labels
+
 _OF_DIGESTS: Final = f"""
+WITH looked_at(id) AS MATERIALIZED (SELECT value FROM json_each(?3)
+        UNION SELECT by_digest.id FROM json_each(?2)
+        CROSS JOIN by_digest ON prefix = substr(?1, key * 32 + 1, 8)),
+    wanted(digest) AS MATERIALIZED (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
 SELECT {_COLUMNS} FROM addendum
-WHERE id IN (SELECT value FROM json_each(?3)
-        UNION ALL SELECT by_digest.id FROM json_each(?2)
-        CROSS JOIN by_digest ON prefix = substr(?1, key * 32 + 1, 8))
-    AND digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
+WHERE id IN (SELECT id FROM looked_at) AND digest IN (SELECT digest FROM wanted)
     AND erased IS NULL AND time < ?4
-ORDER BY id LIMIT ?5
+UNION ALL
+SELECT {_SLOT} FROM ({slots_at("looked_at")}) WHERE digest IN (SELECT digest FROM wanted)
+    AND time < ?4
+ORDER BY 1 LIMIT ?5
 """  # noqa: S608  # constants
 
 _SUBJECTS: Final = """
@@ -43,18 +51,25 @@ SELECT first, keys FROM subjects WHERE first > ?1 AND instr(keys, ?2) ORDER BY f
 """
 # What a subject's decisions withhold, and what the outcomes of the runs have that these allow.
 _OF_SUBJECT: Final = f"""
+WITH looked_at(id) AS MATERIALIZED (SELECT value FROM json_each(?3)),
+    slot AS MATERIALIZED ({slots_at("looked_at")})
 SELECT {_COLUMNS} FROM addendum
-WHERE id IN (SELECT value FROM json_each(?3)) AND subject = ?1 AND erased IS NULL AND time < ?2
+WHERE id IN (SELECT id FROM looked_at) AND subject = ?1 AND erased IS NULL AND time < ?2
+UNION ALL
+SELECT {_SLOT} FROM slot WHERE time < ?2
 UNION ALL
 SELECT {_COLUMNS} FROM addendum
 WHERE subject IS NULL AND erased IS NULL AND time < ?2 AND execution IN
     (SELECT execution FROM addendum
-    WHERE id IN (SELECT value FROM json_each(?3)) AND subject = ?1 AND execution IS NOT NULL)
+    WHERE id IN (SELECT id FROM looked_at) AND subject = ?1 AND execution IS NOT NULL
+    UNION SELECT execution FROM slot WHERE execution IS NOT NULL)
 LIMIT ?4
 """  # noqa: S608  # constants
 
 _AFTER: Final = f"""
-SELECT {_COLUMNS}, erased FROM addendum WHERE id > ? ORDER BY id LIMIT ?
+SELECT * FROM (SELECT {_COLUMNS}, erased FROM addendum WHERE id > ?1 ORDER BY id LIMIT ?2)
+UNION ALL SELECT {_SLOT}, NULL FROM ({SLOTS_BEHIND})
+ORDER BY 1 LIMIT ?2
 """  # noqa: S608  # constants
 
 _SIZES: Final = """
@@ -64,6 +79,12 @@ _ERASE: Final = """
 UPDATE addendum SET data = NULL, erased = ?2, erasure = ?3
 WHERE erased IS NULL AND id IN (SELECT value FROM json_each(?1))
 """
+# What was together with others, and is not any more: what is left of it has a row of its own.
+_ERASED: Final = f"""
+INSERT INTO addendum (id, digest, subject, execution, time, size, erased, erasure)
+SELECT ?1, ?2, substr(keys, (?1 - first) * {SUBJECT_SIZE} + 1, {SUBJECT_SIZE}), ?3, ?4, ?5, ?6, ?7
+FROM subjects WHERE first <= ?1 ORDER BY first DESC LIMIT 1
+"""  # noqa: S608  # constants
 # What was removed meanwhile, because its request was refused, must not come back either.
 _BAR: Final = """
 INSERT INTO addendum (id, digest, time, size, erased, erasure)
@@ -146,14 +167,23 @@ class ErasableAddenda:
         def work(db: sqlite3.Connection, at: Digests, first: int) -> Totals:
             rows = at.find(db, digests)
             ids = numbers(rows.values())
-            sizes = db.execute(_SIZES, (ids,)).fetchall()
+            sizes = [size for (size,) in db.execute(_SIZES, (ids,))]
             db.execute(_ERASE, (ids, now_ms, index))
+            slots = take_out(db, ids)
+            db.executemany(
+                _ERASED,
+                [
+                    (one.id, one.digest, one.execution, one.time, one.leaves, now_ms, index)
+                    for one in slots
+                ],
+            )
+            sizes += [one.size for one in slots]
             if barred := [digest for digest in dict.fromkeys(digests) if digest not in rows]:
                 db.execute(_BAR, (*places(barred), now_ms, index, first))
                 at.add(db, barred, first)
             db.execute("DELETE FROM erasing WHERE id = ?", (id_,))
             erased = len(sizes) + len(barred)
-            return count(db, -len(sizes), -sum(size for (size,) in sizes), erased)
+            return count(db, -len(sizes), -sum(sizes), erased)
 
         await self._store.write("erasing addenda", work)
         return ()

@@ -15,6 +15,7 @@ from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.storage.digests import Digests, is_searched
+from muniment_log.storage.packs import data_at, stand_in
 from muniment_log.storage.prunedsize import SIZE, TABLE, pruned_size
 from muniment_service.readers import Readers
 
@@ -30,6 +31,10 @@ _BUNDLE: Final = (
 )
 
 
+_ADDENDUM: Final = f"""
+SELECT data FROM addendum WHERE id = ?1
+UNION ALL SELECT data FROM ({data_at("(SELECT ?1 AS id)")})
+"""  # noqa: S608  # constants
 _TILE: Final = "SELECT data FROM tile WHERE level = ? AND idx = ?"
 _PUBLISHED: Final = "SELECT note FROM head WHERE kind = 'published'"
 
@@ -171,12 +176,13 @@ class SnapshotAddenda:
             row = db.execute("SELECT data FROM addendum WHERE digest = ?", (digest,)).fetchone()
         else:
             if self._digests is None:
+                stand_in(db)
                 self._digests = Digests(db)
             at = self._digests.find(db, [digest])
             if not at:  # it may have come since
                 self._digests.load(db)
                 at = self._digests.find(db, [digest])
-            row = db.execute("SELECT data FROM addendum WHERE id = ?", (at.get(digest),)).fetchone()
+            row = db.execute(_ADDENDUM, (at.get(digest),)).fetchone()
         return None if row is None else row[0]
 
 
