@@ -27,6 +27,7 @@ from muniment_log.core.addenda import (
 from muniment_log.core.naming import (
     KEPT,
     Naming,
+    SubjectKeys,
     digests_in,
     read_naming,
     subject_key,
@@ -46,6 +47,8 @@ _AT_ONCE: Final = 1024  # addenda that are hashed in one step, at the most: a mi
 _EFFORT: Final = 1 << 20  # bytes of addenda that are hashed in one step: a millisecond
 _RECORD_EFFORT: Final = 4096  # what reading a record counts for
 _USUAL_EFFORT: Final = 512  # if the check has read it
+
+_keys: Final = SubjectKeys()
 
 _members: Final = Decoder(dict[str, Raw]).decode
 _elements: Final = Decoder(list[Raw]).decode
@@ -84,7 +87,11 @@ def arriving(section: bytes) -> Generator[None, None, Section]:
         raise BadAddendumError(error.number, error.reason) from error
     except FormatError as error:
         raise TooManyAddendaError(str(error)) from error
-    digests: list[bytes] = []
+    if len(ends) <= _AT_ONCE and len(section) <= _EFFORT:
+        found = zip([0, *ends], ends, strict=False)
+        digests = [sha256(section[begin + FRAME : end]).digest() for begin, end in found]
+        return Section(section, ends, digests)
+    digests = []
     begin, pause = 0, _EFFORT
     for start in range(0, len(ends), _AT_ONCE):
         for end in ends[start : start + _AT_ONCE]:
@@ -181,7 +188,7 @@ def _pack(records: int, came: Section, withheld: Withholding) -> Pack | None:
         and len({*digests}) == records
     ):
         return None
-    subjects = b"".join(map(subject_key_of, withheld.types, withheld.subjects))
+    subjects = _keys.joined(withheld.types, withheld.subjects)
     return Pack(came.data, came.ends, digests, subjects, withheld.runs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from msgspec.json import Decoder
 from muniment.records.manifest import MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 KEPT: Final = b'"kept":"log"'
 """What stands in a record that says that the log keeps its addenda; elsewhere, too."""
@@ -67,10 +66,35 @@ def subject_key(type_: str, id_: str) -> bytes:
     return subject_key_of(type_.encode(), id_.encode())
 
 
-@lru_cache(maxsize=16_384)  # 4 MB
 def subject_key_of(type_: bytes, id_: bytes) -> bytes:
     """The same, of what is encoded already."""
     return sha256(len(type_).to_bytes(4, "big") + type_ + id_).digest()[:SUBJECT_SIZE]
+
+
+class SubjectKeys:
+    """Finds the keys of subjects; those that asked lately it knows, for many ask again."""
+
+    def __init__(self, most: int = 16_384) -> None:
+        """Knows none; `most` of them take 3 MB."""
+        self._most = most
+        self._left = most
+        self._known: dict[bytes, dict[bytes, bytes]] = {}  # by type and id
+
+    def joined(self, types: Sequence[bytes], ids: Sequence[bytes]) -> bytes:
+        """The keys of some subjects, one after the other."""
+        if len({*types}) == 1:
+            keys = [*map(self._known.get(types[0], {}).get, ids)]
+            if None not in keys:
+                return b"".join(keys)  # type: ignore[arg-type]  # none is None
+        return b"".join(map(self._key_of, types, ids))
+
+    def _key_of(self, type_: bytes, id_: bytes) -> bytes:
+        if (key := self._known.get(type_, {}).get(id_)) is None:
+            if not self._left:
+                self._known, self._left = {}, self._most
+            self._left -= 1
+            key = self._known.setdefault(type_, {})[id_] = subject_key_of(type_, id_)
+        return key
 
 
 def digests_of(record: bytes) -> list[bytes]:
