@@ -73,6 +73,8 @@ class _Account:
         self._bytes = bucket(size)
 
     def wait(self) -> float:
+        if self._records is None and self._bytes is None:  # as of most
+            return 0.0
         return max((b.wait() for b in (self._records, self._bytes) if b is not None), default=0.0)
 
     def charge(self, records: int, size: int) -> None:

@@ -12,17 +12,29 @@ if TYPE_CHECKING:
 class Claim:
     """A claim on some names, until it is released."""
 
+    __slots__ = ("_claims", "_is_held", "_names", "_released")
+
     def __init__(self, claims: Claims, names: Sequence[Hashable]) -> None:
         """Taken by `Claims.take`."""
-        self.released = asyncio.Event()
         self._claims = claims
         self._names = names
+        self._is_held = True
+        self._released: asyncio.Event | None = None  # made when somebody waits, as few do
+
+    async def released(self) -> None:
+        """Waits until it is released."""
+        if self._released is None:
+            self._released = asyncio.Event()
+        if self._is_held:
+            await self._released.wait()
 
     def release(self) -> None:
         """Lets the next one have the names; safe to call twice."""
-        if not self.released.is_set():
+        if self._is_held:
+            self._is_held = False
             self._claims.forget(self._names)
-            self.released.set()
+            if self._released is not None:
+                self._released.set()
 
 
 class Claims:
@@ -37,10 +49,12 @@ class Claims:
 
     async def take(self, names: Sequence[Hashable]) -> Claim:
         """Claims names, when nobody has any of them any more."""
-        while (holder := next(filter(None, map(self._held.get, names)), None)) is not None:
-            await holder.released.wait()
+        held = self._held
+        while not held.keys().isdisjoint(names):
+            await next(held[name] for name in names if name in held).released()
         claim = Claim(self, names)
-        self._held.update(dict.fromkeys(names, claim))
+        for name in names:
+            held[name] = claim
         return claim
 
     def forget(self, names: Sequence[Hashable]) -> None:

@@ -62,19 +62,17 @@ class Recall(NamedTuple):
         """The same, of records that stand some places further on in their batch."""
         if not places:
             return self
-        runs = [
-            RecordSpan(run.first + places, run.size, NEW) if run.manifest == NEW else run
-            for run in self.runs
-        ]
-        return Recall(self.name, self.content, self.time, tuple(runs))
+        return Recall(self.name, self.content, self.time, placed(self.runs, places, NEW))
 
     def placed(self, first: int, manifest: int) -> Recall:
         """The same, once the batch has its indices: of its first record, and of its manifest."""
         return Recall(self.name, self.content, self.time, placed(self.runs, first, manifest))
 
 
-def placed(runs: Iterable[RecordSpan], first: int, manifest: int) -> tuple[RecordSpan, ...]:
+def placed(runs: Sequence[RecordSpan], first: int, manifest: int) -> tuple[RecordSpan, ...]:
     """The same places, once the batch of the new ones has its indices; see `Recall.placed`."""
+    if len(runs) == 1 and runs[0][2] == NEW:  # as of most
+        return (RecordSpan(runs[0][0] + first, runs[0][1], manifest),)
     return tuple(
         [
             RecordSpan(run.first + first, run.size, manifest) if run.manifest == NEW else run

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_KEY: Final = 255
 """Longest Idempotency-Key in characters; a UUID has 36."""
 
+_LONE: Final = (RecordSpan(0, 1, NEW),)
+"""Where a lone record stands that is new."""
+
 # An Item of structured headers (RFC 9651) that is a string, as the IETF's draft of the header has
 # it; and without quotes, as most clients send it.
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"(?:[ ]*;.*)?', re.DOTALL)
@@ -185,6 +188,10 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
         if before.content != request.key[1]:
             raise KeyConflictError("the Idempotency-Key was used for another request")
         return Plan(runs=before.runs)
+    if len(request.records) == 1 and not known and request.key is None:  # as most are
+        (said,) = request.said
+        recalls = [] if said is None else [Recall(said.name, said.content, said.logged, _LONE)]
+        return Plan([*request.records], recalls, _LONE)
     records: list[bytes] = []
     runs: list[RecordSpan] = []
     fresh: dict[bytes, Recall] = {}

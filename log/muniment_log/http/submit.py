@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from muniment.tlog.treereader import read_inclusions
 from muniment_log.core.addenda import Keeper
 from muniment_log.core.ingest import BadRecordError, examine, receiving
 from muniment_log.core.matching import arriving, completed, matching, unwrapped
+from muniment_log.core.naming import KEPT
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
@@ -29,11 +30,11 @@ from muniment_service.http import Problem, Request, Response, json_response
 from muniment_service.limits import too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from muniment.records.manifest import Frames
-    from muniment_log.core.addenda import AddendaPort
+    from muniment_log.core.addenda import AddendaPort, Sent
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.matching import Section
     from muniment_log.core.ports import Receipt, SequencerPort, TileSource
@@ -129,8 +130,11 @@ class Submit:
         waiting = _waiting(request)
         try:
             self._budgets.check_address(request.client)
-            with self._authentic(request):
+            try:
                 producer = self._access.producer(request)
+            except Problem:
+                self._count_unauthentic(request)
+                raise
             self._check_budget(producer)
             lines = _is_lines(request)
             sent_key = request.headers.get("Idempotency-Key")
@@ -158,9 +162,11 @@ class Submit:
             if producer == self._access.admission.origin:
                 _check_no_erasure(records)
             self._budgets.charge(producer, records=len(records))
-            sent = await self._scheduler.run(
-                matching(records, await self._completed(texts), b"\n".join(records))
-            )
+            sent: Sent | None = None
+            text = records[0] if len(records) == 1 else b"\n".join(records)
+            if texts or KEPT in text:
+                addenda = await self._completed(texts)
+                sent = await self._scheduler.run(matching(records, addenda, text))
             with self._interest(waiting):
                 receipt = await self._keeper.ordered(
                     sent, lambda: self._sequencer.submit_records(producer, records, received)
@@ -174,8 +180,11 @@ class Submit:
         end = end_of_batch(body)
         if end > MAX_BATCH_BYTES:  # what comes behind a batch may be larger, not the batch
             raise too_large(MAX_BATCH_BYTES)
-        with self._authentic(request):
+        try:
             return self._access.admission.authenticate(body if end == len(body) else body[:end])
+        except LogError:
+            self._count_unauthentic(request)
+            raise
 
     async def _completed(self, texts: list[bytes]) -> list[bytes]:
         """The addenda of which a client sent the JSON, see `completed`."""
@@ -184,15 +193,10 @@ class Submit:
         async with self._completing:
             return await asyncio.to_thread(completed, texts)
 
-    @contextmanager
-    def _authentic(self, request: Request) -> Iterator[None]:
-        """Counts a request that turns out to be unauthenticated."""
-        try:
-            yield
-        except (LogError, Problem):
-            self._unauthenticated.inc()
-            self._budgets.failed(request.client)
-            raise
+    def _count_unauthentic(self, request: Request) -> None:
+        """Counts a request that turned out to be unauthenticated."""
+        self._unauthenticated.inc()
+        self._budgets.failed(request.client)
 
     def _check_budget(self, producer: str) -> None:
         try:
@@ -259,6 +263,8 @@ def _check_no_erasure(records: Sequence[bytes]) -> None:
 
 
 def _is_lines(request: Request) -> bool:
+    if request.headers.get("Content-Type") == "application/json":  # as most say it
+        return False
     kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
     if kind not in {"application/json", "application/x-ndjson"}:
         raise Problem(415, "content-type", "send application/json or application/x-ndjson")
