@@ -8,11 +8,13 @@ import msgspec
 
 from muniment import __version__
 from muniment.tlog.tiles import COSIGNED, MIRRORED
+from muniment_log.core.orders import Orders
 from muniment_log.http.addenda import AddendaReads
 from muniment_log.http.deferred import Deferred
 from muniment_log.http.problems import ERRORS
 from muniment_log.http.query import Query
 from muniment_log.http.reads import Reads
+from muniment_log.http.streams import Streams
 from muniment_log.http.submit import Submit
 from muniment_log.publish.published import published_size
 from muniment_service.http import App, Problem, Request, Response, text_response
@@ -62,13 +64,13 @@ def build(
     submit = Submit(
         access=access,
         budgets=budgets,
-        sequencer=sequencer,
+        orders=Orders(sequencer, addenda),
         publisher=publisher,
         tiles=tiles,
-        addenda=addenda,
         metrics=metrics,
     )
-    query = Query(access, sequencer, publisher, tiles)
+    query = Query(publisher, tiles)
+    streams = Streams(access, sequencer)
     lookup = Deferred(lambda: _lookup(None if index is None else index[1]))
     complete = Deferred(lambda: _complete(index_log, tiles))
 
@@ -102,7 +104,7 @@ def build(
     app.prefix("GET", "/addenda/", access.reading_addenda(withheld.addendum))
     app.route("POST", "/v1/batches", submit.batches)
     app.route("POST", "/v1/records", submit.records)
-    app.prefix("GET", "/v1/streams/", read(query.stream))
+    app.prefix("GET", "/v1/streams/", read(streams.stream))
     app.prefix("GET", "/v1/entries/", read(query.entry))
     app.prefix("GET", "/v1/decisions/", read(lookup.handler(lambda made: made.decision)))
     app.route("GET", "/v1/decisions", read(lookup.handler(lambda made: made.find)))

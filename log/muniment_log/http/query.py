@@ -1,12 +1,11 @@
-"""The service API's reads: streams, entries and proofs."""
+"""The service API's reads: entries and proofs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from muniment.records.manifest import MANIFEST, check_stream_label
-from muniment.tlog.encoding import FormatError, format_base64, parse_decimal
+from muniment.records.manifest import MANIFEST
+from muniment.tlog.encoding import format_base64, parse_decimal
 from muniment.tlog.tlogproof import TlogProof
 from muniment.tlog.treereader import (
     read_consistency,
@@ -15,7 +14,6 @@ from muniment.tlog.treereader import (
     read_leaf_hash,
     read_root,
 )
-from muniment_log.core.ports import StreamKey
 from muniment_log.http import bodies
 from muniment_log.http.parameters import number_of
 from muniment_log.http.problems import not_published_yet
@@ -24,50 +22,19 @@ from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
-    from muniment_log.core.ports import SequencerPort, TileSource
-    from muniment_log.http.access import AccessControl
-    from muniment_log.publish.published import PublishedHead
+    from muniment_log.core.ports import TileSource
+    from muniment_log.http.reads import Published
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 
 
 class Query:
-    """Handlers of the read calls under /v1."""
+    """Handlers of what is read of the published tree under /v1."""
 
-    def __init__(
-        self,
-        access: AccessControl,
-        sequencer: SequencerPort,
-        publisher: PublishedHead,
-        tiles: TileSource,
-    ) -> None:
-        self._access = access
-        self._sequencer = sequencer
+    def __init__(self, publisher: Published, tiles: TileSource) -> None:
         self._publisher = publisher
         self._tiles = tiles
-
-    async def stream(self, request: Request) -> Response:
-        """``GET /v1/streams/{key name}/{label}``; the key name may contain slashes."""
-        request.parameters()
-        name, slash, label = request.rest.rpartition("/")
-        try:
-            key = StreamKey(unquote(name, errors="strict"), unquote(label, errors="strict"))
-            check_stream_label(key.label)
-        except (UnicodeDecodeError, FormatError) as error:
-            raise Problem(400, "malformed", f"stream: {error}") from error
-        if not slash or not self._access.admission.knows(key.gateway):
-            raise Problem(404, "unknown-gateway", "no gateway of this log has this key name")
-        state = await self._sequencer.stream(key)
-        return json_response(
-            bodies.Stream(
-                gateway=key.gateway,
-                stream=key.label,
-                next=state.next,
-                manifest=format_base64(state.manifest),
-                origin=self._access.admission.origin,
-            )
-        )
 
     async def entry(self, request: Request) -> Response:
         """``GET /v1/entries/{index}``: the leaf bytes."""

@@ -16,7 +16,6 @@ from muniment.records.forms import Forms
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.treereader import read_inclusions
-from muniment_log.core.addenda import Keeper
 from muniment_log.core.ingest import BadRecordError, examine, receiving
 from muniment_log.core.matching import arriving, completed, matching, unwrapped
 from muniment_log.core.naming import KEPT
@@ -34,12 +33,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from muniment.records.manifest import Frames
-    from muniment_log.core.addenda import AddendaPort, Sent
+    from muniment_log.core.addenda import Sent
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.matching import Section
-    from muniment_log.core.ports import Receipt, SequencerPort, TileSource
+    from muniment_log.core.orders import OrdersPort
+    from muniment_log.core.ports import Receipt, TileSource
     from muniment_log.http.access import AccessControl
-    from muniment_log.publish.published import PublishedHead
+    from muniment_log.publish.published import AwaitedHead
     from muniment_service.metrics import Metrics
 
 DEFAULT_WAIT_SECONDS: Final = 10.0
@@ -73,13 +73,12 @@ class Submit:
         *,
         access: AccessControl,
         budgets: Budgets,
-        sequencer: SequencerPort,
-        publisher: PublishedHead,
+        orders: OrdersPort,
+        publisher: AwaitedHead,
         tiles: TileSource,
-        addenda: AddendaPort,
         metrics: Metrics,
     ) -> None:
-        """Judges by `access`, orders through the sequencer, waits at the publisher."""
+        """Judges by `access`, has `orders` give the places, waits at the publisher."""
         self._access = access
         self._budgets = budgets
         self._scheduler = StepScheduler()
@@ -92,10 +91,9 @@ class Submit:
         self._unauthenticated = metrics.counter(
             "unauthenticated", "Submissions rejected as unauthenticated."
         )
-        self._sequencer = sequencer
+        self._orders = orders
         self._publisher = publisher
         self._tiles = tiles
-        self._keeper = Keeper(addenda)
         self._completing = asyncio.Lock()
         self._new_id = _Ids()
 
@@ -120,7 +118,7 @@ class Submit:
             with self._interest(waiting):
                 batch, found = await self._scheduler.run(examine(frames, self._forms))
                 sent = await self._scheduler.run(matching(batch.records, came, batch.body, found))
-                receipt = await self._keeper.ordered(sent, lambda: self._sequencer.submit(batch))
+                receipt = await self._orders.batch(batch, sent)
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
@@ -168,9 +166,7 @@ class Submit:
                 addenda = await self._completed(texts)
                 sent = await self._scheduler.run(matching(records, addenda, text))
             with self._interest(waiting):
-                receipt = await self._keeper.ordered(
-                    sent, lambda: self._sequencer.submit_records(producer, records, received)
-                )
+                receipt = await self._orders.records(producer, received, sent)
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error

@@ -32,17 +32,34 @@ class PublishedTiles(TileSource, Protocol):
         ...
 
 
-class PublishedHead(Protocol):
+class AwaitedHead(Protocol):
+    """What those need who wait for the head of what they submit."""
+
+    @property
+    def integrated(self) -> Head:
+        """The newest integrated head."""
+        ...
+
+    def interest(self) -> AbstractContextManager[None]:
+        """Somebody will wait for the head of what is submitted inside."""
+        ...
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published, and returns its checkpoint.
+
+        Raises:
+            NotPublishedError: not in time.
+            UnavailableError: the log stops.
+        """
+        ...
+
+
+class PublishedHead(AwaitedHead, Protocol):
     """What HTTP handlers need of whoever publishes: `Publisher`, or a frontend's view."""
 
     @property
     def published(self) -> SignedCheckpoint | None:
         """The published checkpoint; None before the first."""
-        ...
-
-    @property
-    def integrated(self) -> Head:
-        """The newest integrated head."""
         ...
 
     @property
@@ -58,19 +75,6 @@ class PublishedHead(Protocol):
     @property
     def witnesses(self) -> Sequence[dict[str, Any]]:
         """Each witness, the size it last cosigned, and why it fails."""
-        ...
-
-    def interest(self) -> AbstractContextManager[None]:
-        """Somebody will wait for the head of what is submitted inside."""
-        ...
-
-    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
-        """Waits until a tree of at least `size` is published, and returns its checkpoint.
-
-        Raises:
-            NotPublishedError: not in time.
-            UnavailableError: the log stops.
-        """
         ...
 
     async def settled(self) -> None:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.local.sqlitefile import AbsentDatabaseError, Writer, log_pages
 from muniment.tlog.heads import Head
-from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, Loaded
 from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
-from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
+from muniment_log.errors import StorageError, WrongIdentityError
 from muniment_log.storage.committing import keep, not_alone, put_head, write
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.prunedsize import pruned_size
 from muniment_log.storage.recalling import Recalls
 from muniment_log.storage.reporting import reported
 from muniment_log.storage.schema import APPLICATION_ID, Made, bind, migrations
+from muniment_log.storage.tilereads import read_tiles
 from muniment_service.readers import Readers
 
 if TYPE_CHECKING:
@@ -41,11 +41,6 @@ READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
 
 _NO_IDENTITY: Final = "{}: the database is of no log: it has no identity"
-
-_PLACES: Final = 256
-"""Tiles that one statement asks for: SQLite joins up to 500 selects."""
-
-_BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
 
 
 class SQLiteStore:
@@ -345,16 +340,7 @@ class SQLiteStore:
             DamagedTileError: one is not stored.
             StorageError: the file cannot be read.
         """
-        with reported("reading tiles"):
-            rows = [
-                row
-                for start in range(0, len(wanted), _PLACES)
-                for row in await self._readers.rows(*_select_tiles(wanted[start : start + _PLACES]))
-            ]
-        for (level, index), (data,) in zip(wanted, rows, strict=True):
-            if data is None:
-                raise DamagedTileError(Tile(level, index, TILE_WIDTH).path, "is missing")
-        return [data for (data,) in rows]
+        return await read_tiles(self._readers, wanted)
 
 
 def read_loaded(db: sqlite3.Connection) -> Loaded:
@@ -384,20 +370,3 @@ def read_loaded(db: sqlite3.Connection) -> Loaded:
 
 def _set_up(db: sqlite3.Connection, path: Path) -> None:
     db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
-
-
-def _select_tiles(places: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
-    """One statement for the tiles at (level, index), in order; NULL for what is not there."""
-    return (
-        " UNION ALL ".join(
-            "SELECT (SELECT data FROM bundle WHERE idx = ?)"
-            if level == _BUNDLE_LEVEL
-            else "SELECT (SELECT data FROM tile WHERE level = ? AND idx = ?)"
-            for level, _ in places
-        ),
-        [
-            value
-            for level, index in places
-            for value in ((index,) if level == _BUNDLE_LEVEL else (level, index))
-        ],
-    )
