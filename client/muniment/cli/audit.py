@@ -9,7 +9,6 @@ import click
 from muniment.audit.asking import describe
 from muniment.audit.auditor import OUTCOME_AGE, AuditOptions, AuditOutcome, audit_log
 from muniment.audit.evidence import prove
-from muniment.audit.indexed import audit_index
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import load_state, save_state
 from muniment.cli.common import (
@@ -184,6 +183,8 @@ def audit(
                 )
             if not with_index or made.report.verdict is not Verdict.CLEAN:
                 return made, None
+            from muniment.audit.indexed import audit_index  # noqa: PLC0415  # all that maps take
+
             async with LogClient(f"{log_url.rstrip('/')}/index") as index:
                 return made, await audit_index(client, index, policy, made.report)
 
