@@ -133,22 +133,23 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
         assert log.publisher.mirrors.kept is None
 
 
-async def test_what_was_kept_counts_by_the_windows_of_a_policy(tmp_path):
-    m = mirror("m")
-    async with mirrored(tmp_path, m) as log:
+@pytest.mark.parametrize(
+    ("window", "holds"),
+    [
+        (lambda first, last: (first, last + 1), True),
+        (lambda first, last: (first - 9, first), False),
+        (lambda first, last: (last + 1, last + 9), False),
+    ],
+)
+async def test_what_was_kept_counts_by_the_windows_of_a_policy(tmp_path, window, holds):
+    async with mirrored(tmp_path, mirror("m")) as log:
         size = await log.add(3)
         kept = await log.publisher.mirrors.wait(size, 60)
         text = format_policy(log.policy).decode()
         times = [each.timestamp for each in log.policy.recognise(kept) if each.timestamp]
-        for start, until_, holds in (
-            (min(times), max(times) + 1, True),
-            (min(times) - 9, min(times), False),
-            (max(times) + 1, max(times) + 9, False),
-        ):
-            log.publisher.mirrors._waiting.newest = kept
-            chain = chains.file(chains.version((), text, (start, until_)))
-            log.publisher.mirrors.use(parse_policy(chain), ())
-            assert (log.publisher.mirrors.kept is not None) is holds, (start, until_, times)
+        chain = chains.file(chains.version((), text, window(min(times), max(times))))
+        log.publisher.mirrors.use(parse_policy(chain), ())
+        assert (log.publisher.mirrors.kept is not None) is holds
 
 
 async def test_no_head_waits_for_a_dead_mirror_and_it_catches_up(tmp_path):
