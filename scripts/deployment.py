@@ -194,12 +194,18 @@ class Deployment:
         return text
 
     def configure_log(
-        self, *, gateways: Sequence[str] = (), policy: bool = True, more: str = ""
+        self,
+        *,
+        gateways: Sequence[str] = (),
+        policy: bool = True,
+        more: str = "",
+        workers: int = 1,
     ) -> None:
         """Put the policy's path, the gateways and other lines into the log's config."""
         config = self.place / "log" / "log.toml"
         text = config.read_text()
         top = 'policy = "../trust.policy"\n' if policy else ""
+        top += f"workers = {workers}\n" if workers > 1 else ""
         tables = "".join(f'\n[[gateway]]\nvkey = "{key}"\n' for key in gateways)
         # Members of the top level stand before the first table.
         config.write_text(f"{top}{text}{tables}{more}")

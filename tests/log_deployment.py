@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ from muniment.tlog.tiles import bundles_of
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"
 PRODUCER = "curl.example/dev"
+WORKERS = int(os.environ.get("MUNIMENT_WORKERS", "1"))
+"""How many workers a deployed log in one file has, unless the test says so."""
+
 TOKEN = "a token for the tests"
 
 
@@ -173,12 +177,17 @@ class Cluster:
 
 
 def cluster_for(request: pytest.FixtureRequest) -> Cluster | None:
-    """What a fixture deploys on whose parameter is "sqlite" or "cluster"."""
-    if request.param == "sqlite":
+    """What a fixture deploys on whose parameter is "sqlite", "workers" or "cluster"."""
+    if request.param != "cluster":
         return None
     postgres: engines.PostgreSQL = request.getfixturevalue("postgres_server")
     store: engines.SeaweedFS = request.getfixturevalue("s3_server")
     return Cluster(postgres.create_database(), store.create_bucket())
+
+
+def workers_for(request: pytest.FixtureRequest) -> int:
+    """How many workers a log has whose fixture has the parameter "workers", or another one."""
+    return 2 if request.param == "workers" else WORKERS
 
 
 def start_log(config: Path, cluster: Cluster | None, *command: str) -> processes.Process:
@@ -190,10 +199,15 @@ def start_log(config: Path, cluster: Cluster | None, *command: str) -> processes
 
 
 def deployed(
-    folder: Path, cluster: Cluster | None = None, *, mirrors: int = 0, complete: str = ""
+    folder: Path,
+    cluster: Cluster | None = None,
+    *,
+    mirrors: int = 0,
+    complete: str = "",
+    workers: int = WORKERS,
 ) -> "Deployed":
     """`complete` has lines of the table `[complete]`: then the log has an index log, too."""
-    return Deployed(folder, cluster, mirrors, complete)
+    return Deployed(folder, cluster, mirrors, complete, workers)
 
 
 class Deployed:
@@ -205,7 +219,9 @@ class Deployed:
         cluster: Cluster | None = None,
         mirrors: int = 0,
         complete: str = "",
+        workers: int = WORKERS,
     ) -> None:
+        self.workers = workers if cluster is None else 1
         self.folder = folder
         self.cluster = cluster
         self.complete = complete
@@ -267,8 +283,10 @@ class Deployed:
         policy += f"group quorum2of3 2 {' '.join(groups)}\nquorum quorum2of3\n"
         (folder / "log" / "witnesses.policy").write_text(policy)
         signer = signing.log_signer(GATEWAY)
+        workers = "" if self.workers == 1 else f"workers = {self.workers}\n"
         config.write_text(
-            config.read_text().replace("# policy =", "policy =")
+            workers
+            + config.read_text().replace("# policy =", "policy =")
             + f'\n[[gateway]]\nvkey = "{signer.vkey}"\n'
             + f'[[token]]\nproducer = "{PRODUCER}"\n'
             + f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n'

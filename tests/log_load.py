@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -60,11 +61,12 @@ class Load:
         self.streams: list[Stream] = [deployment.stream() for _ in range(4)]
         self.unanswered: dict[str, list[bytes]] = {}
         self.withheld = 0
+        self.is_over = False
 
     async def gateway(self, session: aiohttp.ClientSession, stream: Stream) -> None:
         url = f"{self.deployment.url}/v1/batches"
         waiting = self.unanswered.pop(stream.label, [])
-        while True:
+        while not self.is_over:
             if not waiting:
                 at = self.random.randrange(len(RECORDS) - 300)
                 records = RECORDS[at : at + self.random.choice([1, 20, 300])]
@@ -93,7 +95,7 @@ class Load:
             b'"resource":{"type":"d","id":"1"}},"response":{"decision":true}}'
         )
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        while True:
+        while not self.is_over:
             try:
                 async with session.post(
                     f"{self.deployment.url}/v1/records", data=body, headers=headers
@@ -106,9 +108,22 @@ class Load:
 
     async def until_killed(self, seconds: float) -> None:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
-            for stream in self.streams:
-                tasks.create_task(self.gateway(session, stream))
-            for _ in range(4):
-                tasks.create_task(self.token(session))
+            self._begin(session, tasks)
             await asyncio.sleep(seconds)
             assert self.deployment.log.kill() == -9
+
+    async def while_it_runs(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Goes on until something has happened; who has lost a connection has stopped by then."""
+        self.is_over = False
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+            self._begin(session, tasks)
+            try:
+                await what()
+            finally:
+                self.is_over = True
+
+    def _begin(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
+        for stream in self.streams:
+            tasks.create_task(self.gateway(session, stream))
+        for _ in range(4):
+            tasks.create_task(self.token(session))

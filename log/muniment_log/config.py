@@ -157,6 +157,12 @@ def load(
         check_origin(file.origin)
     if (file.database is None) == (file.cluster is None):
         config_error(path, "database", "give either a database or a [cluster] table")
+    if file.cluster is not None and file.workers != 1:
+        config_error(
+            path,
+            "workers",
+            "is for a log in one file; a cluster has frontends, of which any number may run",
+        )
     if signers is None:
         signers = _signers(path, file)
     if file.complete.enabled:

@@ -28,9 +28,10 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime  # msgspec reads the annotations
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -263,8 +264,17 @@ class ClusterTable(Config, frozen=True):
     lock_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
 
 
+MAX_WORKERS: Final = 64
+"""Most processes that take requests of one log."""
+
+
 class LogFile(ServiceFile, frozen=True, kw_only=True):
-    """log.toml as it stands."""
+    """log.toml as it stands.
+
+    Attributes:
+        workers: processes that take requests, beside the one that orders and commits; `auto` is one
+            for each processor. With one, that process takes them itself.
+    """
 
     origin: str
     database: Path | None = None
@@ -279,6 +289,16 @@ class LogFile(ServiceFile, frozen=True, kw_only=True):
     complete: CompleteTable = CompleteTable()
     retention: tuple[RetentionEntry, ...] = ()
     pruning: PruningTable | None = None
+    workers: Annotated[int, Meta(ge=1, le=MAX_WORKERS)] | Literal["auto"] = 1
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes take requests; one if it is the only one."""
+        if self.workers != "auto":
+            return self.workers
+        if hasattr(os, "sched_getaffinity"):
+            return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+        return min(MAX_WORKERS, os.cpu_count() or 1)
 
     @property
     def index_database(self) -> Path | None:

@@ -18,6 +18,7 @@ from benchmark.options import Options
 from benchmark.scenarios import LARGE, SCENARIOS
 from benchmark.stages import stages
 from benchmark.usage import parser
+from benchmark.workers import workers
 
 
 def peers(options: Options) -> dict[str, Any]:
@@ -34,6 +35,7 @@ ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
     "explore": explore,
     "gateway": gateway,
     "peers": peers,
+    "workers": workers,
 }
 """Run only when named; see `usage.ASKED`."""
 

@@ -83,6 +83,7 @@ class Rig:
         gateways: int = 1,
         more: str = "",
         complete: str = "",
+        workers: int = 1,
         deployment: type[Deployment] = Deployment,
         place: Path | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class Rig:
         """
         self.place = Path(tempfile.mkdtemp(prefix="muniment-bench-")) if place is None else place
         self.deployment = deployment(self.place)
+        self._workers = workers
         self.token = secrets.token_urlsafe(32)
         self._jobs = 0
         try:
@@ -116,7 +118,9 @@ class Rig:
         vkeys = [deployment.make_gateway(f"gw.example/{n}", key) for n, key in enumerate(self.keys)]
         digest = sha256(self.token.encode()).hexdigest()
         token = f'\n[[token]]\nproducer = "{PRODUCER}"\nsha256 = "{digest}"\n'
-        deployment.configure_log(gateways=vkeys, policy=witnesses, more=token + more)
+        deployment.configure_log(
+            gateways=vkeys, policy=witnesses, more=token + more, workers=self._workers
+        )
         deployment.start_log()
 
     @property

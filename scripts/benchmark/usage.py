@@ -10,9 +10,9 @@ EVERY: Final = (
 )
 """Scenarios that run when none is named, in their order."""
 
-ASKED: Final = ("stages", "cluster", "complete", "explore", "gateway", "peers")
-"""Those that run only when named: the times of one decision's parts, and what needs more than this
-program."""
+ASKED: Final = ("stages", "cluster", "complete", "explore", "gateway", "peers", "workers")
+"""Those that run only when named: the times of one decision's parts, what needs more than this
+program, and what says how work divides more than how much there is."""
 
 NOTE: Final = """\
 `scripts/bench check` tells whether the log has become slow for its machine (a minute; CI runs it),
@@ -22,6 +22,7 @@ NOTE: Final = """\
 `stages` lays the parts of a lone decision side by side, in all processes that it passes.
 `complete` measures the map, and torchwood's beside it, which needs Go.
 `peers` needs Go: it builds Tessera and litewitness, and has both sides do the same work in turn.
+`workers` measures a log with one process that takes requests, and with several, in turn.
 `single` also measures with wrk, where that is installed (Debian and Ubuntu: apt install wrk).
 Beside each scenario stands how much of the processors others had: above a tenth, measure again.
 """

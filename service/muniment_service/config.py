@@ -54,6 +54,10 @@ class Address:
         self.host: Final = match[1].strip("[]")
         self.port: Final = int(match[2])
 
+    def at(self, port: int) -> "Address":
+        """The same host at another port."""
+        return Address(f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}")
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

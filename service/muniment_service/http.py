@@ -314,7 +314,7 @@ class App:
             return json_response({"status": "ready", **ready()})
 
         async def render(_: Request) -> Response:
-            return Response(200, self.metrics.render(), CONTENT_TYPE)
+            return Response(200, await self.metrics.of_all(), CONTENT_TYPE)
 
         self.route("GET", "/healthz", healthz)
         self.route("GET", "/readyz", readyz)

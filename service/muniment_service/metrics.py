@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
 from itertools import accumulate
 from typing import Final, Self
@@ -66,12 +66,14 @@ class Metrics:
     `prefix` is the first part of every name, such as `muniment_log`.
 
     Attributes:
+        gather: gives the metrics of all processes of the service, where this is not the only one.
         times: How long answers took, by route, method and status.
     """
 
     def __init__(self, prefix: str) -> None:
         self.registry: Final = CollectorRegistry()
         self.prefix = prefix
+        self.gather: Callable[[], Awaitable[bytes]] | None = None
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -113,5 +115,9 @@ class Metrics:
         self.times.add((route, method, status), time.perf_counter() - started)
 
     def render(self) -> bytes:
-        """The metrics in Prometheus's text format 0.0.4."""
+        """The metrics of this process in Prometheus's text format 0.0.4."""
         return generate_latest(self.registry)
+
+    async def of_all(self) -> bytes:
+        """The same of all processes of the service."""
+        return self.render() if self.gather is None else await self.gather()

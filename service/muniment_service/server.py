@@ -34,6 +34,8 @@ async def serving(
     address: Address,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
+    *,
+    shares_port: bool = False,
 ) -> AsyncIterator[str]:
     """Serves `app` while the context is open; yields the URL, without a final slash.
 
@@ -45,6 +47,7 @@ async def serving(
         address: Where to listen.
         limits: What is taken at most.
         tls: For HTTPS; None for plain HTTP.
+        shares_port: Whether other processes of the same user may listen there, too.
     """
     create = asyncio.get_running_loop().create_server
     async with _listening(
@@ -55,6 +58,7 @@ async def serving(
             address.host,
             address.port,
             backlog=_BACKLOG,
+            reuse_port=shares_port or None,
             ssl=tls,
             ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
             ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,

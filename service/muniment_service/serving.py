@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from ssl import SSLContext
 from typing import Any
 
@@ -19,6 +20,7 @@ async def serve_until_signal(
     file: ServiceFile,
     *,
     tls: SSLContext | None,
+    public: AbstractAsyncContextManager[str] | None = None,
     ready: Callable[[str], None],
     logger: logging.Logger,
     line: str,
@@ -26,11 +28,13 @@ async def serve_until_signal(
 ) -> None:
     """Serves `api` at a file's address until SIGTERM or SIGINT; requests in flight finish first.
 
-    `admin` is served at the file's administrative socket, if there is one. Once requests are taken,
-    the service logs a line, with the URL and the other fields, and `ready` is called with the URL.
+    `public`, when it is given, serves `api` instead, and gives the URL. `admin` is served at the
+    file's administrative socket, if there is one. Once requests are taken, the service logs a line,
+    with the URL and the other fields, and `ready` is called with the URL.
     Raises OSError if the address cannot be bound.
     """
-    public = serving(api, file.listen, file.limits, tls)
+    if public is None:
+        public = serving(api, file.listen, file.limits, tls)
     async with serving_unix(admin, file.admin), public as url:
         event(logger, logging.INFO, line, url=url, **fields)
         freeze_startup_objects()

@@ -96,17 +96,28 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def resident(pid: int, most: bool = False) -> int:
-    """Bytes of memory that a process has, or has had at most."""
+    """Bytes of memory that a service has, or has had at most, its workers included."""
     name = "VmHWM:" if most else "VmRSS:"
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) << 10
-    raise AssertionError("no memory shown")
+    lines = [
+        line
+        for one in with_workers(pid)
+        for line in Path(f"/proc/{one}/status").read_text().splitlines()
+        if line.startswith(name)
+    ]
+    assert lines, "no memory shown"
+    return sum(int(line.split()[1]) << 10 for line in lines)
 
 
 def files(pid: int) -> int:
-    """Open file descriptors of a process."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    """Open file descriptors of a service, its workers included."""
+    return sum(1 for one in with_workers(pid) for _ in Path(f"/proc/{one}/fd").iterdir())
+
+
+def with_workers(pid: int) -> list[int]:
+    """The processes of a service that take requests, or order them."""
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [pid, *(child for child, line in lines.items() if b"muniment_log.app.worker" in line)]
 
 
 @contextlib.contextmanager

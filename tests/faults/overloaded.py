@@ -10,7 +10,7 @@ from pathlib import Path
 import decisions
 import signing
 from faults.crowd import Line, Reply
-from log_deployment import GATEWAY, ORIGIN, PRODUCER, TOKEN, Stream
+from log_deployment import GATEWAY, ORIGIN, PRODUCER, TOKEN, WORKERS, Stream
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
@@ -27,11 +27,11 @@ PLAIN_RECORDS = [
 ]
 
 
-def configured(folder: Path, limits: str, more: str = "") -> Path:
+def configured(folder: Path, limits: str, more: str = "", *, workers: int = WORKERS) -> Path:
     """A log's configuration with one gateway and one token; publishes without witnesses."""
     init(folder, origin=ORIGIN, listen="127.0.0.1:0", passphrase_file=None, passphrase=None)
     config = folder / "log.toml"
-    text = config.read_text()
+    text = f"workers = {workers}\n{config.read_text()}"
     text += f'\n[[gateway]]\nvkey = "{signing.log_signer(GATEWAY).vkey}"\n'
     text += f'[[token]]\nproducer = "{PRODUCER}"\n'
     text += f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n{more}'

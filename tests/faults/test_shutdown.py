@@ -5,6 +5,8 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 import decisions
 import signing
 from faults.crowd import Line, run
@@ -51,8 +53,11 @@ async def compare(load: Load) -> None:
     assert len(plain) >= load.plain > 0
 
 
-def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Services) -> None:
-    config = configured(tmp_path / "log", BUSY)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_that_stops_under_load_keeps_its_word(
+    tmp_path: Path, quick: Services, workers: int
+) -> None:
+    config = configured(tmp_path / "log", BUSY, workers=workers)
     load = Load("")
     for number in range(ROUNDS):
         log = quick.log(config)

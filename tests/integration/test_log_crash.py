@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 import decisions
 from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
 from log_load import Load, check_addenda, entries_of
@@ -12,9 +14,10 @@ ROUNDS = 3
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)
 
 
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, workers: int) -> None:
     """The kills fall at any of the crash points C1 to C5 of the embedded log, and A1 to A3."""
-    with deployed(tmp_path) as made:
+    with deployed(tmp_path, workers=workers) as made:
         load = Load(made, seed=2)
         for number in range(ROUNDS):
             asyncio.run(load.until_killed(0.4 + 0.3 * number))

@@ -30,6 +30,7 @@ from log_deployment import (
     cluster_for,
     deployed,
     run,
+    workers_for,
 )
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, NO_PREVIOUS, build_batch
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -46,12 +47,12 @@ from muniment_service.metrics import Metrics
 from waiting import eventually
 
 
-@pytest.fixture(scope="module", params=["sqlite", "cluster"])
+@pytest.fixture(scope="module", params=["sqlite", "workers", "cluster"])
 def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
-    with deployed(folder, cluster_for(request)) as made:
+    with deployed(folder, cluster_for(request), workers=workers_for(request)) as made:
         yield made
 
 

@@ -22,6 +22,7 @@ from muniment_log.app.storage import EmbeddedStorage
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.erasable import Mark
 from muniment_log.core.erasing import Eraser
+from muniment_log.core.orders import Orders
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer, token_key
 from muniment_log.http.access import AccessControl
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from muniment_log.config import LogConfig
     from muniment_log.storage.schema import Made
+    from muniment_log.workers.pool import WorkerPool
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -185,10 +187,29 @@ async def serve(
                 await index_log.reload(changed)
             budgets.replace(changed.rates)
             eraser.use(changed.retention)
+            if pool is not None:
+                await pool.reload(changed)
 
         async def cosigned() -> bytes | None:
             kept = publisher.cosigned
             return None if kept is None else kept.encode()
+
+        pool: WorkerPool | None = None
+        if file.worker_count > 1:
+            # What only several processes need costs the start of one nothing.
+            from muniment_log.workers.desk import Ports  # noqa: PLC0415
+            from muniment_log.workers.pool import WorkerPool  # noqa: PLC0415
+
+            ports = Ports(
+                orders=Orders(sequencer, addenda),
+                publisher=publisher,
+                tiles=log.tiles,
+                reached=publisher.reached,
+                damaged=measured.damaged_tile,
+                pruned=log.tiles.min_index,
+            )
+            pool = WorkerPool(config, ports, metrics)
+            metrics.gather = pool.render
 
         admin = Admin(
             config=config,
@@ -198,6 +219,7 @@ async def serve(
                 "database": _how_made(made),
                 "addenda": {**eraser.describe(), **({} if lost is None else {"lost": lost.hex()})},
                 **state_of(publisher, None if index is None else index[0], index_log),
+                **({} if pool is None else {"workers": pool.pids}),
             },
             metrics=metrics,
             apply=apply,
@@ -205,25 +227,27 @@ async def serve(
             erase=Erasing(eraser, log.tiles, lambda: log.tiles.edge.head.size).erase,
         )
         tasks.append(turning(admin))
+        api = build(
+            access=access,
+            budgets=budgets,
+            sequencer=sequencer,
+            publisher=publisher,
+            tiles=log.tiles,
+            addenda=addenda,
+            metrics=metrics,
+            index=index,
+            index_log=index_log,
+            cosigned=cosigned,
+            mirrored=publisher.mirrors,
+            min_index=log.tiles.min_index,
+        )
         await serve_beside(
             file,
-            build(
-                access=access,
-                budgets=budgets,
-                sequencer=sequencer,
-                publisher=publisher,
-                tiles=log.tiles,
-                addenda=addenda,
-                metrics=metrics,
-                index=index,
-                index_log=index_log,
-                cosigned=cosigned,
-                mirrored=publisher.mirrors,
-                min_index=log.tiles.min_index,
-            ),
+            api,
             admin.app(),
             tasks,
             tls=tls,
+            public=None if pool is None else pool.serving(api),
             ready=ready,
             fields={
                 "size": storage.stored.head.size,

@@ -10,6 +10,7 @@ from muniment_service.serving import serve_until_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from ssl import SSLContext
 
     from muniment_log.logfile import LogFile
@@ -39,6 +40,7 @@ async def serve_beside(
     tasks: Sequence[BackgroundTask],
     *,
     tls: SSLContext | None,
+    public: AbstractAsyncContextManager[str] | None = None,
     ready: Callable[[str], None],
     fields: Mapping[str, Any],
 ) -> None:
@@ -64,6 +66,7 @@ async def serve_beside(
             admin,
             file,
             tls=tls,
+            public=public,
             ready=begin_others,
             logger=_LOGGER,
             line="log is ready",

@@ -63,7 +63,7 @@ class Admin:
         return json_response({"origin": self.config.file.origin, **self.state(), **self._doings()})
 
     async def _render(self, _: Request) -> Response:
-        return Response(200, self.metrics.render(), CONTENT_TYPE)
+        return Response(200, await self.metrics.of_all(), CONTENT_TYPE)
 
     async def _reload(self, _: Request) -> Response:
         await self.reload()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 GRACE_SECONDS: Final = 5.0
@@ -17,10 +17,13 @@ GRACE_SECONDS: Final = 5.0
 
 
 @asynccontextmanager
-async def running_child(module: str, *arguments: str | Path) -> AsyncIterator[Process]:
+async def running_child(
+    module: str, *arguments: str | Path, pass_fds: Sequence[int] = ()
+) -> AsyncIterator[Process]:
     """Runs a module of this interpreter; afterwards it has ended.
 
     The end of its stdin tells the child that this process has ended; stdout is a pipe.
+    `pass_fds` are descriptors that it inherits.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -29,6 +32,7 @@ async def running_child(module: str, *arguments: str | Path) -> AsyncIterator[Pr
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        pass_fds=pass_fds,
     )
     try:
         yield child

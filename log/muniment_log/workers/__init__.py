@@ -1,0 +1,1 @@
+"""Several processes that take the requests of one log, and the one that orders and commits."""

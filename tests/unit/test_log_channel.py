@@ -1,0 +1,262 @@
+"""Two processes' channel: questions, answers, errors, cancelling, and the end of one side."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from operator import itemgetter
+from typing import Any, Self
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muniment_log.core.addenda import MissingAddendumError
+from muniment_log.core.ingest import BadRecordError
+from muniment_log.core.ports import Receipt
+from muniment_log.core.repeats import IdConflictError
+from muniment_log.errors import (
+    LogError,
+    OverloadedError,
+    StreamConflictError,
+    StreamGapError,
+    UnavailableError,
+)
+from muniment_log.http.problems import problem_of
+from muniment_log.workers.channel import Channel, open_channel
+
+Answers = Mapping[str, Callable[[Any], Awaitable[Any]]]
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+class Pair:
+    """Both ends in one process; `asking` asks, and the other end answers."""
+
+    def __init__(self, answers: Answers, told: Mapping[str, Callable[[Any], object]]) -> None:
+        self._answers = answers
+        self._told = told
+
+    async def __aenter__(self) -> Self:
+        one, other = socket.socketpair()
+        self.asking: Channel = await open_channel(one, {}, {})
+        self.answering: Channel = await open_channel(other, self._answers, self._told)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.asking.close()
+        await self.answering.close()
+
+
+def test_an_answer_comes_back_as_what_was_asked_for() -> None:
+    async def receipt(_: Any) -> Receipt:
+        return Receipt(3, 2, 5, 6, (3, 9))
+
+    async def scenario() -> None:
+        async with Pair({"receipt": receipt}, {}) as pair:
+            assert await pair.asking.ask_for(Receipt, "receipt") == Receipt(3, 2, 5, 6, (3, 9))
+
+    asyncio.run(scenario())
+
+
+plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.binary() | st.text()
+values = plain | st.lists(plain, max_size=4) | st.dictionaries(st.text(), plain, max_size=4)
+
+
+@settings(deadline=None)
+@given(asked=st.lists(st.tuples(values, st.integers()), min_size=1, max_size=20))
+def test_many_questions_are_open_at_once_and_each_gets_its_own_answer(
+    asked: list[tuple[Any, int]],
+) -> None:
+    """In whatever order they are answered."""
+
+    sent, turns = [value for value, _ in asked], [turn for _, turn in asked]
+
+    async def scenario() -> None:
+        gates: list[asyncio.Event] = []
+        all_there = asyncio.Event()
+
+        async def later(value: Any) -> Any:
+            gate = asyncio.Event()
+            gates.append(gate)
+            if len(gates) == len(sent):
+                all_there.set()
+            await gate.wait()
+            return value
+
+        async with Pair({"later": later}, {}) as pair:
+            asking = [asyncio.create_task(pair.asking.ask("later", value)) for value in sent]
+            await all_there.wait()
+            for _, gate in sorted(zip(turns, gates, strict=True), key=itemgetter(0)):
+                gate.set()
+                await asyncio.sleep(0)
+            assert await asyncio.gather(*asking) == sent
+
+    asyncio.run(scenario())
+
+
+@settings(deadline=None)
+@given(
+    sent=st.lists(st.binary(max_size=300), min_size=1, max_size=20),
+    cuts=st.lists(st.integers(1, 50), min_size=1, max_size=30),
+)
+def test_messages_may_come_in_any_pieces(sent: list[bytes], cuts: list[int]) -> None:
+    written: list[bytes] = []
+
+    class Recorder:
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def scenario() -> None:
+        told: list[bytes] = []
+        talking, hearing = Channel({}, {}), Channel({}, {"word": told.append})
+        recorder: Any = Recorder()
+        talking.connection_made(recorder)
+        for word in sent:
+            talking.tell("word", word)
+        await asyncio.sleep(0)
+        rest = b"".join(written)
+        assert len(written) == 1  # one turn of the event loop, one write
+        number = 0
+        while rest:
+            cut = cuts[number % len(cuts)]
+            hearing.data_received(rest[:cut])
+            rest = rest[cut:]
+            number += 1
+        assert told == sent
+
+    asyncio.run(scenario())
+
+
+def test_a_large_message_passes() -> None:
+    body = bytes(range(256)) * (40 << 12)  # 40 MiB: more than the largest request
+
+    async def scenario() -> None:
+        async with Pair({"echo": echo}, {}) as pair:
+            assert await pair.asking.ask("echo", body) == body
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StreamGapError(3, 7),
+        StreamConflictError(3, "another batch"),
+        OverloadedError("too much", retry_after_s=7),
+        BadRecordError(4, "record 4: no"),
+        IdConflictError(2, "other content"),
+        MissingAddendumError(1, b"\x01" * 32),
+        UnavailableError("stopped"),
+    ],
+)
+def test_an_error_of_the_log_is_raised_on_the_other_side(error: LogError) -> None:
+    """As the same answer over HTTP."""
+
+    async def fail(_: Any) -> None:
+        raise error
+
+    async def scenario() -> None:
+        async with Pair({"fail": fail}, {}) as pair:
+            with pytest.raises(type(error)) as caught:
+                await pair.asking.ask("fail")
+        assert type(caught.value) is type(error)
+        one, other = problem_of(error), problem_of(caught.value)
+        assert one.response() == other.response()
+
+    asyncio.run(scenario())
+
+
+def test_a_defect_on_the_other_side_leaves_the_outcome_unknown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(_: Any) -> None:
+        raise ValueError("a defect")
+
+    async def scenario() -> None:
+        async with Pair({"fail": fail, "echo": echo}, {}) as pair:
+            with pytest.raises(UnavailableError, match="a defect"):
+                await pair.asking.ask("fail")
+            assert await pair.asking.ask("echo", 1) == 1
+
+    asyncio.run(scenario())
+    assert "a question failed" in caplog.text
+
+
+def test_whoever_stops_asking_stops_the_work() -> None:
+    async def scenario() -> None:
+        begun, stopped = asyncio.Event(), asyncio.Event()
+
+        async def work(_: Any) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+        async with Pair({"work": work, "echo": echo}, {}) as pair:
+            asking = asyncio.create_task(pair.asking.ask("work"))
+            await begun.wait()
+            asking.cancel()
+            await stopped.wait()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert await pair.asking.ask("echo", "on") == "on"
+
+    asyncio.run(scenario())
+
+
+def test_the_end_of_one_side_ends_what_the_other_waits_for_and_works_on() -> None:
+    async def scenario() -> None:
+        begun, stopped = asyncio.Event(), asyncio.Event()
+
+        async def work(_: Any) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                stopped.set()
+
+        async with Pair({"work": work}, {}) as pair:
+            asking = asyncio.create_task(pair.asking.ask("work"))
+            await begun.wait()
+            await pair.asking.close()
+            with pytest.raises(UnavailableError):
+                await asking
+            await pair.answering.ended
+            await stopped.wait()
+            with pytest.raises(UnavailableError):
+                await pair.answering.ask("anything")
+            pair.answering.tell("anything")  # nobody is there to be told
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_to_be_sent_is_sent_before_the_end() -> None:
+    async def scenario() -> None:
+        told: list[Any] = []
+        async with Pair({}, {"word": told.append}) as pair:
+            pair.asking.tell("word", "last")
+            await pair.asking.close()
+            await pair.answering.ended
+        assert told == ["last"]
+
+    asyncio.run(scenario())
+
+
+def test_a_struct_travels_as_its_values() -> None:
+    class Parts(msgspec.Struct, array_like=True):
+        size: int
+        hashes: list[bytes]
+
+    async def scenario() -> None:
+        async with Pair({"echo": echo}, {}) as pair:
+            parts = Parts(1, [b"a", b"b"])
+            assert await pair.asking.ask_for(Parts, "echo", parts) == parts
+
+    asyncio.run(scenario())

@@ -1,0 +1,280 @@
+"""What workers and the process that orders tell each other, and what each answers."""
+
+import re
+import socket
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+import signing
+from log_tools import GatewayStream, all_entries, embedded, root
+from muniment.tlog.tiles import Tile
+from muniment.tlog.treereader import read_inclusions, read_root
+from muniment_log.cli.setup import init
+from muniment_log.config import load
+from muniment_log.core.addenda import Addendum, Pack, Sent
+from muniment_log.core.budgets import Rates
+from muniment_log.core.orders import Orders
+from muniment_log.core.repeats import Request, Said
+from muniment_log.errors import OverBudgetError
+from muniment_log.workers.channel import open_channel
+from muniment_log.workers.desk import Desk, Ports
+from muniment_log.workers.metrics import (
+    families,
+    of_the_service,
+    of_worker,
+    rendered,
+    summed,
+)
+from muniment_log.workers.remote import RemoteOrders, SharedBudgets, WorkerTiles
+from muniment_log.workers.sockets import reserve
+from muniment_log.workers.wire import BatchOrder, RecordsOrder, SentParts, pack_file, unpack_file
+from muniment_service.config import ConfigError
+from muniment_service.metrics import Metrics
+from muniment_service.readers import Readers
+
+
+def travelled(value: Any, kind: Any) -> Any:
+    """What the other process makes of it."""
+    return msgspec.convert(msgspec.msgpack.decode(msgspec.msgpack.encode(value)), kind)
+
+
+digests = st.binary(min_size=32, max_size=32)
+addenda = st.builds(
+    Addendum,
+    digest=digests,
+    data=st.binary(max_size=50),
+    subject=st.none() | digests,
+    execution=st.none() | st.text(max_size=5),
+    labels=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+)
+sent = st.none() | st.builds(
+    Sent, st.lists(addenda, max_size=3), st.dictionaries(digests, st.integers(0, 9999), max_size=3)
+)
+
+
+@given(sent=sent, count=st.integers(1, 40))
+def test_a_batch_is_the_same_on_the_other_side(sent: Sent | None, count: int) -> None:
+    batch = GatewayStream().take(count)
+    order = travelled(BatchOrder.of(batch, sent), BatchOrder)
+    assert order.batch == batch
+    assert SentParts.whole(order.sent) == sent
+
+
+@given(
+    data=st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.none() | st.text(max_size=5))),
+    subject=st.binary(min_size=16, max_size=16),
+)
+def test_a_pack_is_the_same_on_the_other_side(
+    data: list[tuple[bytes, str | None]], subject: bytes
+) -> None:
+    section, ends = b"", []
+    for each, _ in data:
+        section += len(each).to_bytes(4, "big") + each
+        ends.append(len(section))
+    runs = [None if run is None else run.encode() for _, run in data]
+    sent = Sent.packed(
+        Pack(section, ends, [sha256(e).digest() for e, _ in data], subject * len(data), runs)
+    )
+    found = SentParts.whole(travelled(SentParts.of(sent), SentParts))
+    assert found is not None
+    assert (found.pack, found.digests, found.size) == (sent.pack, sent.digests, sent.size)
+    assert found.addenda == sent.addenda
+    assert [each.data for each in found.addenda] == [each for each, _ in data]
+
+
+said = st.none() | st.builds(
+    Said,
+    name=st.binary(min_size=16, max_size=16),
+    content=digests,
+    time=st.none() | st.integers(0, 2**53),
+    logged=st.integers(0, 2**53),
+)
+
+
+@given(
+    sent=sent,
+    records=st.lists(st.tuples(st.binary(min_size=1, max_size=50), said), min_size=1, max_size=5),
+    key=st.none() | st.tuples(digests, digests),
+)
+def test_records_are_the_same_on_the_other_side(
+    sent: Sent | None,
+    records: list[tuple[bytes, Said | None]],
+    key: tuple[bytes, bytes] | None,
+) -> None:
+    request = Request([record for record, _ in records], [one for _, one in records], key)
+    order = travelled(RecordsOrder.of("p", request, sent), RecordsOrder)
+    assert order.request == request
+    assert SentParts.whole(order.sent) == sent
+
+
+def configured(folder: Path, top: str, more: str = "") -> Path:
+    init(folder, origin="log.example/l", listen="[::1]:0", passphrase_file=None, passphrase=None)
+    config = folder / "log.toml"
+    vkey = signing.log_signer("gw.example/a").vkey
+    config.write_text(
+        f'{top}\n{config.read_text()}\n[[gateway]]\nvkey = "{vkey}"\nrecords_per_second = 5.0\n'
+        f'[[token]]\nproducer = "p.example"\nsha256 = "{"ab" * 32}"\n'
+        f"expires = 2031-01-01T00:00:00Z\n{more}"
+    )
+    return config
+
+
+def test_a_configuration_is_the_same_on_the_other_side(tmp_path: Path) -> None:
+    file = load(configured(tmp_path / "log", "workers = 3")).file
+    assert file.workers == 3
+    packed = msgspec.msgpack.decode(msgspec.msgpack.encode(pack_file(file)))
+    found = unpack_file(packed)
+    assert str(found.listen) == str(file.listen)
+    assert msgspec.structs.replace(found, listen=file.listen) == file
+
+
+@pytest.mark.parametrize("value", ["0", "65", '"all"', "1.5"])
+def test_a_number_of_workers_that_cannot_be_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="workers"):
+        load(configured(tmp_path / "log", f"workers = {value}"))
+
+
+def test_a_cluster_takes_frontends_instead(tmp_path: Path) -> None:
+    config = configured(tmp_path / "log", "workers = 2")
+    text = re.sub(r'database = ".*"', "", config.read_text())
+    cluster = '[cluster]\npostgres = "postgres://h/d"\nobject_store = "s3://bucket"\n'
+    config.write_text(text + cluster)
+    with pytest.raises(ConfigError, match=r"workers: .*frontends"):
+        load(config)
+
+
+@pytest.mark.parametrize(("text", "least"), [("workers = 3", 3), ('workers = "auto"', 1), ("", 1)])
+def test_there_are_as_many_workers_as_are_said(tmp_path: Path, text: str, least: int) -> None:
+    count = load(configured(tmp_path / "log", text)).file.worker_count
+    assert count >= least
+    assert count == least or "auto" in text
+
+
+async def test_a_worker_orders_and_reads_what_the_log_does(tmp_path: Path) -> None:
+    async with embedded(tmp_path / "log.db") as log:
+        unused: Any = None
+        ports = Ports(
+            orders=Orders(log.sequencer, unused),
+            publisher=unused,
+            tiles=log.tiles,
+            reached=unused,
+            damaged=unused,
+            pruned=0,
+        )
+        ours, theirs = socket.socketpair()
+        desk = await open_channel(ours, Desk(ports, unused).questions, {})
+        channel = await open_channel(theirs, {}, {})
+        readers = await Readers.open(tmp_path / "log.db", 2)
+        try:
+            orders, tiles = RemoteOrders(channel), WorkerTiles(channel, readers, 0)
+            stream = GatewayStream()
+            size = 0
+            for count in (1, 3, 250, 1, 255, 300, 1000):
+                batch = stream.take(count)
+                receipt = await orders.batch(batch, None)
+                assert receipt == await orders.batch(batch, None)
+                assert receipt == await log.sequencer.submit(batch)
+                assert (receipt.first, receipt.count) == (size, count)
+                size = receipt.size
+                entries = await all_entries(tiles, size)
+                assert entries == await all_entries(log.tiles, size)
+                head = log.tiles.edge.head
+                assert root(entries) == head.root
+                assert await read_root(tiles, size) == head.root
+                assert (tiles.edge.head.size, tiles.edge.head.root) == (size, head.root)
+                proofs = await read_inclusions(tiles, receipt.first, size, size)
+                assert proofs == await read_inclusions(log.tiles, receipt.first, size, size)
+            with pytest.raises(LookupError):
+                await tiles.read([Tile(0, 10_000, 1)])
+        finally:
+            await readers.close()
+            await channel.close()
+            await desk.close()
+
+
+class Heard:
+    """Stands for the channel, and keeps what is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+        self.asked: list[str] = []
+
+    def tell(self, name: str, value: Any = None) -> None:
+        self.told.append((name, value))
+
+
+def test_budgets_are_those_of_all_workers() -> None:
+    rates = {"a": Rates(records_per_second=0.01, burst_seconds=1000.0)}  # 10 at once
+    one, other = Heard(), Heard()
+    here, there = (
+        SharedBudgets(channel, Rates(), rates, 0.01)  # type: ignore[arg-type]
+        for channel in (one, other)
+    )
+    here.charge("a", records=6)
+    here.failed("192.0.2.1")
+    for budgets, channel in ((there, one),):
+        for name, value in channel.told:
+            (budgets.others_charged if name == "charged" else budgets.others_failed)(value)
+    assert other.told == []  # what was heard is not told on
+    for budgets in (here, there):
+        budgets.check("a")
+    there.charge("a", records=6)
+    with pytest.raises(OverBudgetError):
+        there.check("a")
+    here.check("a")
+    here.others_charged(other.told[0][1])
+    with pytest.raises(OverBudgetError):
+        here.check("a")
+    there.check_address("192.0.2.2")
+    with pytest.raises(OverBudgetError):
+        there.check_address("192.0.2.1")
+
+
+def test_nothing_is_told_of_budgets_that_nobody_has() -> None:
+    channel = Heard()
+    budgets = SharedBudgets(channel, Rates(), {}, None)  # type: ignore[arg-type]
+    budgets.charge("a", records=1, size=5)
+    budgets.failed("192.0.2.1")
+    assert channel.told == []
+
+
+def test_metrics_are_summed_by_name_and_labels() -> None:
+    parts: list[Any] = []
+    for number in range(1, 4):
+        metrics = Metrics("muniment_log")
+        metrics.counter("refused", "Refused.", ("reason",)).labels("gap").inc(number)
+        metrics.answered("/a", "GET", 200, 0.0)
+        parts.append(families(metrics.registry))
+    ended = of_the_service(parts.pop())
+    text = rendered(summed([parts[0], of_worker(7, parts[1]), ended])).decode()
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["muniment_log_refused_total", (("reason", "gap"),)] == 1 + 2 + 3
+    where = (("method", "GET"), ("route", "/a"), ("status", "200"))
+    assert samples["muniment_log_http_request_seconds_count", where] == 3
+    assert ("process_cpu_seconds_total", ()) in samples
+    assert ("process_cpu_seconds_total", (("worker", "7"),)) in samples
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(names) == len(set(names))
+
+
+def test_a_port_is_shared_with_nobody_who_listens_there_already() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            reserve("127.0.0.1", port)
+    held, same = reserve("127.0.0.1", port)
+    with held, socket.create_server(("127.0.0.1", port), reuse_port=True):  # as a worker does
+        assert same == port
+        with pytest.raises(OSError, match="in use"):
+            reserve("127.0.0.1", port)
