@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -60,12 +61,12 @@ def value_of(metrics: str, name: str) -> float:
     return float(values[0]) if values else 0.0
 
 
-async def answered_by_either(made: Deployment, path: str, body: bytes) -> list[dict[str, object]]:
+async def answered_by_either(made: Deployment, path: str, body: bytes) -> list[dict[str, Any]]:
     """What each of many connections is told; some are at one worker, some at the other.
 
     While one of them stands still, those at the other are answered.
     """
-    told: list[dict[str, object]] = []
+    told: list[dict[str, Any]] = []
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 
     async def one(session: aiohttp.ClientSession) -> None:
@@ -97,7 +98,7 @@ def test_the_same_batch_at_two_workers_has_one_place(made: Deployment) -> None:
     receipts = {(one["first"], one["count"], one["manifest"], one["size"]) for one in told}
     assert len(receipts) == 1
     ((first, count, _, size),) = receipts
-    entries = leaves_of(made.url, int(str(size)))
+    entries = leaves_of(made.url, size)
     assert entries[first : first + count] == RECORDS[:300]
     assert sum(entry == RECORDS[0] for entry in entries) == 1
 
