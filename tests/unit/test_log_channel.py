@@ -249,6 +249,21 @@ def test_what_waits_to_be_sent_is_sent_before_the_end() -> None:
     asyncio.run(scenario())
 
 
+def test_a_side_that_reads_nothing_holds_up_no_end() -> None:
+    async def scenario() -> None:
+        one, other = socket.socketpair()
+        with other:
+            channel = await open_channel(one, {}, {})
+            asking = asyncio.create_task(channel.ask("anything", bytes(8 << 20)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await channel.abort()
+            with pytest.raises(UnavailableError):
+                await asking
+
+    asyncio.run(scenario())
+
+
 def test_a_struct_travels_as_its_values() -> None:
     class Parts(msgspec.Struct, array_like=True):
         size: int

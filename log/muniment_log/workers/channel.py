@@ -123,6 +123,12 @@ class Channel(asyncio.Protocol):
             self._transport.close()
         await self.ended
 
+    async def abort(self) -> None:
+        """Ends the channel, though the other process may not read what it was sent."""
+        if self._transport is not None:
+            self._transport.abort()
+        await self.ended
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins."""
         # uvloop's transport is one by what it does, not by its class.

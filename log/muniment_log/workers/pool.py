@@ -156,7 +156,7 @@ class WorkerPool:
                     answers[place.number] = await channel.ask(name, value)
             except (LogError, TimeoutError):
                 if must_answer:
-                    await channel.close()
+                    await channel.abort()
 
         async with asyncio.TaskGroup() as asking:
             for place in self._places:
@@ -248,7 +248,7 @@ class WorkerPool:
                     self._ended = summed([self._ended, of_the_service(place.counted)])
                     place.counted = []
                     desk.close()
-                    await channel.close()
+                    await channel.abort()  # it may stand still
         return child.returncode
 
     async def _set_up(self, port: int) -> Setup:
