@@ -15,7 +15,7 @@ import signing
 from faults.crowd import Line, files, many_files, run
 from faults.overloaded import Load, configured, everything
 from faults.services import Services
-from log_deployment import GATEWAY, Stream
+from log_deployment import GATEWAY, WORKERS, Stream
 from waiting import until
 from witness_tools import GrowingLog, set_up
 
@@ -145,8 +145,8 @@ async def a_crowd_comes(url: str, pid: int) -> None:
             sockets.append(connected(url))
             if number % 50 == 0:
                 await line.expect(200, "GET", "/healthz")
-                assert files(pid) <= before + MOST + 50
-        await until(lambda: files(pid) <= before + MOST + 2)
+                assert files(pid) <= before + MOST * WORKERS + 50
+        await until(lambda: files(pid) <= before + MOST * WORKERS + 2)
     finally:
         for made in sockets:
             made.close()
