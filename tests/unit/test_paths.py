@@ -5,6 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import rfc6962
+from muniment.tlog.auditpath import plan_path
 from muniment.tlog.auditpaths import PathsPlan, plan_inclusions
 from muniment.tlog.encoding import MAX_SIZE
 from muniment.tlog.merkle import leaf_hashes, root_of
@@ -34,6 +35,12 @@ def prove(plan: PathsPlan, tiles: dict[Tile, bytes]) -> list[tuple[bytes, ...]]:
     return plan.assemble(nodes_from_tiles(plan.nodes, plan.size, read))
 
 
+def prove_one(index: int, size: int, tiles: dict[Tile, bytes]) -> tuple[bytes, ...]:
+    """The same for one leaf."""
+    plan = plan_path(index, size)
+    return plan.assemble({tile: tiles[tile] for tile in plan.tiles})
+
+
 @pytest.mark.parametrize("size", range(1, 20))
 def test_every_run_of_leaves_equals_the_oracle(size: int) -> None:
     """RFC 6962 section 2.1.1, PATH."""
@@ -42,6 +49,7 @@ def test_every_run_of_leaves_equals_the_oracle(size: int) -> None:
     for start in range(size + 1):
         for end in range(start, size + 1):
             assert prove(plan_inclusions(start, end, size), tiles) == paths[start:end]
+    assert [prove_one(index, size, tiles) for index in range(size)] == paths
 
 
 @settings(max_examples=40, deadline=None)
@@ -58,6 +66,7 @@ def test_long_runs_equal_single_plans(bounds: list[int]) -> None:
     assert len(paths) == end - start
     for index, path in zip(range(start, end), paths, strict=True):
         verify_inclusion(LEAVES[index], index, size, path, root)
+        assert prove_one(index, size, tiles) == path
     for index in {start, end - 1} if start < end else ():
         plan = plan_inclusion(index, size)
         assert paths[index - start] == plan.assemble(nodes_from_tiles(plan.nodes, size, tiles))
@@ -71,6 +80,7 @@ def test_huge_trees(size: int, start: int, count: int) -> None:
     plan = plan_inclusions(start, end, size)
     assert len(set(plan.nodes)) == len(plan.nodes)
     hashes = {node: bytes([node.level]) * 32 for node in plan.nodes}
+    assert set(plan_path(start, size).tiles) <= set(plan.tiles(size))
     for index, path in zip(range(start, end), plan.assemble(hashes), strict=True):
         assert root_from_inclusion(LEAVES[0], index, size, path)
         single = plan_inclusion(index, size)
@@ -90,3 +100,9 @@ def test_a_run_needs_few_nodes() -> None:
 def test_runs_outside_the_tree(start: int, end: int, size: int) -> None:
     with pytest.raises(ValueError, match="has no leaves"):
         plan_inclusions(start, end, size)
+
+
+@pytest.mark.parametrize(("leaf", "size"), [(0, 0), (5, 5), (-1, 5)])
+def test_a_tree_has_no_path_of_what_it_has_not(leaf: int, size: int) -> None:
+    with pytest.raises(ValueError, match=f"a tree of size {size} has no leaf {leaf}"):
+        plan_path(leaf, size)

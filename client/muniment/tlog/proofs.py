@@ -35,6 +35,12 @@ CACHED_TILES: Final = 256
 them takes up to 254 hashings."""
 
 
+Rows: TypeAlias = tuple[Sequence[bytes], ...]
+"""The hashes of the complete nodes within a tile: of each height those from left to right."""
+
+NO_ROWS: Final[Rows] = ((),) * TILE_HEIGHT
+
+
 class Node(NamedTuple):
     """The root of the perfect subtree over the leaves [index << level, (index + 1) << level)."""
 
@@ -171,16 +177,21 @@ def nodes_from_tiles(
     fall back to it. Raises FormatError if a tile that is used has the wrong length; ValueError if a
     node is not in the tree, or its tile is missing.
     """
-    opened: dict[Tile, _Rows] = {}
+    opened: dict[Tile, Rows] = {}
     hashes: dict[Node, bytes] = {}
     for node in nodes:
         tile = _tile_of(node, size)
         rows = opened.get(tile)
         if rows is None:
-            rows = opened[tile] = _rows(_open(tile, tiles))
+            rows = opened[tile] = rows_of(tile, tiles)
         height = node.level % TILE_HEIGHT
         hashes[node] = rows[height][node.index - (tile.index * TILE_WIDTH >> height)]
     return hashes
+
+
+def rows_of(tile: Tile, tiles: Mapping[Tile, bytes]) -> Rows:
+    """The hashes of a tile's complete nodes, lowest row first; errors as `nodes_from_tiles`."""
+    return _rows(_open(tile, tiles))
 
 
 def _open(tile: Tile, tiles: Mapping[Tile, bytes]) -> bytes:
@@ -194,16 +205,14 @@ def _open(tile: Tile, tiles: Mapping[Tile, bytes]) -> bytes:
     raise ValueError(f"{tile.path} is missing")
 
 
-_Rows: TypeAlias = tuple[Sequence[bytes], ...]
+_NOTHING: Final[tuple[bytes, Rows]] = b"", NO_ROWS
 
-_NOTHING: Final[tuple[bytes, _Rows]] = b"", ((),) * TILE_HEIGHT
-
-_grown: OrderedDict[bytes, tuple[bytes, _Rows]] = OrderedDict()
+_grown: OrderedDict[bytes, tuple[bytes, Rows]] = OrderedDict()
 """First hash of a tile → the tile as last seen, and its rows."""
 
 
 @lru_cache(maxsize=CACHED_TILES)
-def _rows(data: bytes) -> _Rows:
+def _rows(data: bytes) -> Rows:
     """Returns the rows of a tile's complete nodes, lowest first.
 
     Kept by content, not by place: what one tile holds is then never taken for another's. Of a tile

@@ -20,6 +20,7 @@ oracle of the tests. They are what would notice a fault in it.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from muniment.tlog.auditpath import plan_path
 from muniment.tlog.auditpaths import plan_inclusions
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError, unframe
 from muniment.tlog.heads import Head, Prefix
@@ -179,6 +180,9 @@ async def read_inclusions(
     tiles: AuthenticTiles, start: int, end: int, size: int
 ) -> list[tuple[bytes, ...]]:
     """The audit paths of the leaves [start, end) in order; ValueError if there are none."""
+    if end == start + 1:
+        path = plan_path(start, size)
+        return [path.assemble(await tiles.read(path.tiles) if path.tiles else {})]
     plan = plan_inclusions(start, end, size)
     return plan.assemble(await read_nodes(tiles, plan.nodes, size))
 
