@@ -60,6 +60,7 @@ class Mirrored(Protocol):
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
 _COMPRESSED_BYTES: Final = 8 << 20  # kept in memory: some hundred bundles of short records
+_PLAIN_BYTES: Final = 16 << 20  # likewise, for readers who take no gzip: as many
 
 
 class Published(Protocol):
@@ -96,8 +97,10 @@ class Reads:
         self._mirrored = mirrored
         self._cosigned = cosigned
         self._tiles = tiles
-        # Full bundles, compressed: followers and auditors all come for the newest ones.
+        # Full bundles as they go out, compressed or not: followers and auditors all come for the
+        # newest ones. What is here has been checked, and is not read from storage again.
         self._compressed: ByteCache[Tile, bytes] = ByteCache(_COMPRESSED_BYTES)
+        self._plain: ByteCache[Tile, bytes] = ByteCache(_PLAIN_BYTES)
 
     async def checkpoint(self, _: Request) -> Response:
         """``/checkpoint``: the published one."""
@@ -177,13 +180,16 @@ class Reads:
         wants_gzip = accepts_gzip(accepted)
         if wants_gzip and (kept := self._compressed.get(tile)) is not None:
             return kept, "gzip"
-        data = (await self._tiles.read([tile]))[tile]
-        if not wants_gzip or len(data) < COMPRESS_FROM:
-            return data, ""
-        data = await gzipped(data)
+        data = self._plain.get(tile)
+        if data is None:
+            data = (await self._tiles.read([tile]))[tile]
+        if wants_gzip and len(data) >= COMPRESS_FROM:
+            data, coding, cache = await gzipped(data), "gzip", self._compressed
+        else:
+            coding, cache = "", self._plain
         if not tile.is_partial:
-            self._compressed.put(tile, data)
-        return data, "gzip"
+            cache.put(tile, data)
+        return data, coding
 
 
 def _note(body: bytes) -> Response:
