@@ -94,8 +94,12 @@ class Follower:
         *,
         clock: Callable[[], float] = time.time,
         check: Callable[[TrustState], None] = lambda _: None,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         """Takes what it works with; `clock` gives Unix seconds.
+
+        A chunk ends with the group of bundles in which it reaches `chunk_bytes`: fewer take less
+        memory, and more transactions.
 
         `check` verifies what the index keeps, and raises what ends a round if that does not hold.
         The log's own index needs none: it follows from the log's own database.
@@ -104,6 +108,7 @@ class Follower:
         self._source = source
         self._clock = clock
         self._check = check
+        self._chunk_bytes = chunk_bytes
         self._seen: tuple[int, int] | None = None  # the newest head, and when it was shown last
 
     async def step(self, progress: Progress = lambda _done, _total: None) -> FollowRound:
@@ -208,7 +213,7 @@ class Follower:
             data = await _together(map(self._source.bundle, group))
             read += zip(group, data, strict=True)
             length += sum(map(len, data))
-            if length >= CHUNK_BYTES:
+            if length >= self._chunk_bytes:
                 break
         return read
 

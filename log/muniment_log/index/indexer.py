@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.2
 """How often to look for a new published checkpoint: one row is read."""
 
+CHUNK_BYTES: Final = 4 << 20
+"""Of bundles in one transaction: three chunks are in memory at a time, beside the log's own."""
+
 NICENESS: Final = 10
 """Added to the process's: when the processors do not suffice for both, the log goes first."""
 
@@ -145,7 +148,8 @@ async def _step(store: IndexStore, source: Log) -> int:
     while True:
         fresh = not (await store.state()).pending.size
         try:
-            return (await Follower(store, source).step()).checkpoint.size
+            follower = Follower(store, source, chunk_bytes=CHUNK_BYTES)
+            return (await follower.step()).checkpoint.size
         except (ProvenMisbehaviour, StaleCheckpoint, VerificationError, FormatError) as error:
             if fresh:
                 raise

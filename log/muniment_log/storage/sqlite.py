@@ -37,6 +37,9 @@ WAL_PAGES: Final = 8192
 """Pages in the write-ahead log before a commit checkpoints it: 32 MiB, where there is room for it.
 Fewer, larger checkpoints cost less under load; the size bounds the file and the time to recover."""
 
+WRITER_KIBIBYTES: Final = 4 * 1024
+"""Page cache of the writer: it writes to the ends of its tables, and reads nothing of it again."""
+
 READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
 
@@ -370,3 +373,4 @@ def read_loaded(db: sqlite3.Connection) -> Loaded:
 
 def _set_up(db: sqlite3.Connection, path: Path) -> None:
     db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
+    db.execute(f"PRAGMA cache_size=-{WRITER_KIBIBYTES}")
