@@ -111,6 +111,22 @@ def test_forked_processes_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) 
         assert asyncio.run(there(server)).report == here
 
 
+@pytest.mark.parametrize(
+    ("url", "cpus", "count"),
+    [
+        ("http://127.0.0.1:9", 4, 4),
+        ("https://log.example/a", 4, 8),
+        ("http://localhost:9", 64, reader.MOST_PROCESSES),
+        ("https://log.example/a", 12, reader.MOST_PROCESSES),
+    ],
+)
+def test_spans_from_another_machine_are_read_ahead(
+    url: str, cpus: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_cpus", lambda: cpus)
+    assert reader.processes_to_fork(LogClient(url)) == count
+
+
 async def test_progress_reaches_the_end() -> None:
     sim = grown(LogSim(), 30)
     seen: list[tuple[int, int]] = []

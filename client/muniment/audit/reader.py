@@ -179,7 +179,7 @@ async def examiner(
     count = min(cpus, MOST_PROCESSES)
     pool: Executor
     if server is not None:
-        pool = ForkedPool(server, count, _open, client)
+        pool = ForkedPool(server, processes_to_fork(client), _open, client)
     else:
         # This process may have threads (name resolution), whose locks a fork would keep.
         pool = ProcessPoolExecutor(
@@ -192,6 +192,15 @@ async def examiner(
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def processes_to_fork(client: LogClient) -> int:
+    """How many processes to fork.
+
+    Each reads, then computes. Two for a processor, and the spans are read ahead that come from
+    another machine; from this one, reading takes nearly all its time of the processors.
+    """
+    return min(_cpus() * (1 if client.is_local else 2), MOST_PROCESSES)
 
 
 def _cpus() -> int:
@@ -226,7 +235,7 @@ async def read_spans(
             return await examine_span(client, job, forms)
         return await loop.run_in_executor(pool, _examine, job)
 
-    flight = AHEAD if pool is None else AHEAD * min(_cpus(), MOST_PROCESSES)
+    flight = AHEAD if pool is None else AHEAD * processes_to_fork(client)
     async with AsyncExitStack() as stack:
         running: deque[asyncio.Task[Examined]] = deque()
         stack.push_async_callback(_cancel, running)

@@ -93,6 +93,11 @@ class LogClient:
         self._requests.open()
         return self
 
+    @property
+    def is_local(self) -> bool:
+        """Whether whoever answers is on this machine."""
+        return self._requests.is_local
+
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 

@@ -68,10 +68,14 @@ class LogRequests:
         # Pickled for another process, which opens its own connections.
         return {**vars(self), "_http": None}
 
+    @property
+    def is_local(self) -> bool:
+        """Whether whoever answers is on this machine."""
+        return urlsplit(self.url).hostname in _LOOPBACK
+
     def _encodings(self) -> str:
         # Packing and unpacking a bundle takes longer than carrying it to another process here.
-        host = urlsplit(self.url).hostname
-        return "identity" if host in _LOOPBACK else "gzip, identity"
+        return "identity" if self.is_local else "gzip, identity"
 
     async def read(self, path: str, *, limit: int, body: bytes | None = None) -> bytes:
         """Reads what is at a path, several times if need be: ``limit`` bytes at the most.
