@@ -56,7 +56,7 @@ LOG: Final = (
     Point("check", "muniment_log.core.scheduler", "StepScheduler.run"),
     Point("order", "muniment_log.storage.order", "EmbeddedOrder.order"),
     Point("commit", "muniment_log.storage.sqlite", "SQLiteStore.commit"),
-    Point("sign", "muniment_log.core.heads", "HeadSigner.sign"),
+    Point("sign", "muniment.tlog.cosignature", "MLDSA44Cosigner.sign"),
     Point("ask", "muniment_log.publish.witness", "WitnessClient.add_checkpoint"),
     Point("post", "muniment_log.publish.witness", "WitnessClient._post"),
     Point("verify", "muniment_log.publish.witness", "WitnessClient._check"),

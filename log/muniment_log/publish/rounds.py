@@ -221,8 +221,10 @@ class Workers:
         if ranked != self._ranked:
             self._ranked = ranked
             self._choose()
-        for worker in reversed(ranked[: self._first]):  # the one that takes longest begins first
-            worker.wake()
+        # The one that takes longest begins first, and its request is on its way before the next is
+        # made: that is written one pass of the loop after it was made.
+        for passes, worker in enumerate(reversed(ranked[: self._first])):
+            _wake_after(passes, worker)
         self.hold_reserve()
         if self._first < len(ranked):
             self._reserve = self._clock.call_later(HEAD_START, self.wake_reserve)
@@ -271,3 +273,10 @@ class Workers:
         while self._first < len(self._ranked) and not self._makes_quorum(names):
             names |= self._ranked[self._first].client.names
             self._first += 1
+
+
+def _wake_after(passes: int, worker: Worker) -> None:
+    if passes:
+        asyncio.get_running_loop().call_soon(_wake_after, passes - 1, worker)
+    else:
+        worker.wake()
