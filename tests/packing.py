@@ -10,6 +10,8 @@ from muniment_log.storage.addendacontents import AddendaContents, Row
 
 def stored(path: Path) -> list[tuple[Row, bytes | None]]:
     """All that a file of addenda has, one by one or together; no bytes of what is erased."""
+    if not path.exists():
+        return []
     contents = AddendaContents(path)
     rows = [row for chunk in contents.chunks() for row in chunk]
     data = {digest: data for part in contents.data([*rows]) for digest, data in part}

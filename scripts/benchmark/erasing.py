@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import tempfile
 from contextlib import suppress
 from hashlib import sha256
@@ -15,6 +16,9 @@ from benchmark.rig import BenchError, timed_command
 from muniment_log.core.addenda import Addendum, Sent
 from muniment_log.core.naming import subject_key
 from muniment_log.storage.addenda import AddendaStore
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from packing import packed  # pyright: ignore[reportMissingImports]  # of the tests
 
 _BYTES = 300  # of an addendum
 _AT_ONCE = 1000
@@ -69,7 +73,7 @@ async def _fill(path: Path, count: int) -> None:
             data = os.urandom(_BYTES)
             subject = subjects[number % len(subjects)]
             addenda.append(Addendum(sha256(data).digest(), data, subject, f"run-{number}", ()))
-        sent = Sent(addenda, {})
+        sent = Sent.packed(packed(addenda))  # as they come with signed batches
         await store.keep(sent)
         await store.named(sent, 0)
     running.cancel()

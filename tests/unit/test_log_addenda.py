@@ -338,7 +338,6 @@ async def test_what_was_erased_is_never_stored_again(tmp_path: Path) -> None:
     assert rows(path, "SELECT data, erased, erasure FROM addendum WHERE id = 1") == [(None, 5, 123)]
 
 
-@pytest.mark.usefixtures("both")
 async def test_more_than_may_wait_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "addenda.db", most=150) as store:
         await store.keep(sent_of(content(1)))
@@ -422,7 +421,6 @@ async def test_a_start_finds_the_records_of_what_was_arriving(tmp_path: Path) ->
         assert looked == [100]
 
 
-@pytest.mark.usefixtures("both")
 async def test_what_was_logged_long_before_its_addendum_is_found(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     data = content(1)
@@ -453,7 +451,6 @@ class Orders:
         return self.outcome
 
 
-@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize(
     ("outcome", "is_kept", "is_noted"),
     [
@@ -485,7 +482,6 @@ async def test_addenda_are_stored_before_the_order_and_follow_its_outcome(
     assert bool(rows(path, "SELECT 1 FROM arriving")) == is_noted
 
 
-@pytest.mark.usefixtures("both")
 async def test_who_goes_away_does_not_leave_the_outcome_open(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     order = Orders(StreamGapError(0, 5))

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import sqlite3
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
@@ -25,13 +24,13 @@ from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
 from muniment_log.errors import OverloadedError, StorageError
-from muniment_log.storage import packs as storage_packs
+from muniment_log.storage import packs
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.addendafile import APPLICATION_ID
 from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.erasing import ErasableAddenda
-from packing import packed
+from packing import packed, stored
 from waiting import until
 
 ORIGIN = "log.example/x"
@@ -51,16 +50,6 @@ def made(
 ) -> Addendum:
     data = random.Random(number).randbytes(size)
     return Addendum(sha256(data).digest(), data, subject, run, labels)
-
-
-packs = False
-"""Whether what may stay together does."""
-
-
-@pytest.fixture(autouse=True, params=["one by one", "together"])
-def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "packs", request.param == "together")
-    monkeypatch.setattr(storage_packs, "MOST", 3)
 
 
 class Log:
@@ -99,6 +88,8 @@ class Bench:
     def __init__(self, path: Path, log: Log, rules: Sequence[Rule] = ()) -> None:
         self.log = log
         self.now = START
+        self.together = False
+        """Whether what may stay together does."""
         self.path = path
         self.store = AddendaStore(
             path, ORIGIN, size=lambda: 7, waiting_bytes=1 << 30, now_ms=lambda: self.now
@@ -116,8 +107,8 @@ class Bench:
         )
 
     async def keep(self, *addenda: Addendum) -> None:
-        can_be_packed = all(one.subject and not one.labels for one in addenda)
-        sent = Sent.packed(packed(addenda)) if can_be_packed and packs else Sent(addenda, {})
+        together = self.together and all(one.subject and not one.labels for one in addenda)
+        sent = Sent.packed(packed(addenda)) if together else Sent(addenda, {})
         await self.store.keep(sent)
         await self.store.named(sent, 7)
 
@@ -151,9 +142,13 @@ async def bench(
 # On command
 
 
-async def test_the_bytes_are_gone_from_disk_and_the_log_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [False, True])
+async def test_the_bytes_are_gone_from_disk_and_the_log_says_so(
+    tmp_path: Path, together: bool
+) -> None:
     one, two = made(1), made(2)
     async with bench(tmp_path) as at:
+        at.together = together
         await at.keep(one, two)
         assert one.data in at.bytes()
         done = await at.erase(one)
@@ -210,14 +205,16 @@ async def test_a_subject_is_forgotten_with_what_its_runs_made(tmp_path: Path) ->
 @given(
     st.lists(st.lists(st.sampled_from([ALICE, BOB, TWISTED, None]), min_size=1), max_size=4),
     st.integers(1, 5),
+    st.booleans(),
 )
 async def test_all_of_a_subject_is_found_and_nothing_else(
-    tmp_path: Path, requests: list[list[bytes | None]], most: int
+    tmp_path: Path, requests: list[list[bytes | None]], most: int, together: bool
 ) -> None:
     folder = Path(tempfile.mkdtemp(dir=tmp_path))
     numbers = count()
     groups = [[made(next(numbers), subject=one) for one in request] for request in requests]
     async with bench(folder) as at:
+        at.together = together
         for group in groups:
             await at.keep(*group)
         for subject in (ALICE, BOB, TWISTED):
@@ -253,7 +250,7 @@ async def test_a_check_sees_what_a_subject_would_not_find(tmp_path: Path) -> Non
     assert damage_of(at.path) == [f"{two.digest.hex()}: not found by its subject"]
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 async def test_a_file_of_before_goes_on_and_forgets_too(tmp_path: Path, version: int) -> None:
     mine, other, later = made(1, size=5000), made(2, subject=None), made(3)
     path = tmp_path / "addenda.db"
@@ -288,6 +285,85 @@ async def test_a_file_of_before_goes_on_and_forgets_too(tmp_path: Path, version:
         assert await at.store.read(other.digest) == other.data
 
 
+async def test_what_is_together_goes_one_by_one_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "MOST", 3)
+    many = [made(n, run=f"run-{n}" if n % 2 else None, size=50 + n) for n in range(10)]
+    async with bench(tmp_path) as at:
+        at.together = True
+        await at.keep(*many)
+        for gone, one in enumerate(many):
+            await at.erase(one)
+            assert damage_of(at.path) == []
+            there = at.bytes()
+            assert [one.data in there for one in many] == [n > gone for n in range(10)]
+            for left in many[gone + 1 :]:
+                assert await at.store.read(left.digest) == left.data
+        assert [row.execution for row, _ in stored(at.path)] == [one.execution for one in many]
+        assert at.eraser.totals == Totals(0, 0, 10)
+        await at.keep(*many)  # nothing comes back
+        assert at.eraser.totals == Totals(0, 0, 10)
+    with closing(sqlite3.connect(at.path)) as db:
+        assert db.execute("SELECT count(*) FROM pack").fetchone() == (0,)
+
+
+async def test_what_is_together_is_looked_through_for_what_is_due(tmp_path: Path) -> None:
+    many = [made(n) for n in range(8)]
+    async with bench(tmp_path) as at:
+        at.together = True
+        await at.keep(*many[:4])
+        at.now += DAY
+        await at.keep(*many[4:])
+        await at.erase(many[1])
+        found, last = await at.stored.after(0, START, 3)
+        assert ([one.digest for one in found], last) == ([many[0].digest, many[2].digest], 3)
+        found, last = await at.stored.after(last, START, 3)
+        assert ([one.digest for one in found], last) == ([many[3].digest], 4)
+        found, last = await at.stored.after(last, START + DAY, 9)
+        assert ([one.digest for one in found], last) == ([one.digest for one in many[4:]], 8)
+
+
+async def test_ids_are_not_given_out_again_when_the_last_were_refused(tmp_path: Path) -> None:
+    first, other = made(1), made(2, subject=BOB)
+    async with bench(tmp_path) as at:
+        await at.keep(first)
+        refused = Sent([made(3), made(4)], {})
+        await at.store.keep(refused)
+        at.store.refused(refused)
+    async with bench(tmp_path, log=at.log) as at:
+        await at.keep(other)
+        found = await at.stored.find(Selection(subject=ALICE), 9)
+        assert [one.digest for one in found] == [first.digest]
+        assert damage_of(at.path) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ("UPDATE pack SET data = CAST(x'00000001' || data AS BLOB)", "row 1: not what its number"),
+        ("UPDATE pack SET digests = x''", "row 1: not what its number"),
+        ("UPDATE pack SET ends = '0000000a'", "row 1: not what its number"),
+        ("UPDATE pack SET data = zeroblob(length(data))", "other bytes than those of its digest"),
+        ("DELETE FROM subjects", "not found by its subject"),
+        ("UPDATE log SET sorted = 9", "not found by its digest"),
+    ],
+)
+async def test_a_check_sees_what_is_wrong_with_what_is_together(
+    tmp_path: Path, change: str, finding: str
+) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        sent = Sent.packed(packed([one]))
+        await at.store.keep(sent)
+        await at.store.named(sent, 7)
+    assert damage_of(at.path) == []
+    with closing(sqlite3.connect(at.path)) as db:
+        db.execute(change)
+        db.commit()
+    assert any(finding in found for found in damage_of(at.path))
+
+
 async def test_only_what_the_log_took_before_a_time(tmp_path: Path) -> None:
     async with bench(tmp_path) as at:
         await at.keep(made(1))
@@ -299,9 +375,11 @@ async def test_only_what_the_log_took_before_a_time(tmp_path: Path) -> None:
             await at.erase(subject=ALICE, before_ms=START + 1)
 
 
-async def test_many_take_several_records_of_500_digests(tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [False, True])
+async def test_many_take_several_records_of_500_digests(tmp_path: Path, together: bool) -> None:
     many = [made(n) for n in range(1201)]
     async with bench(tmp_path) as at:
+        at.together = together
         await at.keep(*many)
         done = await at.erase(subject=ALICE)
         assert done.records == (0, 1, 2)
@@ -338,9 +416,10 @@ async def test_a_reader_keeps_old_bytes_for_as_long_as_it_reads(tmp_path: Path) 
 # After a crash
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("step", ["begin", "submit", "remove", "forget"])
 async def test_a_crash_at_any_step_is_completed_by_the_next_start(
-    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
     one, two = made(1), made(2)
     log = Log()
@@ -352,6 +431,7 @@ async def test_a_crash_at_any_step_is_completed_by_the_next_start(
         raise Crash
 
     async with bench(tmp_path, log=log) as at:
+        at.together = together
         await at.keep(one, two)
         found = await at.eraser.select(Selection((one.digest,)))
         if step == "submit":
@@ -631,6 +711,7 @@ async def test_no_byte_of_what_was_erased_is_left_whatever_its_size(
     place = tmp_path_factory.mktemp("disk")
     addenda = [made(n, size=data.draw(sizes)) for n in range(data.draw(st.integers(5, 60)))]
     async with bench(place) as at:
+        at.together = data.draw(st.booleans())
         left = {one.digest: one for one in addenda}
         for start in range(0, len(addenda), 7):
             await at.keep(*addenda[start : start + 7])
