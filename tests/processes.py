@@ -27,6 +27,7 @@ import forking
 # Only a failure waits so long: on a machine with much else to do, Python alone takes seconds.
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
+OUTPUT_SECONDS = 120.0
 
 
 def muniment_witness(*arguments: object) -> list[str]:
@@ -305,3 +306,19 @@ async def piped(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def first_line(process: asyncio.subprocess.Process) -> str:
+    """The first line that a `piped` command writes, without its end."""
+    assert process.stdout is not None
+    return (await asyncio.wait_for(process.stdout.readline(), OUTPUT_SECONDS)).decode().rstrip("\n")
+
+
+async def output(argv: Sequence[str]) -> str:
+    """What a command writes that must end well, while the test's own loop goes on."""
+    async with piped(argv) as process:
+        out, err = await asyncio.wait_for(process.communicate(), OUTPUT_SECONDS)
+    assert process.returncode == 0, err.decode()
+    for defect in (b"never awaited", b"Task exception", b"Traceback"):
+        assert defect not in err, err.decode()
+    return out.decode()

@@ -1,11 +1,10 @@
 """Gateways in real processes: forks, kill -9 in the middle of a call, and a disk that gets full."""
 
-import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 from logsim import LogSim, logged_records
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -13,6 +12,7 @@ TESTS = Path(__file__).resolve().parents[1]
 PREAMBLE = f"""
 import asyncio, multiprocessing, os, resource, signal, sys, time
 sys.path.insert(0, {str(TESTS)!r})
+import processes
 from logsim import GATEWAY_SIGNER, POLICY
 from muniment import Denied, Gateway, GatewayClosed, blocking, governed
 
@@ -114,22 +114,12 @@ with gateway:
 """
 
 
+def argv_of(program: str, url: str, path: Path) -> list[str]:
+    return [sys.executable, "-c", PREAMBLE + program, url, str(path)]
+
+
 async def run(program: str, url: str, path: Path) -> list[str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PREAMBLE + program, url, str(path)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, err.decode()
-    assert b"never awaited" not in err
-    assert b"Task exception" not in err
-    return out.decode().splitlines()
+    return (await processes.output(argv_of(program, url, path))).splitlines()
 
 
 def outcomes(sim: LogSim) -> list[str]:
@@ -164,17 +154,8 @@ async def test_a_call_that_is_killed_has_an_unknown_outcome(tmp_path: Path) -> N
     sim = LogSim()
     path = tmp_path / "spool"
     async with sim.serve() as url:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PREAMBLE + KILLED, url, str(path)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
-            assert await asyncio.wait_for(process.stdout.readline(), 60) == b"running\n"
-        finally:
-            process.kill()
-            await process.wait()
+        async with processes.piped(argv_of(KILLED, url, path)) as process:
+            assert await processes.first_line(process) == "running"
         assert outcomes(sim) == []
         for _ in range(2):
             await run(OPENED, url, path)

@@ -1,11 +1,10 @@
 """One gateway for a whole program: forks, spawned workers, kill -9, and what these leave behind."""
 
-import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 from commands import online
 from logsim import GATEWAY, GATEWAY_SIGNER, LogSim, logged_records, private
 from muniment.local.keyfiles import KeyFile, write_key_file
@@ -77,25 +76,12 @@ for _ in range(3):
 """
 
 
-async def start(program: str, url: str, path: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PREAMBLE + program, url, str(path)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def argv_of(program: str, url: str, path: Path) -> list[str]:
+    return [sys.executable, "-c", PREAMBLE + program, url, str(path)]
 
 
 async def run(program: str, url: str, path: Path) -> list[str]:
-    process = await start(program, url, path)
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), 120)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, err.decode()
-    assert b"Traceback" not in err, err.decode()
-    return out.decode().splitlines()
+    return (await processes.output(argv_of(program, url, path))).splitlines()
 
 
 def outcomes(sim: LogSim) -> list[tuple[str, str]]:
@@ -123,15 +109,10 @@ async def test_what_a_killed_process_left_is_found_and_resumed(tmp_path: Path) -
     sim = LogSim()
     path = tmp_path / "spools"
     async with sim.serve() as url:
-        process = await start(KILLED, url, path)
-        assert process.stdout is not None
-        try:
-            first = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
+        async with processes.piped(argv_of(KILLED, url, path)) as process:
+            first = await processes.first_line(process)
             listed = await online("spool", "list", str(path))
             assert "in use, 0 records to deliver, 1 outcome to come" in listed.stdout
-        finally:
-            process.kill()
-            await process.wait()
         assert "orphaned" in (await online("spool", "list", str(path))).stdout
         _, resumed = await run(RESUMED, url, path)
     assert resumed == first
@@ -143,16 +124,11 @@ async def test_what_a_killed_process_left_is_delivered_by_the_command(tmp_path: 
     path, key = tmp_path / "spools", tmp_path / "key.pem"
     write_key_file(key, KeyFile(private(GATEWAY), GATEWAY_SIGNER.vkey), None)
     async with sim.serve() as url:
-        process = await start(KILLED, url, path)
-        assert process.stdout is not None
         deliver = ("spool", "deliver", str(path), "--log", url, "--key", str(key))
-        try:
-            run_id = (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
+        async with processes.piped(argv_of(KILLED, url, path)) as process:
+            run_id = await processes.first_line(process)
             assert "in use, passed over" in (await online(*deliver)).stderr
             assert outcomes(sim) == []
-        finally:
-            process.kill()
-            await process.wait()
         assert "1 record delivered, 0 refused" in (await online(*deliver)).stdout
         assert (await online(*deliver)).stdout == ""
         assert ": empty, 0 records" in (await online("spool", "list", str(path))).stdout
