@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from governed import WITNESSES, World
+from memtree import MemTree
 from muniment.complete.keys import Key
 from muniment.complete.listing import MAX_LISTED, Listing
 from muniment.complete.prooffile import CompleteProof, make_complete
@@ -12,7 +13,6 @@ from muniment.records.touched import touched
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf, index_origin
-from muniment.tlog.mpt import MemTree
 from muniment.tlog.proofs import Node
 from rfc6962 import MTH, PATH
 from signing import NOW, log_signer, witness

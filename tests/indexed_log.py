@@ -10,13 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memtree import MemTree
 from muniment.records.touched import list_value, touched
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.encoding import frame
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf, index_origin
 from muniment.tlog.merkle import leaf_hashes, pair_hashes, root_of
-from muniment.tlog.mpt import MemTree
 from muniment.tlog.note import Ed25519Signer, Signer
 from muniment.tlog.proofs import Node, plan_consistency
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at

@@ -16,12 +16,12 @@ import decisions
 import omitting
 import processes
 from log_deployment import GATEWAY, ORIGIN, Answer, Deployment, ask, deployed, leaves_of
+from memtree import MemTree
 from muniment.complete.prooffile import VerifiedComplete, parse_complete, verify_complete
 from muniment.records.api import Revocation, Target, encode_record
 from muniment.records.touched import list_value, touched
 from muniment.tlog.encoding import unframe
 from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
-from muniment.tlog.mpt import MemTree
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.tiles import bundles_of
 from muniment_log.config import load

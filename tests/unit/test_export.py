@@ -227,7 +227,7 @@ class TestReplica:
         assert receiver.taken == []
 
     async def test_a_leaf_that_is_changed_meanwhile(
-        self, entries: list[bytes], tmp_path: Path
+        self, entries: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = tmp_path / "replica.db"
         await index_tools.follow(path, index_tools.MemorySource(entries))
@@ -237,9 +237,11 @@ class TestReplica:
             source = Source(reader)
             source.check(CompactRange.EMPTY, lambda _done, _total: None)
             leaves = reader.leaves
-            reader.leaves = lambda of: {
-                at: b"other" if at == 600 else data for at, data in leaves(of).items()
-            }
+            monkeypatch.setattr(
+                reader,
+                "leaves",
+                lambda of: {at: b"other" if at == 600 else one for at, one in leaves(of).items()},
+            )
             pages = source.pages(CompactRange.EMPTY)
             assert next(pages).end == 256
             assert next(pages).end == 512

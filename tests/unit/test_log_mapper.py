@@ -9,11 +9,11 @@ import pytest
 
 from index_tools import ORIGIN, make_entries
 from log_tools import Listening, by_hand, open_store, root
+from memtree import MemTree
 from muniment.map.mapfile import MapFile
 from muniment.records.touched import list_value, touched
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf
-from muniment.tlog.mpt import MemTree
 from muniment_log.core.integrate import restore
 from muniment_log.errors import IndexLogError
 from muniment_log.index import mapper as mapping

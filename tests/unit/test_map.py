@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index_tools as tools
+from memtree import MemTree
 from muniment.local.sqlitefile import DatabaseError
 from muniment.map import batch, levels
 from muniment.map.bucket import CHUNK, INLINE
@@ -20,7 +21,7 @@ from muniment.map.mapfile import MapFile
 from muniment.map.reader import MapReader
 from muniment.records.touched import list_value, map_key, touched
 from muniment.tlog.merkle import leaf_hashes, root_of
-from muniment.tlog.mpt import EMPTY, MemTree, verify_many
+from muniment.tlog.mpt import EMPTY, verify_many
 
 ABSENT = (map_key("execution", "no-such-run"), map_key("stream", "nobody"), b"\x7f" + bytes(31))
 

@@ -1,7 +1,7 @@
 """The Merkle Patricia tree: a map with one root, and proofs of what it says of a key.
 
-Tree and single proofs have the wire format of the Go package ``filippo.io/torchwood/mpt``, v0.10.0
-(the comment at the head of its ``tree.go``). A leaf is ``SHA-256(0x00 || n || key || m || value)``,
+The tree is that of the Go package ``filippo.io/torchwood/mpt``, v0.10.0 (the comment at the head of
+its ``tree.go``). A leaf is ``SHA-256(0x00 || n || key || m || value)``,
 an inner node ``SHA-256(0x01 || bit || left || right)``: its keys agree up to that bit and differ in
 it. The empty tree is the hash of nothing. Lengths and bits are unsigned varints. A key goes on
 with a zero byte and then with ``0xff`` for ever, so that no key is the beginning of another.
@@ -21,21 +21,15 @@ of absence from the empty tree is empty.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.merkle import HASH_SIZE
 
 EMPTY: Final = sha256().digest()
 """Root of the tree without keys."""
-
-MAX_LENGTH: Final = 1024
-"""Longest key and longest value in bytes."""
-
-MAX_BITS: Final = MAX_LENGTH * 8 + 1
-"""Bits at which two keys can differ first, padding included."""
 
 MAX_KEYS: Final = 4096
 """Most keys in one proof."""
@@ -82,108 +76,6 @@ def bit_of(key: bytes, number: int) -> int:
 def padded(key: bytes, size: int) -> bytes:
     """Returns a key with its padding, `size` bytes and one more; `size` is at least the key's."""
     return key + b"\0" + b"\xff" * (size - len(key))
-
-
-class Path(NamedTuple):
-    """Where the walk for a key ends, and what stands beside it from there up to the root."""
-
-    key: bytes
-    value: bytes
-    steps: tuple[tuple[int, bytes], ...]
-    """Bit and hash of each sibling, the lowest first."""
-
-
-class MemTree:
-    """A tree in memory: the plainest way to state what root and proofs are.
-
-    Each root and each path costs the whole tree. Whatever keeps a map on disk is compared with it.
-    """
-
-    def __init__(self, items: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Takes keys with their values, the last value of a key counts.
-
-        Raises ValueError for a key or value of more than MAX_LENGTH bytes.
-        """
-        self._items: dict[bytes, bytes] = {}
-        for key, value in items:
-            self.set(key, value)
-
-    def set(self, key: bytes, value: bytes) -> None:
-        """Gives a key a value."""
-        if len(key) > MAX_LENGTH or len(value) > MAX_LENGTH:
-            raise ValueError(f"a key or value of more than {MAX_LENGTH} bytes")
-        self._items[key] = value
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key; None for one that is not there."""
-        return self._items.get(key)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def items(self, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """All keys that begin with a prefix, padding included, with their values, in order."""
-        size = max([len(prefix), *map(len, self._items)])
-        found = sorted((padded(key, size), key) for key in self._items)
-        return [(key, self._items[key]) for pad, key in found if pad.startswith(prefix)]
-
-    @property
-    def root(self) -> bytes:
-        """The hash of the tree."""
-        return self._view().hash_of(0, len(self._items))
-
-    def path(self, key: bytes) -> Path | None:
-        """The path that a walk for a key takes; None in the empty tree."""
-        view = self._view()
-        low, high = 0, len(view.keys)
-        if not high:
-            return None
-        steps: list[tuple[int, bytes]] = []
-        while high - low > 1:
-            bit, middle = view.split(low, high)
-            if bit_of(key, bit):
-                steps.append((bit, view.hash_of(low, middle)))
-                low = middle
-            else:
-                steps.append((bit, view.hash_of(middle, high)))
-                high = middle
-        found = view.keys[low]
-        return Path(found, self._items[found], tuple(reversed(steps)))
-
-    def prove(self, key: bytes) -> tuple[bytes | None, bytes]:
-        """The value of a key, None for one that is not there, and the proof; see `verify`."""
-        path = self.path(key)
-        if path is None:
-            return None, b""
-        if path.key == key:
-            return path.value, _steps(path.steps)
-        return None, _leaf(path.key, path.value) + _steps(path.steps)
-
-    def prove_prefix(self, prefix: bytes) -> tuple[bytes, bytes]:
-        """The hash of all keys that begin with a prefix, and the proof; see `verify_prefix`."""
-        path = self.path(prefix)
-        if path is None:
-            return EMPTY, b""
-        if not padded(path.key, max(len(path.key), len(prefix))).startswith(prefix):
-            return EMPTY, _leaf(path.key, path.value) + _steps(path.steps)
-        inside = [step for step in path.steps if step[0] >= 8 * len(prefix)]
-        hash_ = leaf_node(path.key, path.value)
-        for bit, sibling in inside:
-            hash_ = _above(path.key, bit, hash_, sibling)
-        return hash_, _steps(path.steps[len(inside) :])
-
-    def prove_many(self, keys: Iterable[bytes]) -> tuple[dict[bytes, bytes | None], bytes]:
-        """The values of some keys, and one proof of all of them; see `verify_many`.
-
-        Raises ValueError for no keys, or too many, or if one in the tree is too long.
-        """
-        asked = sorted(set(keys))
-        _check_many([*asked, *self._items] if asked else asked, len(asked))
-        values = {key: self._items.get(key) for key in asked}
-        return values, prove_items(self.items(), asked, -1) if self._items else b""
-
-    def _view(self) -> "_View":
-        return _View(self.items())
 
 
 class _View:
@@ -233,39 +125,6 @@ def prove_items(items: Sequence[tuple[bytes, bytes]], asked: Sequence[bytes], ab
     return prove(0, len(items), asked, above)
 
 
-def verify(root: bytes, key: bytes, value: bytes | None, proof: bytes) -> None:
-    """Verifies that a tree gives a key a value, or, for None, that the key is not in it.
-
-    Raises VerificationError if the proof does not show that.
-    """
-    if value is not None:
-        _expect(_climb(leaf_node(key, value), key, key, MAX_BITS, proof, 0), root)
-    elif not proof:
-        _expect(EMPTY, root)
-    else:
-        other, there, at = _cut_leaf(proof, 0)
-        if other == key:
-            raise VerificationError("map proof: of absence, and it ends at the very key")
-        _expect(_climb(leaf_node(other, there), key, other, MAX_BITS, proof, at), root)
-
-
-def verify_prefix(root: bytes, prefix: bytes, hash_: bytes, proof: bytes) -> None:
-    """Verifies that a subtree holds all keys of a tree that begin with a prefix.
-
-    That it holds no others, only who has all its keys can see. EMPTY says that there are none.
-    Raises VerificationError if the proof does not show that.
-    """
-    if hash_ != EMPTY:
-        _expect(_climb(hash_, prefix, prefix, 8 * len(prefix), proof, 0), root)
-    elif not proof:
-        _expect(EMPTY, root)
-    else:
-        key, value, at = _cut_leaf(proof, 0)
-        if padded(key, max(len(key), len(prefix))).startswith(prefix):
-            raise VerificationError("map proof: of absence, and it ends at a key with the prefix")
-        _expect(_climb(leaf_node(key, value), prefix, key, MAX_BITS, proof, at), root)
-
-
 def verify_many(root: bytes, values: Mapping[bytes, bytes | None], proof: bytes) -> None:
     """Verifies what a tree says of some keys: their values, None for those that are not in it.
 
@@ -309,7 +168,7 @@ def _node(
             return at, leaf_node(present[0], values[present[0]] or b"")
         if present:
             raise VerificationError("map proof: another key where a value should be")
-        key, value, at = _cut_leaf(proof, at, is_short=True)
+        key, value, at = _cut_leaf(proof, at)
         if key in keys:
             raise VerificationError("map proof: a key is there that should be absent")
         if any(bit_of(key, bit) != side for bit, side in taken):
@@ -334,69 +193,41 @@ def _node(
     return at, inner_node(bit, *hashes)
 
 
-def _climb(hash_: bytes, key: bytes, end: bytes, below: int, proof: bytes, at: int) -> bytes:
-    """The hash of the root above a node, by the steps of a proof from `at` on."""
-    while at < len(proof):
-        bit, at = _cut_varint(proof, at, is_short=False)
-        sibling = proof[at : at + HASH_SIZE]
-        at += HASH_SIZE
-        if bit >= below or at > len(proof):
-            raise VerificationError("map proof: bits do not descend, or it is cut short")
-        if bit_of(key, bit) != bit_of(end, bit):
-            raise VerificationError("map proof: the key goes another way")
-        hash_ = _above(key, bit, hash_, sibling)
-        below = bit
-    return hash_
-
-
-def _above(key: bytes, bit: int, hash_: bytes, sibling: bytes) -> bytes:
-    if bit_of(key, bit):
-        return inner_node(bit, sibling, hash_)
-    return inner_node(bit, hash_, sibling)
-
-
 def _expect(found: bytes, root: bytes) -> None:
     if found != root:
         raise VerificationError("map proof: it does not lead to the root")
-
-
-def _steps(steps: Iterable[tuple[int, bytes]]) -> bytes:
-    return b"".join([uvarint(bit) + sibling for bit, sibling in steps])
 
 
 def _leaf(key: bytes, value: bytes) -> bytes:
     return uvarint(len(key)) + key + uvarint(len(value)) + value
 
 
-def _cut_leaf(data: bytes, at: int, *, is_short: bool = False) -> tuple[bytes, bytes, int]:
+def _cut_leaf(data: bytes, at: int) -> tuple[bytes, bytes, int]:
     """Key and value at a place in a proof, and where they end."""
     parts: list[bytes] = []
     for _ in range(2):
-        size, at = _cut_varint(data, at, is_short=is_short)
+        size, at = _cut_varint(data, at)
         if size > len(data) - at:
-            raise _bad(is_many=is_short)
+            raise _bad()
         parts.append(data[at : at + size])
         at += size
     return parts[0], parts[1], at
 
 
-def _cut_varint(data: bytes, at: int, *, is_short: bool = True) -> tuple[int, int]:
-    """A varint, and where it ends; `is_short` refuses one that could be shorter."""
+def _cut_varint(data: bytes, at: int) -> tuple[int, int]:
+    """A varint, which could not be shorter, and where it ends."""
     number = shift = 0
     while at < len(data) and shift < 64:
         byte = data[at]
         at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            if number >> 64 or (is_short and shift and not byte):
+            if number >> 64 or (shift and not byte):
                 break
             return number, at
         shift += 7
-    raise _bad(is_many=is_short)
+    raise _bad()
 
 
-def _bad(*, is_many: bool) -> FormatError | VerificationError:
-    # What a single proof is refused for has one name in the vectors: that it does not verify.
-    kind: Callable[[str], FormatError | VerificationError]
-    kind = FormatError if is_many else VerificationError
-    return kind("map proof: cut short, or a number that is none")
+def _bad() -> FormatError:
+    return FormatError("map proof: cut short, or a number that is none")
