@@ -13,7 +13,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection
 from itertools import islice
@@ -72,6 +74,7 @@ AUDIT: Final = "audit of a static export, all records, beside fsck (hashes)"
 AUDIT_TREE: Final = "audit --tree of it, beside fsck"
 AUDIT_CPU: Final = "audit of all records, processor time an entry, beside fsck"
 WITNESS: Final = "add-checkpoint at a witness, four logs, processor time a request"
+WITNESS_MANY: Final = "the same, 64 logs at the same time"
 VERIFY: Final = "verifying a proof: parse, signature, inclusion"
 
 UNITS: Final[Mapping[str, str]] = {
@@ -88,6 +91,7 @@ UNITS: Final[Mapping[str, str]] = {
     TILE: "µs",
     INCLUSION: "µs",
     WITNESS: "µs",
+    WITNESS_MANY: "µs",
     VERIFY: "µs",
     READY_MEMORY: "MB",
     SINGLE_MEMORY: "MB",
@@ -383,33 +387,36 @@ class Rounds:
         in_turn(number, ours, theirs)
 
     def witnessing(self, number: int) -> None:
-        """Ed25519 on both sides: what a checkpoint costs a witness that knows four logs."""
+        """Ed25519 on both sides: what a checkpoint costs, one after the other and many at once."""
         logs = [History(f"log-{n}.example/bench") for n in range(4)]
-        bodies = []
-        for _ in range(50 if self._quick else 250):
-            for log in logs:
-                old = log.size
-                bodies.append(log.append(3).add_checkpoint(old).encode())
+        one_by_one = _requests(logs, 50 if self._quick else 250)
+        many = [History(f"log-{n}.example/many") for n in range(64)]
+        at_once = [_requests([log], 5 if self._quick else 20) for log in many]
+
+        def cosign(url: str, used: Callable[[], float], tell: Callable[[str, float], None]) -> None:
+            before = used()
+            _cosign(url, one_by_one)
+            between = used()
+            tell(WITNESS, (between - before) / len(one_by_one) * 1e6)
+            with ThreadPoolExecutor(len(many)) as clients:
+                for _ in clients.map(partial(_cosign, url), at_once):
+                    pass
+            tell(WITNESS_MANY, (used() - between) / sum(map(len, at_once)) * 1e6)
 
         def ours() -> None:
             deployment = Deployment(self._new("witness"))
             try:
-                deployment.make_witness("w", "ed25519", [log.vkeys[0] for log in logs])
+                deployment.make_witness("w", "ed25519", [log.vkeys[0] for log in (*logs, *many)])
                 url = deployment.start_witness("w")
-                before = deployment.cpu_seconds("w")
-                _cosign(url, bodies)
-                used = deployment.cpu_seconds("w") - before
-                self._table.ours(WITNESS, used / len(bodies) * 1e6)
+                cosign(url, lambda: deployment.cpu_seconds("w"), self._table.ours)
             finally:
                 deployment.stop()
 
         def theirs() -> None:
             folder = self._new("lite") / "witness"
-            peer = Litewitness(folder, *((log.origin, log.vkeys[0]) for log in logs))
+            peer = Litewitness(folder, *((log.origin, log.vkeys[0]) for log in (*logs, *many)))
             with peer.running() as process:
-                before = cpu_seconds(process.pid)
-                _cosign(peer.url, bodies)
-                self._table.theirs(WITNESS, (cpu_seconds(process.pid) - before) / len(bodies) * 1e6)
+                cosign(peer.url, lambda: cpu_seconds(process.pid), self._table.theirs)
 
         in_turn(number, ours, theirs)
 
@@ -489,6 +496,16 @@ def _used(*argv: str | Path) -> float:
         subprocess.run(argv, capture_output=True, timeout=RUN_SECONDS, check=False)
         found.append(_children() - before)
     return min(found)
+
+
+def _requests(logs: Sequence[History], rounds: int) -> list[bytes]:
+    """What the logs ask a witness in turn, each time grown by three leaves."""
+    bodies = []
+    for _ in range(rounds):
+        for log in logs:
+            old = log.size
+            bodies.append(log.append(3).add_checkpoint(old).encode())
+    return bodies
 
 
 def _cosign(url: str, bodies: Sequence[bytes]) -> None:
