@@ -5,14 +5,11 @@ import sys
 from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from muniment.local.privatefiles import read_private, read_secret
-from muniment.local.remotekeys import open_remote
 from muniment.tlog.encoding import FormatError, MunimentError
-from muniment.tlog.keys import foreign as foreignkeys
 from muniment.tlog.keys import keyfile as keys
-from muniment.tlog.keys.foreign import ForeignKey
 from muniment.tlog.keys.keyfile import MAX_KEY_FILE_SIZE, KeyFile, format_key_file, parse_key_file
 from muniment.tlog.keys.reference import (
     KeyReference,
@@ -20,6 +17,9 @@ from muniment.tlog.keys.reference import (
     is_reference,
     parse_reference,
 )
+
+if TYPE_CHECKING:
+    from muniment.tlog.keys.foreign import ForeignKey
 
 MIN_PASSPHRASE: Final = 16
 """Shortest passphrase of a new key, in bytes. The library derives the encryption key with 2,048
@@ -47,6 +47,9 @@ def read_key_file(
     data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
     try:
         if is_reference(data):
+            # Only where a key is kept elsewhere: every service and command comes through here.
+            from muniment.local.remotekeys import open_remote  # noqa: PLC0415
+
             reference = parse_reference(data)
             return KeyFile(open_remote(reference), reference.vkey)
     except FormatError as error:
@@ -65,11 +68,13 @@ def read_foreign_key(
     passphrase: bytes | None = None,
     *,
     ask: Callable[[Path], bytes] | None = None,
-) -> ForeignKey:
+) -> "ForeignKey":
     """Reads a private key as another tool wrote it; see `tlog.keys`, and `read_key_file`.
 
     ``algorithm`` is that of a key that does not tell: a seed.
     """
+    from muniment.tlog.keys import foreign as foreignkeys  # noqa: PLC0415  # by hand, once a key
+
     data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
     try:
         if ask is not None and not passphrase and foreignkeys.is_encrypted(data):
