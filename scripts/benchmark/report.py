@@ -150,6 +150,7 @@ def _recover(one: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _cluster(one: dict[str, Any]) -> list[tuple[str, str]]:
     (key,) = (key for key in one if key.startswith("at_"))
+    costs = ", ".join(f"{name} {cost}" for name, cost in one["processor_us"].items())
     offered, at = int(key.split("_")[1]), one[key]
     return [
         (
@@ -163,6 +164,7 @@ def _cluster(one: dict[str, Any]) -> list[tuple[str, str]]:
             f"how late it publishes: at {offered:,} records/s; at full speed",
             f"{at['published_after_s']} s; {one['published_after_s']} s",
         ),
+        ("a record takes of a processor, µs", costs),
     ]
 
 

@@ -103,6 +103,7 @@ RESULT: dict[str, Any] = {
             **RATE,
             "two_frontends_per_s": 23_456,
             "published_after_s": 1.8,
+            "processor_us": {"frontends": 7.5},
             "at_30000_per_s": {"rate_per_s": 29_990, "published_after_s": 0.25},
         },
     },
