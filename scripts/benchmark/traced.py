@@ -40,13 +40,13 @@ class Noted(NamedTuple):
 
 GATEWAY: Final = (
     Point("submit", "muniment.gateway.gateway", "Gateway.submit"),
-    Point("build", "muniment.gateway.batching", "Builder.build"),
+    Point("build", "muniment.gateway.submissions", "Builder.build"),
     Point("request", "muniment.http.logclient", "LogClient.submit_batch"),
     Point("verify", "muniment.gateway.delivery", "check_published"),
 )
 _FILE: Final = (
     Point("transaction", "muniment.local.sqlitefile", "Writer._transact_alone"),
-    Point("sync", "muniment.local.sqlitefile", "Writer._commit"),
+    Point("sync", "muniment.local.sqlitefile", "Writer.commit"),
     Point("received", "muniment_service.connection", "Connection.data_received"),
 )
 LOG: Final = (
