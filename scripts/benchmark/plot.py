@@ -84,14 +84,15 @@ def stages(figures: dict[str, Any]) -> None:
     axes.set_yticks(range(len(lanes)), [names.get(lane, lane) for lane in lanes], fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="ms since the decision was handed to the gateway", xlim=(0, None))
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=8, loc="lower left")
     picture.tight_layout()
     picture.savefig(DOCS / "stages.png", dpi=120)
 
 
 def scale(figures: dict[str, Any]) -> None:
     """What a record costs, and what all else takes, by the size of the log."""
-    shares, steps = samples(figures["steps"]), figures["steps"]
+    shares = samples(figures["steps"])
+    steps = [one for one in figures["steps"] if "recover_s" in one]
     at = [share["to"] / 1e6 for share in shares]
     sizes = [one["size"] / 1e6 for one in steps]
     panels: list[tuple[str, dict[str, tuple[list[float], list[float]]]]] = [
