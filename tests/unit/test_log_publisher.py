@@ -496,6 +496,7 @@ async def test_of_heads_in_a_row_the_others_are_asked_about_the_newest(tmp_path:
     async with witnessed(tmp_path, *witnesses, clock=clock) as log:
         await log.wait(0)
         await until(lambda: all(witness.notes for witness in witnesses))
+        size = 0
         for _ in range(5):
             size = await log.add()
             await log.wait(size)
