@@ -60,34 +60,48 @@ def ingest(options: Options) -> dict[str, Any]:
 
 
 def withheld(options: Options) -> dict[str, Any]:
-    """Decisions that withhold a member of 300 bytes each, and others, in turn."""
-    count = 20_000 if options.quick else 60_000
-    runs = 2 if options.quick else 3
-    found: dict[str, Any] = {}
+    """Decisions that withhold a member of 300 bytes each, and others, in many short turns."""
+    count, runs = (10_000, 3) if options.quick else (20_000, 9)
     with Rig(witnesses=False, more="[read]\nopen_addenda = true\n") as rig:
         rates: dict[bool, list[float]] = {False: [], True: []}
+        used: dict[bool, list[float]] = {False: [], True: []}  # µs of processor time a record
+
+        def send(number: int, *, withhold: bool) -> None:
+            job = rig.worker(
+                "withheld",
+                stream=f"withheld-{number}-{withhold}",
+                origin=ORIGIN,
+                seed=options.seed + 2 * number + withhold,
+                count=count,
+                batch=100,
+                window=8,
+                withhold=withhold,
+            )
+            before = rig.deployment.cpu_seconds("log")
+            job.go()
+            result = job.result()
+            log = rig.deployment.cpu_seconds("log") - before
+            if number >= 0:
+                rates[withhold].append(result["count"] / result["seconds"])
+                used[withhold].append((log + result["cpu_seconds"]) / result["count"] * 1e6)
+
         for number in range(-1, runs):  # the first is to get warm
-            for withhold, found_rates in rates.items():
-                job = rig.worker(
-                    "withheld",
-                    stream=f"withheld-{number}-{withhold}",
-                    origin=ORIGIN,
-                    seed=options.seed + 2 * number + withhold,
-                    count=count,
-                    batch=100,
-                    window=8,
-                    withhold=withhold,
-                )
-                job.go()
-                result = job.result()
-                if number >= 0:
-                    found_rates.append(result["count"] / result["seconds"])
+            for withhold in (number % 2 == 0, number % 2 != 0):
+                send(number, withhold=withhold)
         found = rounds(rates[True])
         found["without_per_s"] = round(median(rates[False]))
-        found["of_without"] = round(median(rates[True]) / median(rates[False]), 2)
+        found["of_without"] = _share(rates[True], rates[False])
+        found["cpu_us"] = round(median(used[True]), 1)
+        found["cpu_us_without"] = round(median(used[False]), 1)
+        found["of_without_by_cpu"] = _share(used[False], used[True])
         if not options.quick:
             rig.audit()
     return found
+
+
+def _share(some: list[float], others: list[float]) -> float:
+    """How much of the one the other is, turn by turn."""
+    return round(median([one / other for one, other in zip(some, others, strict=True)]), 2)
 
 
 def single(options: Options) -> dict[str, Any]:
