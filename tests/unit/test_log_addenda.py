@@ -26,7 +26,7 @@ from muniment_log.core.addenda import (
     MissingAddendumError,
     Sent,
 )
-from muniment_log.core.matching import LEAST_PACKED, Section, arriving, matching
+from muniment_log.core.matching import LEAST_PACKED, MOST_PACKED, Section, arriving, matching
 from muniment_log.core.naming import digests_of, subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (
@@ -130,9 +130,12 @@ def test_what_a_batch_of_usual_decisions_withholds_stays_together() -> None:
     assert (sent.number, sent.expected) == (one_by_one.number, one_by_one.expected) == (16, {})
 
 
-@pytest.mark.parametrize("what", ["order", "fewer", "two of one", "plain", "kept and missing"])
+@pytest.mark.parametrize(
+    "what", ["order", "fewer", "two of one", "plain", "long", "kept and missing"]
+)
 def test_what_is_not_one_of_each_is_taken_one_by_one(what: str) -> None:
-    addenda = [content(n) for n in range(LEAST_PACKED + 1)]
+    text = "x" * (MOST_PACKED if what == "long" else 10)
+    addenda = [content(n, text) for n in range(LEAST_PACKED + 1)]
     records = [usual(n, one) for n, one in enumerate(addenda)]
     if what == "order":
         addenda.reverse()
@@ -142,7 +145,7 @@ def test_what_is_not_one_of_each_is_taken_one_by_one(what: str) -> None:
         records[3:5] = [usual(3, addenda[3], addenda[4])]
     elif what == "plain":
         records.append(usual(99))
-    else:
+    elif what == "kept and missing":
         records[3] = usual(3, addenda.pop(3), kept="log")
     told = in_one_go(checking(records, "gw.example/x", forms=Forms(withholding=True)))
     sent = in_one_go(matching(records, behind(addenda), b"".join(records), told))

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 LEAST_PACKED: Final = 16
 """Addenda that stay together, at the least."""
 
+MOST_PACKED: Final = 4096
+"""Bytes of those that stay together, on the average at the most: who reads one reads many."""
+
 _SIZE: Final = 32  # bytes of a digest
 _AT_ONCE: Final = 1024  # addenda that are hashed in one step, at the most: a millisecond
 _EFFORT: Final = 1 << 20  # bytes of addenda that are hashed in one step: a millisecond
@@ -183,6 +186,7 @@ def _pack(records: int, came: Section, withheld: Withholding) -> Pack | None:
     digests = came.digests
     if not (
         len(digests) == records >= LEAST_PACKED
+        and len(came.data) <= MOST_PACKED * records
         and withheld.is_one_of_each(records)
         and b"".join(digests) == withheld.digests
         and len({*digests}) == records
