@@ -9,7 +9,7 @@ table from domain error to status; anything else is a defect, answered with a ba
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -77,8 +77,7 @@ def overloaded(slug: str, detail: str, *, seconds: int = 1, status: int = 503) -
     return Problem(status, slug, detail, headers={"Retry-After": str(seconds)})
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """A response. Cache-Control is `no-store` unless the headers say otherwise.
 
     With an `ETag` header, a 200 to a GET whose If-None-Match has it becomes a 304.
@@ -87,7 +86,7 @@ class Response:
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 def json_response(
@@ -337,7 +336,7 @@ class App:
             response = self._failed(request, error)
         if self._for_pages and method in _READS:
             headers = {**response.headers, "Access-Control-Allow-Origin": "*"}
-            response = replace(response, headers=headers)
+            response = msgspec.structs.replace(response, headers=headers)
         self.metrics.answered(
             route.label if route else "other",
             method if method in _METHODS else "other",

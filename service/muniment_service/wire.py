@@ -6,6 +6,7 @@ kind.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Final, TypeVar, overload
 
 from aiohttp import HttpVersion10, HttpVersion11
@@ -96,7 +97,7 @@ def check_head(message: RawRequestMessage) -> bool:
     if not is_new and message.version != HttpVersion10:
         raise Problem(505, "http-version", "this server speaks HTTP/1.1")
     raw, named = message.raw_headers, message.headers
-    size = len(message.path) + sum([len(name) + len(value) + 4 for name, value in raw])
+    size = len(message.path) + sum(map(len, chain.from_iterable(raw))) + 4 * len(raw)
     if size > MAX_HEAD or len(raw) > MAX_HEADERS:
         raise head_too_large()
     for name in _FRAMING:

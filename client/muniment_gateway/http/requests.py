@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec import structs
 
 from muniment.records.canonical import parse_json
 from muniment.records.submission import is_traceparent
@@ -55,7 +56,7 @@ def with_request_id(request: Request, response: Response) -> Response:
     given = request.headers.get(REQUEST_ID)
     if given is None:
         return response
-    return replace(response, headers={**response.headers, REQUEST_ID: given})
+    return structs.replace(response, headers={**response.headers, REQUEST_ID: given})
 
 
 async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
