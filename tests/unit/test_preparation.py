@@ -25,6 +25,7 @@ from muniment.records.api import (
     complete_record,
     parse_record,
 )
+from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.tlog.encoding import FormatError
 
@@ -97,6 +98,17 @@ def test_what_the_quick_way_could_change_is_refused(context: str) -> None:
     for form in (text, text.encode()):
         with pytest.raises(RecordError):
             preparer().prepare([form])
+
+
+@pytest.mark.parametrize("member", ["id", "time", "producer"])
+def test_what_ends_as_if_it_were_complete_is_filled_in_too(member: str) -> None:
+    (whole,) = preparer().prepare([lines(1)[0]])
+    members = json.loads(whole)
+    del members[member]
+    lacking = encode_canonical(members)
+    assert lacking.endswith(b',"v":1}')
+    assert preparer().prepare([lacking]) == [whole]
+    assert preparer().prepare([whole, lacking, whole]) == [whole] * 3
 
 
 def test_missing_members_are_filled_in_and_present_ones_kept() -> None:

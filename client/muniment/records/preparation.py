@@ -115,9 +115,13 @@ class Preparer:
                 check_records(rest, self.producer, are_new=True, forms=self._forms)
             except RecordError as error:
                 at = start + error.entry
-                if isinstance(given[at], _TYPED):
+                record = given[at]
+                if isinstance(record, _TYPED):
                     raise RecordError(at, _reason(error)) from None
-                entries[at] = self._careful(given[at], at, now_ms)
+                if entries[at] is record and (filled := self._filled(record, now_ms)):
+                    entries[at], start = filled, at  # it only looked complete
+                    continue
+                entries[at] = self._careful(record, at, now_ms)
                 start = at + 1
             else:
                 break
@@ -129,6 +133,10 @@ class Preparer:
             return record
         if isinstance(record, _TYPED):
             return self._typed(record, number)
+        return self._filled(record, now_ms)
+
+    def _filled(self, record: bytes | str | Mapping[str, Any], now_ms: int) -> bytes:
+        """The bytes of a record with what it lacks; none where the careful way has to decide."""
         try:
             members = _read_plain(record) if isinstance(record, bytes) else None
             if members is None:
