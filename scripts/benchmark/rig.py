@@ -18,7 +18,6 @@ from deployment import BIN, WITNESSES, Deployment, tie_to_parent
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PRODUCER = "curl.example/bench"
-WORK_WITHIN = 1800  # seconds, for the longest piece of work of a worker
 
 
 class BenchError(Exception):

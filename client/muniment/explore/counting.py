@@ -26,7 +26,7 @@ HOUR: Final = 3_600_000
 _HASH_BITS: Final = 56
 
 
-class Row(NamedTuple):
+class SearchRow(NamedTuple):
     """A decision as it is searched for. Texts are hashes; whoever finds one reads the record.
 
     Attributes:
@@ -65,7 +65,7 @@ class Mark(NamedTuple):
 
 
 @dataclass(slots=True)
-class Gateway:
+class ProducerCounts:
     """What one producer has logged: counts, and its newest record's leaf and time."""
 
     records: int = 0
@@ -76,8 +76,8 @@ class Gateway:
 
 
 @dataclass(slots=True)
-class Stream:
-    """One stream of a producer by its manifests: see `Counted.streams`.
+class StreamCounts:
+    """One stream of a producer by its manifests: see `LeafCounts.streams`.
 
     Attributes:
         first: Sequence number that the first of these batches begins with.
@@ -95,7 +95,7 @@ class Stream:
 
 
 @dataclass(slots=True)
-class Counted:
+class LeafCounts:
     """What consecutive leaves say.
 
     Attributes:
@@ -108,23 +108,27 @@ class Counted:
         kinds: Leaves by the kind of record, ``manifest``, or ``other`` for what is neither.
     """
 
-    rows: list[Row] = field(default_factory=list[Row])
+    rows: list[SearchRow] = field(default_factory=list[SearchRow])
     marks: list[Mark] = field(default_factory=list[Mark])
     tally: Counter[tuple[int, str, int]] = field(default_factory=Counter[tuple[int, str, int]])
     askers: defaultdict[int, list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0, -1])
     )
-    gateways: defaultdict[str, Gateway] = field(default_factory=lambda: defaultdict(Gateway))
-    streams: dict[tuple[str, str], Stream] = field(default_factory=dict[tuple[str, str], Stream])
+    gateways: defaultdict[str, ProducerCounts] = field(
+        default_factory=lambda: defaultdict(ProducerCounts)
+    )
+    streams: dict[tuple[str, str], StreamCounts] = field(
+        default_factory=dict[tuple[str, str], StreamCounts]
+    )
     kinds: Counter[str] = field(default_factory=Counter[str])
 
 
-def count(leaves: Sequence[bytes], first: int) -> Counted:
+def count(leaves: Sequence[bytes], first: int) -> LeafCounts:
     """Counts consecutive leaves, `first` being the first; about 15 µs each.
 
     A record that `parse_record` would refuse is ``other``: it counts for nothing.
     """
-    counted = Counted()
+    counted = LeafCounts()
     for index, (leaf, record) in enumerate(zip(leaves, parse_leaves(leaves), strict=True), first):
         if record is None:
             _manifest(counted, leaf, index)
@@ -134,7 +138,7 @@ def count(leaves: Sequence[bytes], first: int) -> Counted:
 
 
 def codes_of(record: Decision) -> int:
-    """The bits of a decision's answer, see `Row.codes`."""
+    """The bits of a decision's answer, see `SearchRow.codes`."""
     if record.allowed:
         return 0
     codes = record.denial.codes if record.denial is not None else ()
@@ -153,7 +157,7 @@ def hash_text(*parts: str) -> int:
     return int.from_bytes(sha256(text).digest()[:8], "big") >> (64 - _HASH_BITS) or 1
 
 
-def _record(counted: Counted, record: Record, index: int) -> None:
+def _record(counted: LeafCounts, record: Record, index: int) -> None:
     counted.kinds[type(record).__name__.lower()] += 1
     gateway = counted.gateways[record.producer]
     gateway.records += 1
@@ -174,9 +178,9 @@ def _record(counted: Counted, record: Record, index: int) -> None:
         gateway.allowed += 1
 
 
-def _row(record: Decision, index: int, codes: int) -> Row:
+def _row(record: Decision, index: int, codes: int) -> SearchRow:
     artifact, trace = record.artifact, record.traceparent
-    return Row(
+    return SearchRow(
         index,
         record.time,
         codes,
@@ -211,7 +215,7 @@ def marks_of(search: Search) -> list[int]:
     return [hash_text(kind, text) for kind, text in texts.items() if text is not None]
 
 
-def _manifest(counted: Counted, leaf: bytes, index: int) -> None:
+def _manifest(counted: LeafCounts, leaf: bytes, index: int) -> None:
     if not leaf.startswith(MANIFEST):
         counted.kinds["other"] += 1
         return
@@ -224,12 +228,12 @@ def _manifest(counted: Counted, leaf: bytes, index: int) -> None:
     key = (manifest.producer, manifest.stream)
     stream = counted.streams.get(key)
     if stream is None:
-        counted.streams[key] = Stream(manifest.first, manifest.next, last=index)
+        counted.streams[key] = StreamCounts(manifest.first, manifest.next, last=index)
         return
-    follow(stream, Stream(manifest.first, manifest.next, last=index))
+    follow(stream, StreamCounts(manifest.first, manifest.next, last=index))
 
 
-def follow(stream: Stream, other: Stream) -> None:
+def follow(stream: StreamCounts, other: StreamCounts) -> None:
     """Takes what a stream's later batches say into what its earlier ones do."""
     stream.missing += max(0, other.first - stream.next) + other.missing
     stream.again += (other.first < stream.next) + other.again

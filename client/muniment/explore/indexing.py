@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from muniment.explore.counting import Counted, count
+from muniment.explore.counting import LeafCounts, count
 from muniment.explore.table import APPLICATION_ID, MIGRATIONS, SUFFIX, add, clear, range_in
 from muniment.index.reader import IndexReader
 from muniment.local.sqlitefile import DatabaseError, Writer
@@ -24,7 +24,7 @@ class _Part:
         start = before.size
         leaves = list(reader.leaves(range(start, end)).values())
         hashes = leaf_hashes(leaves)
-        self.counted: Counted = count(leaves, start)
+        self.counted: LeafCounts = count(leaves, start)
         self.after = before.extend(hashes)
         first = -(-start // TILE_WIDTH)
         if start % TILE_WIDTH and end // TILE_WIDTH >= first:

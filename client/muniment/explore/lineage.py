@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RunRow:
     """A run of the list: its number there, what is said, and by what it was triggered."""
 
     number: int
@@ -159,7 +159,7 @@ class Graphs:
         return json.dumps(members(self.make(run, at, reader)), separators=(",", ":"))
 
 
-def _rows(graph: Graph) -> list[Row]:
+def _rows(graph: Graph) -> list[RunRow]:
     """The runs of a graph, each with what is wrong with it and what belongs to it."""
     runs = graph.runs
     breaks: dict[Ref, list[Break]] = {node.ref: list(node.breaks) for node in runs}
@@ -174,7 +174,7 @@ def _rows(graph: Graph) -> list[Row]:
         if link.relation == "triggered_by" and link.source in parents:
             parents[link.source].append(link)
     return [
-        Row(number, node, breaks[node.ref], node.ref in revoked, parents[node.ref])
+        RunRow(number, node, breaks[node.ref], node.ref in revoked, parents[node.ref])
         for number, node in enumerate(runs, 1)
     ]
 

@@ -81,7 +81,7 @@ class Turns:
 
 
 @dataclass(slots=True)
-class Gateway(Seen):
+class ProducerSeen(Seen):
     """What one producer has logged.
 
     Attributes:
@@ -100,10 +100,10 @@ class Gateway(Seen):
 
     def follow(self, newer: Seen) -> None:
         """Takes what a newer range says of the same producer."""
-        if not isinstance(newer, Gateway):
+        if not isinstance(newer, ProducerSeen):
             raise TypeError("a gateway follows on a gateway")
         self.longest = max(self.longest, newer.longest, newer.since - self.time)
-        super(Gateway, self).follow(newer)
+        super(ProducerSeen, self).follow(newer)
         _follow_all(self.keys, newer.keys)
         _follow_turns(self.policies, newer.policies)
         _follow_turns(self.told, newer.told)
@@ -123,7 +123,7 @@ class Members:
 
     first: int
     end: int
-    gateways: dict[str, Gateway] = field(default_factory=dict[str, Gateway])
+    gateways: dict[str, ProducerSeen] = field(default_factory=dict[str, ProducerSeen])
     authorities: dict[str, Seen] = field(default_factory=dict[str, Seen])
     runtimes: dict[str, Seen] = field(default_factory=dict[str, Seen])
 
@@ -161,7 +161,7 @@ def join(older: Members, newer: Members) -> Members:
 
 
 def drifting(
-    gateways: Iterable[tuple[str, Gateway]],
+    gateways: Iterable[tuple[str, ProducerSeen]],
 ) -> dict[tuple[str, str], dict[str, list[str]]]:
     """The policies that gateways decide by in different revisions now.
 
@@ -179,7 +179,7 @@ def _take(members: Members, record: Record, index: int) -> None:
     time = record.time
     gateway = members.gateways.get(record.producer)
     if gateway is None:
-        gateway = Gateway(1, index, time, index, time)
+        gateway = ProducerSeen(1, index, time, index, time)
         members.gateways[record.producer] = gateway
         _bound(members.gateways)
     else:
@@ -195,7 +195,7 @@ def _take(members: Members, record: Record, index: int) -> None:
             pass
 
 
-def _take_decision(members: Members, gateway: Gateway, record: Decision, index: int) -> None:
+def _take_decision(members: Members, gateway: ProducerSeen, record: Decision, index: int) -> None:
     for signature in record.signatures or ():
         _see(members.authorities, signature.key, index, record.time)
     artifact = record.artifact
@@ -214,7 +214,7 @@ def _take_decision(members: Members, gateway: Gateway, record: Decision, index: 
         _take_change(gateway, record, index)
 
 
-def _take_change(gateway: Gateway, record: Decision, index: int) -> None:
+def _take_change(gateway: ProducerSeen, record: Decision, index: int) -> None:
     context: Any = record.request.get("context")
     subject, now = (context.get("subject"), context.get("now")) if context else (None, None)
     if isinstance(subject, str) and isinstance(now, str):

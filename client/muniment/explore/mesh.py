@@ -7,7 +7,15 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from muniment.explore.asking import Asking, urls_of
-from muniment.explore.members import Gateway, InForce, Members, Seen, drifting, join, members_of
+from muniment.explore.members import (
+    InForce,
+    Members,
+    ProducerSeen,
+    Seen,
+    drifting,
+    join,
+    members_of,
+)
 from muniment.explore.site import Site
 from muniment.explore.status import Status
 from muniment.index.reader import IndexReader
@@ -29,7 +37,7 @@ ROWS: Final = 100
 """Rows of one table, those seen last first."""
 
 
-class Reading:
+class MeshReading:
     """What the leaves say of who takes part: the newest at once, older ones bit by bit."""
 
     def __init__(self, site: Site) -> None:
@@ -83,7 +91,7 @@ class GatewayRow(NamedTuple):
     """A gateway, how long it has been silent (seconds), and what is remarkable of that."""
 
     name: str
-    gateway: Gateway
+    gateway: ProducerSeen
     silent: int
     remark: str
     is_named: bool
@@ -112,7 +120,7 @@ class WitnessRow(NamedTuple):
 
 def routes(site: Site) -> list[web.RouteDef]:
     """The tab."""
-    reading, asking = Reading(site), Asking(site)
+    reading, asking = MeshReading(site), Asking(site)
     site.alarms.append(lambda origin: asking.alarms(origin) if site.beyond.asks_witnesses else [])
 
     async def tab(request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from muniment.audit.trust import Misbehaviour
-from muniment.explore.counting import Gateway, Stream, names_of
+from muniment.explore.counting import ProducerCounts, StreamCounts, names_of
 from muniment.explore.monitored import monitored
 from muniment.explore.searching import newest, search_url
 from muniment.explore.site import Site
@@ -33,7 +33,7 @@ _AHEAD: Final = 24  # hours: what is later than that by its own clock is not dra
 UNCODED: Final = "no code given"
 
 
-class Asker(NamedTuple):
+class AskerCount(NamedTuple):
     """Who asks, and how often with which answer."""
 
     subject: Entity
@@ -74,10 +74,10 @@ class View:
     last: int
     counts: list[Count]
     outside: int
-    askers: list[Asker]
+    askers: list[AskerCount]
     asker_count: int
-    gateways: Mapping[str, Gateway]
-    streams: Mapping[tuple[str, str], Stream]
+    gateways: Mapping[str, ProducerCounts]
+    streams: Mapping[tuple[str, str], StreamCounts]
     stream_count: int
     kinds: Mapping[str, int]
     newest: list[Found[Record]]
@@ -202,15 +202,15 @@ def _bar(start: int, hours: int, parts: Counter[str]) -> Bar:
     return Bar(label, f"from {words}: {said}", tuple((_kind(n), count) for n, count in ordered))
 
 
-def _askers(reader: IndexReader, table: TableReader) -> list[Asker]:
+def _askers(reader: IndexReader, table: TableReader) -> list[AskerCount]:
     rows = table.askers(_ASKERS)
     leaves = reader.leaves([row.last for row in rows])
     records = dict(zip(leaves, parse_leaves(list(leaves.values())), strict=True))
-    found: list[Asker] = []
+    found: list[AskerCount] = []
     for row in rows:
         record = records[row.last]
         if isinstance(record, Decision):
             subject = record.subject
             url = search_url(subject=f"{subject.type}:{subject.id}")
-            found.append(Asker(subject, row.allowed, row.denied, url))
+            found.append(AskerCount(subject, row.allowed, row.denied, url))
     return found

@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from muniment.explore.counting import (
     CODES,
-    Counted,
-    Gateway,
-    Row,
-    Stream,
+    LeafCounts,
+    ProducerCounts,
+    SearchRow,
+    StreamCounts,
     follow,
     hash_text,
     marks_of,
@@ -40,7 +40,7 @@ RARE: Final = 64
 
 
 _ALSO: Final = " AND EXISTS (SELECT 1 FROM mark AS m WHERE m.hash = ? AND m.idx = mark.idx)"
-_ROW: Final = ", ".join(Row._fields)
+_ROW: Final = ", ".join(SearchRow._fields)
 
 MIGRATIONS: Final = (
     """
@@ -52,7 +52,7 @@ CREATE TABLE state (
 );
 INSERT INTO state VALUES (0, 0, x'');
 
--- See counting.Row.
+-- See counting.SearchRow.
 CREATE TABLE decision (
     idx INTEGER PRIMARY KEY,
     time INTEGER NOT NULL,
@@ -90,7 +90,7 @@ CREATE TABLE asker (
 );
 CREATE INDEX asker_busy ON asker (allowed + denied);
 
--- See counting.Gateway and counting.Stream.
+-- See counting.ProducerCounts and counting.StreamCounts.
 CREATE TABLE gateway (
     producer TEXT PRIMARY KEY,
     records INTEGER NOT NULL,
@@ -252,14 +252,16 @@ class TableReader:
         ((count,),) = self._all("SELECT count(*) FROM asker")
         return int(count)
 
-    def gateways(self) -> dict[str, Gateway]:
+    def gateways(self) -> dict[str, ProducerCounts]:
         """All that have logged."""
         rows = self._all("SELECT * FROM gateway ORDER BY producer")
-        return {producer: Gateway(*rest) for producer, *rest in rows}
+        return {producer: ProducerCounts(*rest) for producer, *rest in rows}
 
-    def streams(self) -> dict[tuple[str, str], Stream]:
+    def streams(self) -> dict[tuple[str, str], StreamCounts]:
         """All streams."""
-        return {(row[0], row[1]): Stream(*row[2:]) for row in self._all("SELECT * FROM stream")}
+        return {
+            (row[0], row[1]): StreamCounts(*row[2:]) for row in self._all("SELECT * FROM stream")
+        }
 
     def kinds(self) -> dict[str, int]:
         """Leaves by kind."""
@@ -338,13 +340,13 @@ def clear(connection: sqlite3.Connection) -> None:
 
 def add(
     connection: sqlite3.Connection,
-    counted: Counted,
+    counted: LeafCounts,
     after: CompactRange,
     roots: Sequence[tuple[int, bytes]],
 ) -> None:
     """Adds leaves, which lead to the range `after`, and the roots of bundles that they filled."""
     run = connection.executemany
-    marks = ", ".join("?" * len(Row._fields))
+    marks = ", ".join("?" * len(SearchRow._fields))
     run(f"INSERT INTO decision ({_ROW}) VALUES ({marks})", counted.rows)  # noqa: S608 - constants
     run("INSERT INTO mark VALUES (?, ?)", counted.marks)
     run(
@@ -374,7 +376,7 @@ def add(
         ).fetchone()
         stream = new
         if row is not None:
-            stream = Stream(*row)
+            stream = StreamCounts(*row)
             follow(stream, new)
         connection.execute(
             "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -49,7 +49,7 @@ def load(db: sqlite3.Connection, root: bytes) -> dict[int, Levels]:
     return kinds
 
 
-class Batch:
+class BatchUpdate:
     """Changes a map by what one batch touches, within a transaction."""
 
     def __init__(self, db: sqlite3.Connection, kinds: dict[int, Levels]) -> None:

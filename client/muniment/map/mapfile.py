@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from muniment.local.sqlitefile import DatabaseError, Writer, log_pages
-from muniment.map.batch import Batch, load
+from muniment.map.batch import BatchUpdate, load
 from muniment.map.bucket import MAX_LEAVES, Rot
 from muniment.map.levels import Levels
 from muniment.map.schema import (
@@ -125,7 +125,7 @@ class MapFile:
             kinds, self._kinds = self._kinds, None
             if kinds is None:
                 kinds = load(db, self.root)
-            batch = Batch(db, kinds)
+            batch = BatchUpdate(db, kinds)
             root = batch.take(touched_by(leaves, first, self.origin))
             state = State(self.range.extend(leaf_hashes(leaves)), root)
             write_state(db, state)

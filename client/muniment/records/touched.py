@@ -33,7 +33,6 @@ MAP_VERSION: Final = 1
 """The version of the map function."""
 
 KEY_SIZE: Final = 32
-VALUE_SIZE: Final = 40
 
 Kind: TypeAlias = Literal[
     "revocations",

@@ -16,7 +16,6 @@ _SUBJECT: Final = "subject"
 _ACTION: Final = "action"
 _RESOURCE: Final = "resource"
 _PRODUCER: Final = "producer"
-_CODE: Final = "code"
 
 _Options = Mapping[str, str | None]
 

@@ -73,7 +73,6 @@ FIELDS: Final[dict[str, dict[str, tuple[int, str]]]] = {
 """By message: the number and type of each field."""
 
 _PACKAGE: Final = "muniment.envoy"
-_STRUCT: Final = "google.protobuf.Struct"
 _OVERWRITE: Final = 2
 """HeaderValueOption's OVERWRITE_IF_EXISTS_OR_ADD: what a client has sent is replaced."""
 
