@@ -1,7 +1,10 @@
 """The lean HTTP client against servers that send exactly these bytes."""
 
 import asyncio
+import gc
+import socket
 import ssl
+import warnings
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -209,3 +212,29 @@ async def test_the_systems_cas_are_read_when_a_server_has_tls(
             assert await get(client) == b"ok"
     finally:
         system_tls.cache_clear()
+
+
+@pytest.mark.parametrize("ends", ["by its deadline", "by its caller"])
+def test_what_is_still_being_sent_ends_with_the_client(ends: str) -> None:
+    """The server takes nothing: else the connection would outlive the client, and its loop."""
+
+    async def main(port: int) -> None:
+        client = HttpClient(f"http://127.0.0.1:{port}", headers={})
+        seconds = 0.2 if ends == "by its deadline" else 60.0
+        asking = client.ask("POST", "/", limit=10, seconds=seconds, body=bytes(20_000_000))
+        task = asyncio.create_task(asking)
+        await asyncio.wait({task}, timeout=0.2)
+        task.cancel()
+        with pytest.raises((TimeoutError, asyncio.CancelledError)):
+            await task
+        await client.close()
+
+    gc.collect()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        warnings.catch_warnings(record=True) as told,
+    ):
+        warnings.simplefilter("always")
+        asyncio.run(main(server.getsockname()[1]))
+        gc.collect()
+    assert [str(one.message) for one in told if issubclass(one.category, ResourceWarning)] == []

@@ -11,8 +11,11 @@ recognises.
 
 import asyncio
 import os
+import socket
 import ssl
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
@@ -40,6 +43,8 @@ _LARGE: Final = 64 << 10
 """Bytes of a body that is sent in pieces."""
 
 _NOTHING: Final[Mapping[str, str]] = {}
+
+_TURNS: Final = 10  # of the event loop, until it has noticed that a socket is shut down
 
 
 @cache
@@ -103,6 +108,7 @@ class HttpSession:
         self._connections: Final = connections or 0
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,10 +117,23 @@ class HttpSession:
         await self.close()
 
     async def close(self) -> None:
-        """Closes all connections; no request can be made any more."""
+        """Closes all connections; no request can be made any more.
+
+        What was still being sent when its request was given up is not sent any further.
+        """
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        if self._session is None:
+            return
+        await self._session.close()
+        # aiohttp lets a connection with unsent bytes end by itself: never, if nobody takes them.
+        for one in [*self._sockets]:
+            if one.fileno() >= 0:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS):
+            if all(one.fileno() < 0 for one in self._sockets):
+                return
+            await asyncio.sleep(0)
 
     async def request(
         self,
@@ -201,7 +220,9 @@ class HttpSession:
                 headers=self._headers,
                 skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
                 connector=aiohttp.TCPConnector(
-                    limit=self._connections, keepalive_timeout=KEEP_SECONDS
+                    limit=self._connections,
+                    keepalive_timeout=KEEP_SECONDS,
+                    socket_factory=self._make_socket,
                 ),
                 timeout=aiohttp.ClientTimeout(),  # `request` has one deadline for everything
                 auto_decompress=False,
@@ -212,6 +233,12 @@ class HttpSession:
                 max_headers=MAX_HEADERS,
             )
         return self._session
+
+    def _make_socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
+        family, type_, protocol, *_ = info
+        made = socket.socket(family, type_, protocol)
+        self._sockets.add(made)
+        return made
 
 
 class HttpClient(HttpSession):
