@@ -3,10 +3,15 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from muniment.gateway.withholding import Addenda
 from muniment.local.sqlitefile import DatabaseError, open_reader
+from muniment.records.addenda import named_digests
+from muniment.records.codec import parse_record
+from muniment.records.members import MAX_ERASED
 
 
 class Kept(NamedTuple):
@@ -31,6 +36,31 @@ class KeptAddendum(NamedTuple):
     record: str
     pointer: str
     size: int
+
+
+def kept_addenda(entries: Sequence[bytes], addenda: Addenda) -> list[Kept]:
+    """Addenda of records as they are kept: each with the record, and where it names it."""
+    found: list[Kept] = []
+    for number, several in addenda.items():
+        record = parse_record(entries[number])
+        pointers = {digest: pointer for pointer, digest in named_digests(record).items()}
+        for data in several:
+            digest = sha256(data).hexdigest()
+            found.append(Kept(digest, record.producer, record.id, pointers[digest], data))
+    return found
+
+
+def erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[str, Any]]:
+    """The records that say that addenda, in the order of their digests, were erased."""
+    return [
+        {
+            "kind": "erasure",
+            "digests": list(digests[at : at + MAX_ERASED]),
+            "by": by,
+            **({} if reason is None else {"reason": reason}),
+        }
+        for at in range(0, len(digests), MAX_ERASED)
+    ]
 
 
 def keep(addenda: Sequence[Kept], db: sqlite3.Connection) -> None:

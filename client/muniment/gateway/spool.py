@@ -17,9 +17,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from muniment.errors import (
     GatewayClosed,
@@ -27,7 +26,14 @@ from muniment.errors import (
     SpoolFull,
     StreamError,
 )
-from muniment.gateway.keptaddenda import Kept, KeptAddendum, list_kept, read_kept
+from muniment.gateway.keptaddenda import (
+    Kept,
+    KeptAddendum,
+    erasures,
+    kept_addenda,
+    list_kept,
+    read_kept,
+)
 from muniment.gateway.logstream import LogStream
 from muniment.gateway.spooldelivery import SpoolDelivery
 from muniment.gateway.spoolfile import Change, SpoolFile
@@ -37,9 +43,6 @@ from muniment.gateway.withholding import NO_ADDENDA, Addenda, Prepared, Withhold
 from muniment.local.backoff import Backoff
 from muniment.local.home import Home
 from muniment.local.logs import event
-from muniment.records.addenda import named_digests
-from muniment.records.codec import parse_record
-from muniment.records.members import MAX_ERASED
 from muniment.records.preparation import Preparer, RecordInput
 
 SPOOL_SUFFIX: Final = ".spool"
@@ -228,7 +231,7 @@ class Spool:
         """Keeps the addenda of records that go to the log by another way; raises as ``begin``."""
         self._home.check()
         self._check_open()
-        await self._store.put((), kept=_named(entries, addenda))
+        await self._store.put((), kept=kept_addenda(entries, addenda))
 
     async def kept(self) -> list[KeptAddendum]:
         """What addenda the file keeps, in the order in which they came."""
@@ -254,7 +257,7 @@ class Spool:
         self._check_open()
         there = {one.digest for one in await self.kept()}
         found = sorted(there & {*digests})
-        entries = self._preparer.prepare(_erasures(found, by, reason))
+        entries = self._preparer.prepare(erasures(found, by, reason))
         count = await self._store.run(partial(self._file.erase, found, entries))
         if count:
             self._file.changed(Change(entries))
@@ -357,7 +360,7 @@ class Spool:
     def _kept(self, entries: Sequence[bytes], addenda: Addenda) -> tuple[Addenda, list[Kept]]:
         """Which addenda are to be sent, and which to be kept here."""
         if addenda and self._withholding is not None and self._withholding.keep == "gateway":
-            return NO_ADDENDA, _named(entries, addenda)
+            return NO_ADDENDA, kept_addenda(entries, addenda)
         return addenda, []
 
     def _check_open(self) -> None:
@@ -373,33 +376,8 @@ class Spool:
             )
 
 
-def _erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[str, Any]]:
-    """The records that say that addenda, in the order of their digests, were erased."""
-    return [
-        {
-            "kind": "erasure",
-            "digests": list(digests[at : at + MAX_ERASED]),
-            "by": by,
-            **({} if reason is None else {"reason": reason}),
-        }
-        for at in range(0, len(digests), MAX_ERASED)
-    ]
-
-
 def _never() -> LogStream:
     raise AssertionError("nothing is delivered")
-
-
-def _named(entries: Sequence[bytes], addenda: Addenda) -> list[Kept]:
-    """Addenda of records as they are kept: each with the record, and where it names it."""
-    found: list[Kept] = []
-    for number, several in addenda.items():
-        record = parse_record(entries[number])
-        pointers = {digest: pointer for pointer, digest in named_digests(record).items()}
-        for data in several:
-            digest = sha256(data).hexdigest()
-            found.append(Kept(digest, record.producer, record.id, pointers[digest], data))
-    return found
 
 
 def _size(addenda: Addenda) -> int:
