@@ -1,4 +1,7 @@
-"""Writes the figures of a result of the benchmark into docs/performance.md, between its markers."""
+"""Writes the figures of a result of the benchmark into docs/performance.md, between its markers.
+
+Those beside peers go into README.md, too.
+"""
 
 import argparse
 import json
@@ -7,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
 BEGIN, END = "<!-- figures: scripts/bench report -->", "<!-- end of figures -->"
 STAGES_BEGIN, STAGES_END = "<!-- stages: scripts/bench report -->", "<!-- end of stages -->"
 SCALE_BEGIN, SCALE_END = "<!-- scale: scripts/bench report -->", "<!-- end of scale -->"
@@ -318,16 +322,21 @@ def rewritten(page: str, result: dict[str, Any]) -> str:
         page = _between(page, STAGES_BEGIN, STAGES_END, staged(result))
     if "scale" in found:
         page = _between(page, SCALE_BEGIN, SCALE_END, scaled(result))
-    if "peers" in found:
-        page = _between(page, PEERS_BEGIN, PEERS_END, beside(result))
-    return page
+    return beside_peers(page, result)
+
+
+def beside_peers(page: str, result: dict[str, Any]) -> str:
+    """The page with the table of the peers anew, if the result has one."""
+    if "peers" not in result["scenarios"]:
+        return page
+    return _between(page, PEERS_BEGIN, PEERS_END, beside(result))
 
 
 def _between(page: str, begin: str, end: str, text: str) -> str:
     before, begins, rest = page.partition(begin)
     _, ends, after = rest.partition(end)
     if not begins or not ends:
-        raise SystemExit(f"{PAGE.name}: no {begin} … {end}")
+        raise SystemExit(f"the page has no {begin} … {end}")
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 
@@ -336,7 +345,8 @@ def main() -> None:
     parser.add_argument("result", type=Path, metavar="RESULT.json")
     result = json.loads(parser.parse_args().result.read_text())
     PAGE.write_text(rewritten(PAGE.read_text(), result))
-    print(f"docs/{PAGE.name}")
+    README.write_text(beside_peers(README.read_text(), result))
+    print(f"docs/{PAGE.name}, {README.name}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,19 @@ PEERS = {
 }
 
 
-def test_a_report_of_the_peers_has_a_place_of_its_own() -> None:
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    once = report.rewritten(page, {"scenarios": {"peers": PEERS}})
+@pytest.mark.parametrize(
+    ("page", "write"), [(report.PAGE, report.rewritten), (report.README, report.beside_peers)]
+)
+def test_a_report_of_the_peers_has_a_place_of_its_own(
+    page: Path, write: Callable[[str, dict[str, Any]], str]
+) -> None:
+    was = page.read_text(encoding="utf-8")
+    once = write(was, {"scenarios": {"peers": PEERS}})
     assert "| ingest | 66,599/s | 13,172/s | **5.06** | 5.03 to 5.08 |" in once
     assert "| a proof | 285 µs | | | |" in once
     assert "was 2% while" in once
-    assert page.partition(report.PEERS_BEGIN)[0] == once.partition(report.PEERS_BEGIN)[0]
-    assert page.partition(report.PEERS_END)[2] == once.partition(report.PEERS_END)[2]
+    assert was.partition(report.PEERS_BEGIN)[0] == once.partition(report.PEERS_BEGIN)[0]
+    assert was.partition(report.PEERS_END)[2] == once.partition(report.PEERS_END)[2]
 
 
 def test_the_ratio_of_a_row_is_above_one_where_muniment_is_better() -> None:
