@@ -295,7 +295,7 @@ class Connection(BaseProtocol):
             body = Body(self, message.headers, content, self._server.limits, self._server.budget)
             try:
                 request = Request(message.method, message.path, body.headers, body, self.client)
-                response = await self._server.app.respond(request)
+                response = await self._respond(request)
                 stays &= not message.should_close and message.method != "CONNECT"
                 stays &= not self._server.draining and content.is_eof()
                 await self._send(response, message.method, minor, stays=stays)
@@ -306,6 +306,14 @@ class Connection(BaseProtocol):
             return stays
         finally:
             self._answered()
+
+    async def _respond(self, request: Request) -> Response:
+        """The app's answer, which raises nothing but cancellation; a 500 if it does otherwise."""
+        try:
+            return await self._server.app.respond(request)
+        except Exception as error:  # noqa: BLE001  # the client is to have an answer
+            event(_LOGGER, logging.ERROR, "a request failed", exc_info=error)
+            return _internal()
 
     def _answered(self) -> None:
         """The response is written, or never will be."""
@@ -326,8 +334,7 @@ class Connection(BaseProtocol):
             head = head_of(response, minor, stays=stays)
         except ValueError as error:
             event(_LOGGER, logging.ERROR, "a response could not be written", exc_info=error)
-            problem = Problem(500, "internal", HTTPStatus.INTERNAL_SERVER_ERROR.description)
-            response = problem.response()
+            response = _internal()
             head = head_of(response, minor, stays=stays)
         if self.transport is None or self._socket.is_closing():
             raise ConnectionResetError("the client is gone")
@@ -362,6 +369,11 @@ class Connection(BaseProtocol):
             async with asyncio.timeout(LINGER_SECONDS):
                 while not (content.is_eof() or self._ended):
                     await content.readany()
+
+
+def _internal() -> Response:
+    """What is told to a client when something is wrong here."""
+    return Problem(500, "internal", HTTPStatus.INTERNAL_SERVER_ERROR.description).response()
 
 
 def _refusal_of(error: HttpProcessingError) -> Problem:

@@ -470,6 +470,23 @@ async def test_surrogates_in_a_detail_do_no_harm() -> None:
         assert answer.startswith((b"HTTP/1.1 500", b"HTTP/1.1 400"))
 
 
+class Broken:
+    """Answers nothing, against what a server asks of its app."""
+
+    async def respond(self, request: Request) -> Response:
+        raise RuntimeError(f"a secret about {request.path}")
+
+
+async def test_an_app_that_raises_is_a_500_and_a_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with server(Broken()) as where:
+        answer = await talk(where, b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 500")
+        assert b"secret" not in answer
+    assert [record.message for record in caplog.records] == ["a request failed"]
+
+
 def test_problem_members() -> None:
     response = Problem(409, "stream-gap", "next is 5", members={"expected": 5}).response()
     assert response.content_type == "application/problem+json"
