@@ -1,7 +1,9 @@
 """What workers and the process that orders tell each other, and what each answers."""
 
+import asyncio
 import re
 import socket
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from prometheus_client.parser import text_string_to_metric_families
 
 import signing
@@ -22,9 +25,11 @@ from muniment_log.core.addenda import Addendum, Pack, Sent
 from muniment_log.core.budgets import Rates
 from muniment_log.core.orders import Orders
 from muniment_log.core.repeats import Request, Said
-from muniment_log.errors import OverBudgetError
-from muniment_log.workers.channel import open_channel
+from muniment_log.errors import DamagedTileError, OverBudgetError, UnavailableError
+from muniment_log.http.access import AccessControl
+from muniment_log.workers.channel import Channel, open_channel
 from muniment_log.workers.desk import Desk, Ports
+from muniment_log.workers.front import Front
 from muniment_log.workers.metrics import (
     families,
     of_the_service,
@@ -32,9 +37,10 @@ from muniment_log.workers.metrics import (
     rendered,
     summed,
 )
-from muniment_log.workers.remote import RemoteOrders, SharedBudgets, WorkerTiles
+from muniment_log.workers.remote import RemoteHead, RemoteOrders, SharedBudgets, WorkerTiles
 from muniment_log.workers.sockets import reserve
 from muniment_log.workers.wire import BatchOrder, RecordsOrder, SentParts, pack_file, unpack_file
+from muniment_service import http
 from muniment_service.config import ConfigError
 from muniment_service.metrics import Metrics
 from muniment_service.readers import Readers
@@ -157,6 +163,84 @@ def test_there_are_as_many_workers_as_are_said(tmp_path: Path, text: str, least:
     assert count == least or "auto" in text
 
 
+async def answer(value: Any) -> Any:
+    """Answers as it is asked: what is asked may not be told in MessagePack."""
+    if value == "a text that cannot be told":
+        return "\ud800"
+    if value == "an error that cannot be told":
+        raise DamagedTileError("\ud800", "is damaged")
+    return value
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[tuple[Channel, Channel]]:
+    ours, theirs = socket.socketpair()
+    one = await open_channel(ours, {"back": answer}, {})
+    other = await open_channel(theirs, {}, {})
+    try:
+        yield one, other
+    finally:
+        await other.abort()
+        await one.abort()
+
+
+async def test_what_cannot_be_told_is_an_error_to_who_asks(ends: tuple[Channel, Channel]) -> None:
+    _, asking = ends
+    for question in ("a text that cannot be told", "an error that cannot be told"):
+        with pytest.raises(UnavailableError):
+            await asking.ask("back", question)
+    with pytest.raises(UnicodeEncodeError):
+        await asking.ask("back", "\ud800")
+    assert await asking.ask("back", "as before") == "as before"
+
+
+async def test_a_process_that_reads_no_notices_is_given_up() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        channel = await open_channel(ours, {}, {})
+        for _ in range(100):
+            if channel.ended.done():
+                break
+            channel.tell("charged", b"x" * (64 << 10), unread=1 << 20)
+            await asyncio.sleep(0)
+        assert channel.ended.done()
+        channel.tell("charged", b"x", unread=1 << 20)
+
+
+class Repeating:
+    """Answers with what it was asked."""
+
+    async def respond(self, request: http.Request) -> http.Response:
+        said = [request.method, request.path, request.query, request.headers.get("x-name")]
+        return http.text_response(ascii([*said, request.client]))
+
+
+async def test_a_request_is_handed_on_as_it_came(tmp_path: Path) -> None:
+    unused: Any = None
+    ours, theirs = socket.socketpair()
+    desk = await open_channel(ours, Desk(unused, Repeating()).questions, {})
+    channel = await open_channel(theirs, {}, {})
+    try:
+        front = Front(
+            channel=channel,
+            access=AccessControl(unused),
+            budgets=unused,
+            orders=unused,
+            head=RemoteHead(channel, unused),
+            tiles=unused,
+            metrics=Metrics("muniment_log"),
+        )
+        headers = CIMultiDict({"X-Name": b"no UTF-8: \xff".decode(errors="surrogateescape")})
+        for target in ("/v1/log", "/v1/log?a=%ff&b"):
+            request = http.Request("GET", target, headers, unused, "192.0.2.1")
+            answered = await front.respond(request)
+            assert answered.status == 200
+            assert answered.body == (await Repeating().respond(request)).body
+    finally:
+        await channel.close()
+        await desk.close()
+
+
 async def test_a_worker_orders_and_reads_what_the_log_does(tmp_path: Path) -> None:
     async with embedded(tmp_path / "log.db") as log:
         unused: Any = None
@@ -264,6 +348,10 @@ def test_metrics_are_summed_by_name_and_labels() -> None:
     assert samples["muniment_log_http_request_seconds_count", where] == 3
     assert ("process_cpu_seconds_total", ()) in samples
     assert ("process_cpu_seconds_total", (("worker", "7"),)) in samples
+    begun = "muniment_log_refused_created", (("reason", "gap"),)
+    made = [each for family in parts[0] for each in family.samples]
+    (first,) = [each.value for each in made if each.name == begun[0]]
+    assert samples[begun] == first  # when the first of them was made, not the sum of the times
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names))
 

@@ -5,7 +5,7 @@ ask; an answer names its question, so that many are open at the same time. What 
 the other process, if it is one of the log's own errors, is raised here.
 
 Whoever asks holds what it has sent until the answer is there, within bounds of its own, so that
-nothing is bounded here once more.
+nothing but notices is bounded here.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Channel(asyncio.Protocol):
             raise UnavailableError(GONE)
         number = next(self._numbers)
         future = self._open[number] = asyncio.get_running_loop().create_future()
-        self._send(_Message(number, name, value))
         try:
+            self._send(_Message(number, name, value))
             return await future
         except asyncio.CancelledError:
             self._send(_Message(number, _CANCEL))
@@ -112,9 +112,17 @@ class Channel(asyncio.Protocol):
         finally:
             del self._open[number]
 
-    def tell(self, name: str, value: Any = None) -> None:
-        """Tells the other process something, unless it has ended."""
+    def tell(self, name: str, value: Any = None, *, unread: int | None = None) -> None:
+        """Tells the other process something, unless it has ended.
+
+        Nobody waits for a notice, so that nothing else bounds how many are written: with `unread`,
+        the channel ends when the other process is behind by more bytes than that.
+        """
         self._send(_Message(0, name, value))
+        transport = self._transport
+        if unread is not None and transport and transport.get_write_buffer_size() > unread:
+            event(_LOGGER, logging.ERROR, "a process reads no more of what it is told")
+            transport.abort()
 
     async def close(self) -> None:
         """Sends what waits to be sent, and ends the channel; see `ended`."""
@@ -165,10 +173,10 @@ class Channel(asyncio.Protocol):
     def _send(self, message: _Message) -> None:
         if self.ended.done():
             return
+        body = _encode(message)
         # What one turn of the event loop has to say goes out in one write.
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
-        body = _encode(message)
         self._waiting += (_LENGTH.pack(len(body)), body)
 
     def _flush(self) -> None:
@@ -196,15 +204,17 @@ class Channel(asyncio.Protocol):
     async def _answer(self, message: _Message) -> None:
         number = message.number
         try:
-            answer = _Message(number, _ANSWER, await self._questions[message.name](message.value))
-        except LogError as error:
-            answer = _Message(number, _ANSWER, _said(error), type(error).__name__)
+            try:
+                value = await self._questions[message.name](message.value)
+                self._send(_Message(number, _ANSWER, value))
+            except LogError as error:
+                self._send(_Message(number, _ANSWER, _said(error), type(error).__name__))
         except Exception as error:  # noqa: BLE001  # whoever asked is to learn of whatever it is
             event(
                 _LOGGER, logging.ERROR, "a question failed", exc_info=error, question=message.name
             )
-            answer = _Message(number, _ANSWER, [repr(error), {}], UnavailableError.__name__)
-        self._send(answer)
+            told = [ascii(error), {}]
+            self._send(_Message(number, _ANSWER, told, UnavailableError.__name__))
 
 
 async def open_channel(connected: socket.socket, questions: Questions, notices: Notices) -> Channel:

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from multidict import CIMultiDict
 
 from muniment.tlog.tiles import ENTRIES, Tile
 from muniment_log.errors import DamagedTileError
@@ -18,7 +17,6 @@ from muniment_log.workers.wire import (
     RecordsOrder,
     SentParts,
 )
-from muniment_service.http import Request
 from muniment_service.limits import too_large
 
 if TYPE_CHECKING:
@@ -98,9 +96,7 @@ class Desk:
 
     async def _request(self, value: Any) -> Any:
         sent = msgspec.convert(value, Forwarded)
-        headers = CIMultiDict(sent.headers)
-        request = Request(sent.method, sent.target, headers, _Body(sent.body), sent.client)
-        response = await self._app.respond(request)
+        response = await self._app.respond(sent.request(_Body(sent.body)))
         return Answered(
             response.status, response.body, response.content_type, dict(response.headers)
         )

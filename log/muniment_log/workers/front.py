@@ -107,9 +107,5 @@ class Front:
         body = b""
         if request.method == "POST" and request.path == _WITH_BODY:
             body = await request.body(MAX_QUESTION)
-        target = f"{request.path}?{request.query}" if request.query else request.path
-        headers = {name: request.headers.get(name, "") for name in request.headers}
-        answer = await self._channel.ask_for(
-            Answered, "request", Forwarded(request.method, target, headers, body, request.client)
-        )
+        answer = await self._channel.ask_for(Answered, "request", Forwarded.of(request, body))
         return Response(answer.status, answer.body, answer.content_type, answer.headers)

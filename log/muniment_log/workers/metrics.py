@@ -69,7 +69,10 @@ def of_worker(number: int, some: Sequence[Family]) -> list[Family]:
 
 
 def summed(parts: Iterable[Sequence[Family]]) -> list[Family]:
-    """The sums of what has the same name and labels, in the order in which it comes first."""
+    """The sums of what has the same name and labels, in the order in which it comes first.
+
+    When something was created is when the first process did so.
+    """
     found: dict[str, Family] = {}
     sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for some in parts:
@@ -78,7 +81,10 @@ def summed(parts: Iterable[Sequence[Family]]) -> list[Family]:
             values = sums.setdefault(family.name, {})
             for each in family.samples:
                 key = each.name, tuple(sorted(each.labels.items()))
-                values[key] = values.get(key, 0.0) + each.value
+                if each.name.endswith("_created"):
+                    values[key] = min(values.get(key, each.value), each.value)
+                else:
+                    values[key] = values.get(key, 0.0) + each.value
     return [
         Family(
             name,

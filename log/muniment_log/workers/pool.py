@@ -56,6 +56,10 @@ ANSWER_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
 """How long a worker may take to end, after the requests in flight had their time."""
 
+MAX_UNREAD: Final = 64 << 20
+"""Bytes that a worker may be behind in reading what it is told; one that is stands still, and is
+started again."""
+
 _MODULE: Final = "muniment_log.app.worker"
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -171,7 +175,7 @@ class WorkerPool:
     def _tell(self, name: str, value: Any, *, besides: _Place | None = None) -> None:
         for place in self._places:
             if place.channel is not None and place is not besides:
-                place.channel.tell(name, value)
+                place.channel.tell(name, value, unread=MAX_UNREAD)
 
     async def _announce(self) -> None:
         """Tells of each head those who wait for it."""

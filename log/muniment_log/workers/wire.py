@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from multidict import CIMultiDict
 
 from muniment.records.manifest import parse_frames
 from muniment.tlog.merkle import split_hashes
@@ -13,9 +14,11 @@ from muniment_log.core.addenda import Addendum, Pack, Sent
 from muniment_log.core.repeats import Request, Said
 from muniment_log.logfile import LogFile
 from muniment_service.config import Address
+from muniment_service.http import Request as HTTPRequest
 
 if TYPE_CHECKING:
     from muniment.records.manifest import Batch
+    from muniment_service.http import BodySource
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True):
@@ -140,15 +143,32 @@ class Forwarded(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         target: path and query, as sent.
+        headers: as sent, too: their values may be no UTF-8.
         body: the whole body.
         client: the address that the connection came from.
     """
 
     method: str
     target: str
-    headers: dict[str, str]
+    headers: dict[str, bytes]
     body: bytes
     client: str
+
+    @classmethod
+    def of(cls, request: HTTPRequest, body: bytes) -> Forwarded:
+        """A request whose body has come."""
+        target = f"{request.path}?{request.query}" if request.query else request.path
+        headers = {
+            name: value.encode(errors="surrogateescape") for name, value in request.headers.items()
+        }
+        return cls(request.method, target, headers, body, request.client)
+
+    def request(self, body: BodySource) -> HTTPRequest:
+        """What `of` was given; it reads `body`."""
+        headers = CIMultiDict(
+            {name: value.decode(errors="surrogateescape") for name, value in self.headers.items()}
+        )
+        return HTTPRequest(self.method, self.target, headers, body, self.client)
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True):
