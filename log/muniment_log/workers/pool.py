@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from muniment.local.logs import event
-from muniment_log.errors import LogError
+from muniment_log.errors import LogError, UnavailableError
 from muniment_log.index.children import running_child
 from muniment_log.publish.published import published_size
 from muniment_log.workers.channel import open_channel
@@ -148,11 +148,12 @@ class WorkerPool:
     async def _ask_all(
         self, name: str, value: Any, seconds: float, *, must_answer: bool = False
     ) -> dict[int, Any]:
-        """What the workers that listen answer in time, by their numbers.
+        """What the workers that listen answer in time, by their numbers, if they still do.
 
         One that must answer and does not is ended.
         """
         answers: dict[int, Any] = {}
+        asked = [(place, place.channel) for place in self._places if place.channel is not None]
 
         async def one(place: _Place, channel: Channel) -> None:
             try:
@@ -163,9 +164,11 @@ class WorkerPool:
                     await channel.abort()
 
         async with asyncio.TaskGroup() as asking:
-            for place in self._places:
-                if place.channel is not None:
-                    asking.create_task(one(place, place.channel))
+            for place, channel in asked:
+                asking.create_task(one(place, channel))
+        for place, channel in asked:
+            if place.channel is not channel:  # what it had counted is kept already
+                answers.pop(place.number, None)
         return answers
 
     async def _stop(self) -> None:
@@ -256,6 +259,8 @@ class WorkerPool:
         return child.returncode
 
     async def _set_up(self, port: int) -> Setup:
+        if self._is_stopping:  # it would take requests that nobody lets finish
+            raise UnavailableError("the log stops")
         config = self._config
         return Setup(
             str(config.path), pack_file(config.file), port, len(self._places), self._ports.pruned
