@@ -210,7 +210,11 @@ async def test_a_process_that_reads_no_notices_is_given_up() -> None:
 class Repeating:
     """Answers with what it was asked."""
 
+    def __init__(self) -> None:
+        self.asked = 0
+
     async def respond(self, request: http.Request) -> http.Response:
+        self.asked += 1
         said = [request.method, request.path, request.query, request.headers.get("x-name")]
         return http.text_response(ascii([*said, request.client]))
 
@@ -218,7 +222,8 @@ class Repeating:
 async def test_a_request_is_handed_on_as_it_came(tmp_path: Path) -> None:
     unused: Any = None
     ours, theirs = socket.socketpair()
-    desk = await open_channel(ours, Desk(unused, Repeating()).questions, {})
+    repeating = Repeating()
+    desk = await open_channel(ours, Desk(unused, repeating).questions, {})
     channel = await open_channel(theirs, {}, {})
     try:
         front = Front(
@@ -233,9 +238,16 @@ async def test_a_request_is_handed_on_as_it_came(tmp_path: Path) -> None:
         headers = CIMultiDict({"X-Name": b"no UTF-8: \xff".decode(errors="surrogateescape")})
         for target in ("/v1/log", "/v1/log?a=%ff&b"):
             request = http.Request("GET", target, headers, unused, "192.0.2.1")
-            answered = await front.respond(request)
+            answering = asyncio.create_task(front.respond(request))
+            if target == "/v1/log":  # the first one comes before it is known who may ask
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert not answering.done()
+                assert not repeating.asked
+                front.begin()
+            answered = await answering
             assert answered.status == 200
-            assert answered.body == (await Repeating().respond(request)).body
+            assert answered.body == (await repeating.respond(request)).body
     finally:
         await channel.close()
         await desk.close()

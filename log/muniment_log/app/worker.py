@@ -124,7 +124,10 @@ class Worker:
             serving(front, address, limits, tls, shares_port=True)
         )
         freeze_startup_objects()
-        await self._reload(await channel.ask("listening"))
+        try:
+            await self._reload(await channel.ask("listening"))
+        finally:
+            front.begin()  # who has come already is told, too, that the other process has ended
 
     async def _reload(self, value: Any) -> None:
         file = unpack_file(value)

@@ -7,6 +7,7 @@ among it: a worker hears of a new head a moment later than those who wait for it
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.encoding import FormatError, parse_decimal
@@ -56,6 +57,7 @@ class Front:
         """Makes the handlers over the ports; `channel` leads to who answers all else."""
         self._channel = channel
         self._head = head
+        self._begun = asyncio.Event()
         submit = Submit(
             access=access,
             budgets=budgets,
@@ -73,8 +75,18 @@ class Front:
         app.route("GET", _INCLUSION, access.reading(query.inclusion))
         app.route("GET", _CONSISTENCY, access.reading(query.consistency))
 
+    def begin(self) -> None:
+        """Answers from now on: who may submit and read is in force.
+
+        Before, a worker that listens already may know less than `muniment-log reload` has put in
+        force meanwhile: a token that was revoked, say. What has come waits.
+        """
+        self._begun.set()
+
     async def respond(self, request: Request) -> Response:
         """Answers a request; raises nothing but cancellation."""
+        if not self._begun.is_set():
+            await self._begun.wait()
         if request.method == "POST" and request.path in _SUBMISSIONS:
             return await self._app.respond(request)
         if request.method in {"GET", "HEAD"} and self._is_known(request):
