@@ -22,6 +22,16 @@ def tell(number):
         raise FormatError("thirteen")
     return number, begun
 
+class TwoWords(Exception):
+    def __init__(self, one, two):
+        super().__init__(one + two)
+
+def fail(number):
+    raise TwoWords("a", "b")
+
+def stand(number):
+    return threading.Lock()
+
 def end(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -93,3 +103,14 @@ def test_a_process_with_threads_forks_none(tmp_path: Path) -> None:
     other.join()
     """
     assert run(tmp_path, body.replace("        pass\n", "    pass\n")) == ["None", "threads 1"]
+
+
+def test_what_cannot_be_pickled_fails_its_own_call_alone(tmp_path: Path) -> None:
+    body = """
+    with ForkedPool(server, 1, begin) as pool:
+        calls = [pool.submit(fail, 1), pool.submit(stand, 1), pool.submit(tell, lambda: 1)]
+        print([type(call.exception(60)).__name__ != "NoneType" for call in calls])
+        print(pool.submit(tell, 1).result(60))
+    """
+    told = ["[True, True, True]", "(1, [])", "threads 1"]
+    assert run(tmp_path, body) == told

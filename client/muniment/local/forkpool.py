@@ -138,12 +138,16 @@ class ForkedPool(Executor):
                     continue
                 try:
                     connection.send((call.function, call.args))
-                    error, value = connection.recv()
+                    failure, value = connection.recv()
                 except (EOFError, OSError):
                     self._break(call.future)
                     return
-                if error is not None:
+                except Exception as error:  # noqa: BLE001 - it is for who called
+                    # What cannot be pickled, there or back: the next call is whole again.
                     call.future.set_exception(error)
+                    continue
+                if failure is not None:
+                    call.future.set_exception(failure)
                 else:
                     call.future.set_result(value)
 
@@ -212,7 +216,12 @@ def _work(calls: Connection, alive: int) -> None:
             answer = None, function(*args)
         except Exception as error:  # noqa: BLE001 - it is for who called
             answer = error, None
-        calls.send(answer)
+        try:
+            calls.send(answer)
+        except OSError:
+            return
+        except Exception as error:  # noqa: BLE001 - likewise, of an answer that cannot be pickled
+            calls.send((TypeError(f"cannot be answered: {error}"), None))
 
 
 def _end_with_program(alive: int) -> None:
