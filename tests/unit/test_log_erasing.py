@@ -30,6 +30,7 @@ from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.addendafile import APPLICATION_ID
 from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.erasing import ErasableAddenda
+from muniment_log.storage.snapshot import SnapshotAddenda
 from packing import packed, stored
 from waiting import until
 
@@ -338,6 +339,37 @@ async def test_ids_are_not_given_out_again_when_the_last_were_refused(tmp_path: 
         assert damage_of(at.path) == []
 
 
+async def test_who_had_a_number_of_before_has_not_what_has_it_now(tmp_path: Path) -> None:
+    others = [made(n, subject=BOB) for n in range(3)]
+    async with bench(tmp_path) as at:
+        at.together = True
+        await at.keep(*others)
+    # As a log of before left it, which gave the numbers of what was refused out again.
+    with closing(sqlite3.connect(at.path)) as db, db:
+        db.execute("INSERT INTO subjects VALUES (0, ?)", (ALICE * 9,))
+    async with bench(tmp_path, log=at.log) as at:
+        assert await at.stored.find(Selection(subject=ALICE), 9) == []
+        found = await at.stored.find(Selection(subject=BOB), 9)
+        assert [one.digest for one in found] == [one.digest for one in others]
+
+
+async def test_ids_behind_the_mark_of_what_is_sorted_are_not_given_out_again(
+    tmp_path: Path,
+) -> None:
+    one, two = made(1, subject=None, run="a"), made(2, subject=None, run="b")
+    async with bench(tmp_path) as at:
+        refused = Sent([one], {})
+        await at.store.keep(refused)
+        at.store.refused(refused)
+    with closing(sqlite3.connect(at.path)) as db, db:
+        db.execute("UPDATE log SET sorted = 1")  # as a file of before has it when it is opened
+    async with bench(tmp_path, log=at.log) as at:
+        await at.keep(two)
+    async with bench(tmp_path, log=at.log) as at:
+        assert await at.store.read(two.digest) == two.data
+        assert damage_of(at.path) == []
+
+
 @pytest.mark.parametrize(
     ("change", "finding"),
     [
@@ -345,6 +377,14 @@ async def test_ids_are_not_given_out_again_when_the_last_were_refused(tmp_path: 
         ("UPDATE pack SET digests = x''", "row 1: not what its number"),
         ("UPDATE pack SET ends = '0000000a'", "row 1: not what its number"),
         ("UPDATE pack SET data = zeroblob(length(data))", "other bytes than those of its digest"),
+        ("UPDATE pack SET runs = '[]'", "row 1: not what its number"),
+        ("UPDATE pack SET runs = 'x'", "row 1: not what its number"),
+        (
+            """INSERT INTO pack SELECT 0, 2, 0, 0, zeroblob(64), '0000000400000008',
+            '["",""]', zeroblob(8) FROM pack""",
+            "row 1: not what its number",
+        ),
+        ("UPDATE pack SET digests = zeroblob(32)", "1: has bytes, and was erased or refused"),
         ("DELETE FROM subjects", "not found by its subject"),
         ("UPDATE log SET sorted = 9", "not found by its digest"),
     ],
@@ -721,5 +761,43 @@ async def test_no_byte_of_what_was_erased_is_left_whatever_its_size(
                 await at.erase(*(left.pop(digest) for digest in some))
         found = at.bytes()
         for one in addenda:
-            piece = one.data[:40]
-            assert (piece in found) is (one.digest in left)
+            # What is there may stand on two pages, which are not one behind the other.
+            if one.digest in left:
+                assert await at.store.read(one.digest) == one.data
+            else:
+                pieces = one.data[:20], one.data[20:40], one.data[-20:]
+                assert [piece in found for piece in pieces] == [False] * 3
+
+
+async def test_a_reader_of_a_file_of_before_sees_what_comes_together_later(
+    tmp_path: Path,
+) -> None:
+    early, late = made(1), [made(n) for n in range(2, 20)]
+    path = tmp_path / "addenda.db"
+    with closing(sqlite3.connect(path)) as db:
+        for script in migrations()[:4]:
+            db.executescript(script)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("INSERT INTO log (one, origin, addenda) VALUES (0, ?, 1)", (ORIGIN,))
+        db.execute(
+            "INSERT INTO addendum (digest, subject, time, size, data) VALUES (?, ?, ?, 0, ?)",
+            (early.digest, early.subject, START, early.data),
+        )
+        db.execute("INSERT INTO subjects SELECT id, subject FROM addendum")
+        db.commit()
+    reader = await SnapshotAddenda.open(path)
+    assert reader is not None
+    try:
+        assert await reader.addendum(early.digest) == early.data
+        assert await reader.addendum(late[0].digest) is None
+        async with bench(tmp_path) as at:
+            at.together = True
+            await at.keep(*late)
+            for one in (early, *late):
+                assert await reader.addendum(one.digest) == one.data
+            await at.erase(late[3])
+            assert await reader.addendum(late[3].digest) is None
+    finally:
+        await reader.close()

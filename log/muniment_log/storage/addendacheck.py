@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 TABLE: Final = "addendum"
 PACK: Final = "pack"
 
+_NUMBER_OF_RUNS: Final = "CASE WHEN json_valid(runs) THEN json_array_length(runs) END"
+
 _AT_ONCE: Final = 1000
 
 
@@ -87,15 +89,21 @@ def _missing(
 
 def _check_packs(db: sqlite3.Connection, findings: Findings) -> None:
     """Looks for slots with other bytes than they should have, or whose subject is not known."""
-    for first, number, digests, ends, data in db.execute(
-        "SELECT first, number, digests, ends, data FROM pack ORDER BY first"
+    following = 0
+    for first, number, digests, ends, runs, data in db.execute(
+        f"SELECT first, number, digests, ends, {_NUMBER_OF_RUNS}, data FROM pack ORDER BY first"  # noqa: S608  # constants
     ):
-        if not is_whole(number, digests, ends, data):
+        if first < following or runs != number or not is_whole(number, digests, ends, data):
             findings.add(PACK, f"row {first}: not what its number of addenda has")
             continue
-        for at, digest in live(digests):
+        following = first + number
+        there = dict(live(digests))
+        for at in range(number):
             begin, end = bounds(ends, at)
-            if sha256(data[begin:end]).digest() != digest:
+            if (digest := there.get(at)) is None:
+                if any(data[begin:end]):
+                    findings.add(PACK, f"{first + at}: has bytes, and was erased or refused")
+            elif sha256(data[begin:end]).digest() != digest:
                 findings.add(PACK, f"{digest.hex()}: other bytes than those of its digest")
     for (digest,) in db.execute(
         f"SELECT digest FROM ({SLOTS_BEHIND}) AS slot"  # noqa: S608  # constants

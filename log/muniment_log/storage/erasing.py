@@ -10,7 +10,7 @@ from muniment_log.core.erasable import Mark, Stored, Totals
 from muniment_log.core.naming import SUBJECT_SIZE
 from muniment_log.storage.addendarows import count, numbers_of
 from muniment_log.storage.digests import numbers, places
-from muniment_log.storage.packs import SLOTS_BEHIND, slots_at, take_out
+from muniment_log.storage.packs import SLOTS_BEHIND, SUBJECT, slots_at, take_out
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,10 +49,12 @@ ORDER BY 1 LIMIT ?5
 _SUBJECTS: Final = """
 SELECT first, keys FROM subjects WHERE first > ?1 AND instr(keys, ?2) ORDER BY first LIMIT 64
 """
-# What a subject's decisions withhold, and what the outcomes of the runs have that these allow.
+# What a subject's decisions withhold, and what the outcomes of the runs have that these allow. What
+# was refused leaves its number behind in `subjects`, and logs of before gave that out again: for
+# whose a row is the newest of `subjects` counts.
 _OF_SUBJECT: Final = f"""
 WITH looked_at(id) AS MATERIALIZED (SELECT value FROM json_each(?3)),
-    slot AS MATERIALIZED ({slots_at("looked_at")})
+    slot AS MATERIALIZED (SELECT * FROM ({slots_at("looked_at")}) AS slot WHERE {SUBJECT} = ?1)
 SELECT {_COLUMNS} FROM addendum
 WHERE id IN (SELECT id FROM looked_at) AND subject = ?1 AND erased IS NULL AND time < ?2
 UNION ALL

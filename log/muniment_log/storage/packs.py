@@ -95,18 +95,23 @@ ARRIVING: Final = _sql(
 """The digests of the addenda that are noted as arriving, and from which leaf on."""
 
 LAST: Final = f"""
-SELECT max(coalesce((SELECT max(id) FROM addendum), 0),
+SELECT max((SELECT sorted FROM log), coalesce((SELECT max(id) FROM addendum), 0),
     coalesce((SELECT first + number - 1 FROM pack ORDER BY first DESC LIMIT 1), 0),
     coalesce((SELECT first + length(keys) / {SUBJECT_SIZE} - 1
         FROM subjects ORDER BY first DESC LIMIT 1), 0))
 """  # noqa: S608  # constants
-"""The last id that was given out, as far as anything still tells: `subjects` goes on naming it."""
+"""The last id that was given out, as far as anything still tells: `subjects` goes on naming it, and
+behind the mark `sorted` a start looks for what has to be in memory."""
 
 _TO_TAKE: Final = f"""
 SELECT slot.*, pack.first, digests, ends
 FROM ({slots_at("(SELECT value AS id FROM json_each(?1))")}) AS slot
 JOIN pack ON {_at("slot.id")} ORDER BY slot.id
 """  # noqa: S608  # constants
+
+_STAND_IN: Final = """
+CREATE TEMP TABLE pack (first INTEGER PRIMARY KEY, number, time, size, digests, ends, runs, data)
+"""
 
 _ADD: Final = "INSERT INTO pack VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -200,13 +205,20 @@ def is_whole(number: int, digests: bytes, ends: str, data: bytes) -> bool:
 
 
 def stand_in(db: sqlite3.Connection) -> None:
-    """Has a reader of a file of before see that there are no packs in it."""
-    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'pack'").fetchone() is not None:
+    """Has a reader of a file of before see that there are no packs in it.
+
+    Before each reading: a log that opens the file meanwhile makes the table, which would not be
+    seen behind the one that stands in for it.
+    """
+    has_packs = _has_packs(db, "main")
+    if has_packs != _has_packs(db, "temp"):
         return
     (is_reader,) = db.execute("PRAGMA query_only").fetchone()
     db.execute("PRAGMA query_only=OFF")
-    db.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS pack (first INTEGER PRIMARY KEY, number, time, size,"
-        " digests, ends, runs, data)"
-    )
+    db.execute("DROP TABLE temp.pack" if has_packs else _STAND_IN)
     db.execute(f"PRAGMA query_only={is_reader}")
+
+
+def _has_packs(db: sqlite3.Connection, schema: str) -> bool:
+    sql = f"SELECT 1 FROM {schema}.sqlite_schema WHERE name = 'pack'"  # noqa: S608  # no value
+    return db.execute(sql).fetchone() is not None

@@ -175,8 +175,8 @@ class SnapshotAddenda:
         if not is_searched(db):
             row = db.execute("SELECT data FROM addendum WHERE digest = ?", (digest,)).fetchone()
         else:
+            stand_in(db)
             if self._digests is None:
-                stand_in(db)
                 self._digests = Digests(db)
             at = self._digests.find(db, [digest])
             if not at:  # it may have come since
