@@ -131,6 +131,35 @@ def test_what_was_cosigned_unseen_is_compared_before_it_is_cosigned_again(
             assert witness.add(log.indexed.request(2))[0] == 403
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_was_compared_from_a_cosigned_head_on_covers_no_other_history(
+    tmp_path: Path, log: IndexedLog, more: int
+) -> None:
+    """Nor does what is remembered of it, when the witness goes on with an older database."""
+    log.index()
+    log.write()
+    with static(log.folder) as url:
+        witness = Witness(tmp_path / "w", log, url, recompute=True)
+        database = witness.config.with_name("witness.db")
+        backup = database.read_bytes()
+        with witness.running():
+            assert witness.add(log.indexed.request())[0] == 200
+        # The same number of leaves or more, of which the first that were cosigned are others.
+        honest = log.indexed.leaves[:]
+        log.index(hide={revocation_of(log)})
+        log.indexed.leaves = [honest[0], log.indexed.leaves[-1]] + honest[-1:] * more
+        log.write()
+        with witness.running():
+            assert witness.add(log.indexed.request(2))[0] in (403, 409, 422)
+        for name in ("witness.db-wal", "witness.db-shm"):
+            database.with_name(name).unlink(missing_ok=True)
+        database.write_bytes(backup)
+        with witness.running():
+            status, body = witness.add(log.indexed.request())
+            assert status == 403
+            assert b"an index that is not that of its leaves" in body
+
+
 def test_an_acknowledged_wrong_index_covers_no_other(tmp_path: Path, log: IndexedLog) -> None:
     log.index(hide={revocation_of(log)})
     log.write()

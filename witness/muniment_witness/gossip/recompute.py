@@ -19,10 +19,12 @@ from muniment.local.sqlitefile import DatabaseError
 from muniment.map.mapfile import MapFile, forget_map
 from muniment.map.recompute import Recomputer, Wrong, about
 from muniment.tlog.checkpoint import SignedCheckpoint
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.evidence import Index, key_name, strip
+from muniment.tlog.heads import Head
+from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.tiles import Tile
-from muniment.tlog.treereader import Fetch
+from muniment.tlog.treereader import Fetch, TreeTiles, read_prefix
 from muniment.tlog.witnesswire import origin_hash
 from muniment_service.http import Problem
 from muniment_witness.config import LogOptions
@@ -144,6 +146,8 @@ class IndexJudge:
         behind = self.maps.is_at_work(log)
 
         async def compare(map_: MapFile) -> Wrong | None:
+            if start and not await self._extends(request, cosigned):
+                return None  # it is refused, whatever its leaves are; and not all were compared
             recomputer = Recomputer(map_, self._fetch(log), self._fetch(origin))
             wrong = await recomputer.compare(start, head)
             while wrong is not None:
@@ -167,6 +171,17 @@ class IndexJudge:
             raise _not_yet(f"the index could not be computed: {error}") from None
         if behind:
             raise _not_yet("another head of the index was compared meanwhile")
+
+    async def _extends(self, request: Authentic, cosigned: Head) -> bool:
+        """Whether a head begins with the cosigned one; raises as `Recomputer.compare`."""
+        head = request.checkpoint.head
+        try:
+            verify_consistency(cosigned.size, cosigned.root, head.size, head.root, request.proof)
+        except VerificationError:
+            # The request may be about another size, and its head extend the cosigned one yet.
+            tiles = TreeTiles(head, self._fetch(request.checkpoint.origin))
+            return (await read_prefix(tiles, cosigned.size, head.size)).root == cosigned.root
+        return True
 
     async def _accuse(self, request: Authentic, wrong: Wrong) -> None:
         """Keeps the evidence that an index is not that of its leaves."""
