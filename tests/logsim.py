@@ -202,7 +202,8 @@ class LogSim:
         path = request.rel_url.raw_path.lstrip("/")
         self.reads.append(path)
         if path in self.damaged:
-            return problem(500, "damaged-tile")
+            kind = "addendum" if path.startswith("addenda/") else "tile"
+            return problem(500, f"damaged-{kind}")
         override = self.overrides.get(path)
         if isinstance(override, int):
             return problem(override, "overridden")

@@ -40,6 +40,8 @@ __all__ = [
 
 PROBLEM_PREFIX = "urn:muniment:problem:"
 
+_DAMAGES = frozenset({"damaged-tile", "damaged-addendum"})
+
 # Answers that mean "not now": the same request may succeed later. 500 is among them because
 # a log that stops on an I/O error is restarted by its supervisor and recovers from disk.
 RETRIABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -119,7 +121,7 @@ class Refused(MunimentError):  # noqa: N818 - says what happened
     @property
     def is_damage(self) -> bool:
         """Whether the log says that what it holds is damaged: then it was reached, and is wrong."""
-        return self.problem.slug == "damaged-tile"
+        return self.problem.slug in _DAMAGES
 
 
 class RecordRefused(Refused):

@@ -28,6 +28,7 @@ from log_deployment import (
     deployed,
     run,
 )
+from log_load import withholding
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
 from muniment.records.addenda import addendum_path, disclose, take_out
@@ -38,6 +39,7 @@ from muniment.records.commitments import MAX_ADDENDUM, addendum
 from muniment.records.kinds import Decision
 from muniment.records.manifest import MAX_BATCH_BYTES, NO_PREVIOUS, build_batch
 from muniment_log.cli.exits import EXIT_DAMAGED
+from muniment_log.core.matching import LEAST_PACKED
 from processes import muniment_log
 
 READ_TOKEN = "for addenda"
@@ -292,6 +294,49 @@ def test_many_at_once_are_all_there(deployment: Deployment) -> None:
     assert {answer.status for answer in asyncio.run(post_all())} == {200}
     for _, data in batches[0] + batches[7]:
         assert read(deployment, data).body == data
+
+
+def test_what_is_rotten_is_not_read_as_something_else(deployment: Deployment) -> None:
+    if deployment.cluster is not None:
+        pytest.skip("what is stored in a cluster is not in this file")
+    told = json.loads(RECORDS[0])
+    usual = {name: told[name] for name in ("v", "kind", "time", "producer")} | {
+        "request": {
+            "subject": {"type": "user", "id": "alice"},
+            "action": {"name": "read"},
+            "resource": {"type": "document", "id": "1"},
+        },
+        "response": {"decision": True},
+    }
+    plain = [encode_canonical(usual | {"id": f"rotten-{n}"}) for n in range(LEAST_PACKED)]
+    stream = deployment.stream()
+    alone, together = (
+        withholding(plain[:number], number << 32) for number in (LEAST_PACKED - 1, LEAST_PACKED)
+    )
+    for batch in (alone, together):
+        assert deployment.post(join_body(stream.take(batch[0]), batch[1])).status == 200
+    deployment.log.terminate()
+    one, two, three = alone[1][0], *together[1][:2]
+    is_one = f"WHERE digest = x'{hashlib.sha256(one).hexdigest()}'"
+    is_two = f"WHERE substr(digests, 1, 32) = x'{hashlib.sha256(two).hexdigest()}'"
+    file = deployment.config.with_name("addenda.db")
+    with closing(sqlite3.connect(file)) as db, db:
+        [(ends,)] = db.execute(f"SELECT ends FROM pack {is_two}")
+        assert db.execute(f"UPDATE addendum SET data = x'00' {is_one}").rowcount == 1
+        # The first now ends where the second does.
+        db.execute(f"UPDATE pack SET ends = ? {is_two}", (ends[8:16] + ends[8:],))
+    deployment.start_log()
+    for data in (one, two, three):
+        problem = read(deployment, data).problem(500, "damaged-addendum")
+        assert "muniment-log check" in problem["detail"]
+    for data in (*alone[1][1:], *together[1][2:]):
+        assert read(deployment, data).body == data
+    deployment.log.terminate()
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute(f"UPDATE addendum SET data = ? {is_one}", (one,))
+        db.execute(f"UPDATE pack SET ends = ? {is_two}", (ends,))
+    deployment.start_log()
+    assert [read(deployment, data).body for data in (one, two, three)] == [one, two, three]
 
 
 def test_a_check_finds_what_is_missing_or_rotten(deployment: Deployment) -> None:

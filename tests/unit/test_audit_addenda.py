@@ -19,6 +19,7 @@ from muniment.audit.relations import judge
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.http.logclient import LogClient
+from muniment.records.addenda import addendum_path
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
 
@@ -102,6 +103,13 @@ async def test_withheld_erased_and_missing_are_told_apart(
     assert digests[3] in report.findings[0].sentence
     assert "/request/context" in report.findings[0].sentence
     assert counts(report) == (5, 5, 1, 3, 0, 0)
+
+
+async def test_a_log_that_says_that_one_is_damaged_has_not_what_it_promised() -> None:
+    sim, digests = log_of(3)
+    sim.damaged = {addendum_path(digests[1])}
+    report = await check(sim)
+    assert (report.verdict, found(report)) == (Verdict.UNVERIFIED, [("bad-addendum", 1)])
 
 
 async def test_nothing_is_asked_unless_it_is_wanted_and_that_is_said() -> None:

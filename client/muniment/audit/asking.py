@@ -58,6 +58,8 @@ async def _ask(client: LogClient, digest: str) -> Said:
         return Said(Answer.ABSENT)  # a record that is not valid names what no log can have
     except Refused as refusal:
         problem = refusal.problem
+        if refusal.is_damage:
+            return Said(Answer.FALSE)
         if problem.status in _NO_ACCESS:
             return Said(Answer.REFUSED)
         if problem.status not in _NOT_THERE:

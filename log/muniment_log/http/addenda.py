@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.records.addenda import addendum_path
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from muniment_log.http.access import AccessControl
 
 _BYTES: Final = "application/octet-stream"
+_LONG: Final = 256 << 10  # bytes that take the event loop's time to hash
 
 
 class AddendaReads:
@@ -41,7 +44,19 @@ class AddendaReads:
             if found.record is not None:
                 members["record"] = found.record
             raise Problem(410, "erased", "this addendum was erased", members=members)
+        if not await _is_of(found, digest):
+            raise Problem(
+                500,
+                "damaged-addendum",
+                "what is stored of this addendum is damaged; see `muniment-log check`",
+            )
         headers = (
             {"Access-Control-Allow-Origin": "*"} if self._access.admission.opens_addenda else {}
         )
         return Response(200, found, _BYTES, headers)
+
+
+async def _is_of(data: bytes, digest: str) -> bool:
+    """Whether bytes are those of a digest: damaged, they may be of another addendum."""
+    hashed = await asyncio.to_thread(sha256, data) if len(data) > _LONG else sha256(data)
+    return hashed.hexdigest() == digest
