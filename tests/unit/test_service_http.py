@@ -480,7 +480,8 @@ class Broken:
 async def test_an_app_that_raises_is_a_500_and_a_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with server(Broken()) as where:
+    broken: Any = Broken()
+    async with server(broken) as where:
         answer = await talk(where, b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 500")
         assert b"secret" not in answer
