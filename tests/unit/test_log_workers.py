@@ -194,6 +194,22 @@ async def test_what_cannot_be_told_is_an_error_to_who_asks(ends: tuple[Channel, 
     assert await asking.ask("back", "as before") == "as before"
 
 
+async def test_one_who_no_longer_waits_for_the_end_keeps_it_from_nobody(
+    ends: tuple[Channel, Channel],
+) -> None:
+    _, asking = ends
+    answering = asyncio.create_task(asking.ask("back", 1))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(asking.abort())
+    await asyncio.sleep(0)  # it waits
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(UnavailableError):
+        await answering
+    await asking.ended
+
+
 async def test_a_process_that_reads_no_notices_is_given_up() -> None:
     ours, theirs = socket.socketpair()
     with theirs:

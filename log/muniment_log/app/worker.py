@@ -8,6 +8,7 @@ process does.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import signal
 import socket
@@ -76,7 +77,7 @@ class Worker:
         )
         try:
             await self._begin(channel)
-            await channel.ended
+            await asyncio.shield(channel.ended)
             self._head.stop()
         except (MunimentError, OSError) as error:
             event(_LOGGER, logging.ERROR, "a worker cannot serve", error=str(error))

@@ -71,7 +71,8 @@ class Channel(asyncio.Protocol):
     """One end; belongs to an event loop. Make one with `open_channel`.
 
     Attributes:
-        ended: done when the other process is gone, or `close` was called.
+        ended: done when the other process is gone, or `close` was called. Whoever waits for it
+            shields it: who is cancelled must not end the others' waiting.
     """
 
     def __init__(self, questions: Questions, notices: Notices) -> None:
@@ -129,13 +130,13 @@ class Channel(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
-        await self.ended
+        await asyncio.shield(self.ended)
 
     async def abort(self) -> None:
         """Ends the channel, though the other process may not read what it was sent."""
         if self._transport is not None:
             self._transport.abort()
-        await self.ended
+        await asyncio.shield(self.ended)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins."""
