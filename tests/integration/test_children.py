@@ -85,6 +85,38 @@ def test_processes_that_were_forked_for_an_audit_end_with_it(
         wait_until_gone(pids)
 
 
+KILLED = """
+import asyncio, os
+from contextlib import nullcontext
+from muniment.audit import reader
+from muniment.errors import MunimentError
+from muniment.http.logclient import LogClient
+from muniment.local.forkpool import fork_server
+
+reader._cpus = lambda: 2
+
+async def main(server):
+    try:
+        client = LogClient("http://127.0.0.1:9")
+        async with reader.examiner(client, reader.POOL_WORTH, server) as pool:
+            await asyncio.get_running_loop().run_in_executor(pool, os._exit, 3)
+    except MunimentError as error:
+        print(error)
+
+if __name__ == "__main__":
+    with {server} as server:
+        asyncio.run(main(server))
+"""
+
+
+@pytest.mark.parametrize("server", ["nullcontext()", "fork_server()"])
+def test_an_audit_says_that_one_of_its_processes_was_ended(tmp_path: Path, server: str) -> None:
+    program = tmp_path / "audit.py"
+    program.write_text(KILLED.format(server=server))
+    done = processes.run([sys.executable, str(program)], check=True)
+    assert "a process of this audit was ended by something else" in done.stdout
+
+
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL])
 def test_the_index_process_ends_with_the_log(tmp_path: Path, which: signal.Signals) -> None:
     config = tmp_path / "log" / "log.toml"

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -170,7 +170,8 @@ async def examiner(
 ) -> AsyncIterator[Executor | None]:
     """The pool to examine so many entries of a log with; None when this process is as good.
 
-    Its processes are forked by the `server`, and start anew without one.
+    Its processes are forked by the `server`, and start anew without one. Raises MunimentError if
+    one of them is killed.
     """
     cpus = _cpus()
     if entries < (POOL_WORTH if server is None else FORKED_WORTH) or cpus == 1:
@@ -190,6 +191,11 @@ async def examiner(
         )
     try:
         yield pool
+    except BrokenExecutor as error:
+        raise MunimentError(
+            "a process of this audit was ended by something else, perhaps for lack of memory; "
+            "audit again"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
