@@ -1,6 +1,7 @@
 """Publishing: against witnesses built only on the formats, good and bad (C2SP tlog-witness)."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from time import perf_counter
 
@@ -10,7 +11,7 @@ from aiohttp import web
 import log_tools
 import signing
 from log_tools import GatewayStream
-from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Ed25519Signer, SignatureLine, Signer, verify_note
@@ -20,6 +21,7 @@ from muniment.tlog.witnesswire import (
     format_size,
     parse_add_checkpoint,
 )
+from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.rollback import check_witnesses
@@ -515,6 +517,45 @@ async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:
             with log.publisher.interest():
                 await log.wait(await log.add(), 5)
         assert [signed is not None for _, signed in log.inner.listener.heads] == [True] * 5
+
+
+async def test_what_comes_while_a_late_round_waits_for_signatures_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, answers, made = ManualClock(), asyncio.Event(), asyncio.Event()
+    witnesses = trio()
+    async with (
+        witnessed(tmp_path, *witnesses, clock=clock, request_seconds=PATIENT) as log,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        await log.wait(0)
+        for witness in witnesses:
+            witness.answer = after(answers)
+        publisher = log.publisher
+        stack.enter_context(publisher.interest())
+        one = await log.add()
+        await until(lambda: publisher.round is not None and publisher.round.size == one)
+        complete, waiting = HeadSigner.complete, asyncio.Event()
+
+        async def slow(signer: HeadSigner, note: bytes) -> SignedCheckpoint:
+            found = asyncio.ensure_future(complete(signer, note))
+            waiting.set()
+            await made.wait()
+            return await found
+
+        monkeypatch.setattr(HeadSigner, "completed", lambda *_: None)
+        monkeypatch.setattr(HeadSigner, "complete", slow)
+        clock.advance(LIMITS.round_seconds)
+        await until(lambda: publisher.wants_signature)
+        await log.add()
+        await waiting.wait()
+        answers.set()  # late, and meanwhile the next head is signed
+        await until(lambda: publisher.wants_signature)
+        three = await log.add()
+        made.set()
+        published = await log.wait(three)
+        keys = [signing.log_signer().vkey, signing.log_mldsa44().vkey]
+        assert {key.key_id for key in keys} < {one.key_id for one in published.note.signatures}
 
 
 async def test_rounds_are_paced_only_under_load_that_nobody_waits_for(tmp_path: Path) -> None:

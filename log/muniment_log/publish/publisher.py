@@ -262,6 +262,9 @@ class Publisher:
                     continue
             if current is None or current.is_stored or self._is_stuck(current):
                 self._metrics.stalled.set(self.is_stalled)
+                if self._signed is not None:
+                    await self._begin_signed(self._signed, current)
+                    continue
                 following = await self._next()
                 if following is not None:
                     self._begin(following)
@@ -290,10 +293,19 @@ class Publisher:
         # Not at once when it is due already: then a commit is under way that is newer.
         return max(self._pace.until_refresh(current, now), self._limits.pace_seconds)
 
+    async def _begin_signed(self, note: bytes, current: Round | None) -> None:
+        """Begins a round with a head that a commit has signed, when all signatures are there."""
+        signed = await self._signer.complete(note)
+        if self._signed is not note:
+            return  # a newer one was signed meanwhile
+        if current is not None and not current.is_stored and self._cosigners.have_met(current):
+            # Late, and first. The signer goes on, and need not remember this one.
+            self._signed = signed.encode()
+            return
+        self._begin(signed)
+
     async def _next(self) -> SignedCheckpoint | None:
         """The newest head, signed and stored; None when there is nothing new to publish."""
-        if self._signed is not None:
-            return await self._signer.complete(self._signed)
         # A commit that follows at once signs its own head: newer, and one sync less.
         self.wants_signature = True
         last, now = self._round, self._clock.time()
