@@ -339,6 +339,18 @@ async def test_ids_are_not_given_out_again_when_the_last_were_refused(tmp_path: 
         assert damage_of(at.path) == []
 
 
+async def test_nothing_is_overwritten_in_a_row_whose_ends_are_damaged(tmp_path: Path) -> None:
+    one, two, three = made(1), made(2), made(3)
+    async with bench(tmp_path) as at:
+        at.together = True
+        await at.keep(one, two, three)
+        with closing(sqlite3.connect(at.path)) as db, db:
+            db.execute("UPDATE pack SET ends = substr(ends, 9, 8) || substr(ends, 9)")
+        with pytest.raises(StorageError, match="row 1 of pack is damaged"):
+            await at.erase(one)
+        assert all(data in at.bytes() for data in (one.data, two.data, three.data))
+
+
 async def test_who_had_a_number_of_before_has_not_what_has_it_now(tmp_path: Path) -> None:
     others = [made(n, subject=BOB) for n in range(3)]
     async with bench(tmp_path) as at:

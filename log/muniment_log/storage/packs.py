@@ -6,6 +6,7 @@ place of one of them; its id is the one that its row would have.
 
 from __future__ import annotations
 
+import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -13,8 +14,7 @@ from muniment.records.batchbody import FRAME
 from muniment_log.core.naming import SUBJECT_SIZE
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Sized
 
     from muniment_log.core.addenda import Pack
 
@@ -157,7 +157,8 @@ def add(db: sqlite3.Connection, packs: Sequence[Pack], first: int, time: int, le
 def take_out(db: sqlite3.Connection, ids: str) -> list[Slot]:
     """Overwrites the slots among some ids, a JSON array; what they had, by their ids.
 
-    A row of which nothing is left goes.
+    A row of which nothing is left goes. Raises sqlite3.DatabaseError if one is damaged: what is
+    overwritten then could be somebody else's.
     """
     found = db.execute(_TO_TAKE, (ids,)).fetchall()
     for first, group in groupby(found, lambda row: row[-3]):
@@ -170,6 +171,11 @@ def take_out(db: sqlite3.Connection, ids: str) -> list[Slot]:
             db.blobopen("pack", "digests", first) as all_digests,
             db.blobopen("pack", "data", first) as data,
         ):
+            if not is_whole(len(digests) // _DIGEST_SIZE, digests, ends, data):
+                raise sqlite3.DatabaseError(
+                    f"row {first} of pack is damaged (see `muniment-log check`): put a copy of the "
+                    "addenda there"
+                )
             for slot in slots:
                 at = slot[0] - first
                 begin, end = bounds(ends, at)
@@ -194,7 +200,7 @@ def bounds(ends: str, number: int) -> tuple[int, int]:
     return int(before) + FRAME, int(ends[_DIGITS * number : _DIGITS * (number + 1)])
 
 
-def is_whole(number: int, digests: bytes, ends: str, data: bytes) -> bool:
+def is_whole(number: int, digests: bytes, ends: str, data: Sized) -> bool:
     """Whether a row has what it must have for so many addenda; says nothing of their bytes."""
     if not (len(digests) == _DIGEST_SIZE * number and len(ends) == _DIGITS * number > 0):
         return False
