@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from muniment.local.sqlitefile import DatabaseError
 from muniment.records.api import Erasure, encode_record, parse_record
 from muniment_log.core.addenda import Addendum, Erased, Sent
 from muniment_log.core.erasable import Mark, Selection, Totals
@@ -27,6 +28,7 @@ from muniment_log.errors import OverloadedError, StorageError
 from muniment_log.storage import packs
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacheck import check_addenda
+from muniment_log.storage.addendacontents import AddendaContents
 from muniment_log.storage.addendafile import APPLICATION_ID
 from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.erasing import ErasableAddenda
@@ -813,3 +815,18 @@ async def test_a_reader_of_a_file_of_before_sees_what_comes_together_later(
             assert await reader.addendum(late[3].digest) is None
     finally:
         await reader.close()
+
+
+async def test_nobody_reads_the_file_of_a_newer_program(tmp_path: Path) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+    version = len(migrations()) + 1
+    with closing(sqlite3.connect(at.path)) as db, db:
+        db.execute(f"PRAGMA user_version = {version}")
+    told = f"schema version {version} is newer than this program's {version - 1}"
+    assert damage_of(at.path) == [told]
+    with pytest.raises(DatabaseError, match=told):
+        await SnapshotAddenda.open(at.path)
+    with pytest.raises(StorageError, match=told):
+        AddendaContents(at.path).log()

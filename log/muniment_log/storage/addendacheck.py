@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -10,13 +11,18 @@ from muniment.local.sqlitefile import AbsentDatabaseError, open_reader
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import FormatError, unframe
 from muniment_log.core.naming import KEPT, SUBJECT_SIZE, kept_by
-from muniment_log.storage.addendarows import migrations
+from muniment_log.storage.addendarows import check_version, migrations
 from muniment_log.storage.digests import Digests, is_searched
 from muniment_log.storage.packs import SLOTS_BEHIND, SUBJECT, bounds, is_whole, live, stand_in
-from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
+from muniment_service.soundness import (
+    FILE,
+    Findings,
+    check_schema,
+    check_structure,
+    inspect_file,
+)
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -40,6 +46,11 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
     wanted = [*_kept_by(log)] if full else []
 
     def work(db: sqlite3.Connection) -> None:
+        try:
+            check_version(db)
+        except sqlite3.DatabaseError as error:
+            findings.add(FILE, str(error))
+            return  # what is in it need not be found
         check_schema(db, migrations(), findings)
         (owner,) = db.execute("SELECT origin FROM log").fetchone()
         if owner != origin:

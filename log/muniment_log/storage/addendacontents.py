@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from muniment_log.core.erasable import Mark
+from muniment_log.storage.addendarows import check_version
 from muniment_log.storage.contents import reading
 from muniment_log.storage.digests import numbers
 from muniment_log.storage.packs import ARRIVING, SLOTS_BEHIND, SUBJECT, data_at, stand_in
@@ -96,5 +97,6 @@ class AddendaContents:
 
     def _all(self, sql: str, *values: object) -> list[Any]:
         with reading(self._path) as db:
+            check_version(db)
             stand_in(db)
             return db.execute(sql, values).fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -14,7 +15,6 @@ from muniment_log.storage.digests import numbers
 from muniment_log.storage.packs import add, take_out
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
 
     from muniment_log.core.addenda import Addendum, Pack, Sent
@@ -183,6 +183,15 @@ def forget(db: sqlite3.Connection, digests: Digests, unknown: set[bytes]) -> Non
     if unknown:
         _drop(db, digests, [*unknown])
     db.execute("DELETE FROM arriving")
+
+
+def check_version(db: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError if a newer program has made a file, and may keep more in it."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > (known := len(migrations())):
+        raise sqlite3.DatabaseError(
+            f"schema version {version} is newer than this program's {known}"
+        )
 
 
 def migrations() -> list[str]:

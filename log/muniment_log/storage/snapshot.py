@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
+from muniment_log.storage.addendarows import check_version
 from muniment_log.storage.digests import Digests, is_searched
 from muniment_log.storage.packs import data_at, stand_in
 from muniment_log.storage.prunedsize import SIZE, TABLE, pruned_size
@@ -150,11 +151,17 @@ class SnapshotAddenda:
     async def open(cls, path: Path) -> SnapshotAddenda | None:
         """Opens a connection to the file of addenda; None if the log has none.
 
-        Raises DatabaseError if it cannot be opened.
+        Raises DatabaseError if it cannot be opened, or a newer program has made it.
         """
         if not await asyncio.to_thread(path.is_file):
             return None
-        return cls(path, await asyncio.to_thread(open_reader, path))
+        connection = await asyncio.to_thread(open_reader, path)
+        try:
+            await asyncio.to_thread(check_version, connection)
+        except sqlite3.Error as error:
+            await asyncio.to_thread(connection.close)
+            raise DatabaseError(f"{path}: {error}") from error
+        return cls(path, connection)
 
     async def close(self) -> None:
         """Closes the connection."""
