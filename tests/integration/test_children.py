@@ -123,8 +123,9 @@ def test_the_index_process_ends_with_the_log(tmp_path: Path, which: signal.Signa
     init = ("init", config.parent, "--origin", "log.example/a", "--listen", "127.0.0.1:0")
     processes.run(processes.muniment_log(*init), check=True)
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
+        # The log takes requests before its index begins.
+        eventually(lambda: len(children(log.pid)) == 1, seconds=SECONDS)
         pids = children(log.pid)
-        assert len(pids) == 1
         os.kill(log.pid, which)
         assert log.wait() == (0 if which == signal.SIGTERM else -which)
         wait_until_gone(pids)
