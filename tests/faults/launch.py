@@ -15,6 +15,12 @@ from typing import Any
 
 from muniment.local import sqlitefile as database
 
+WAL_OF = {
+    "muniment_log.cli": ("muniment_log.storage.sqlite", "muniment_log.storage.addendafile"),
+    "muniment_witness.cli": ("muniment_witness.store.mirrordb",),
+}
+"""By service, the modules that say how long their write-ahead logs are."""
+
 
 def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
     if clock_off:
@@ -30,14 +36,10 @@ def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
         connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
     database.set_up = smaller
-    if module == "muniment_log.cli":
-        store: Any = importlib.import_module("muniment_log.storage.sqlite")
+    for name in WAL_OF.get(module, ()):
+        store: Any = importlib.import_module(name)
+        assert store.WAL_PAGES, name  # what is not there any more would be set without effect
         store.WAL_PAGES = pages
-        addenda: Any = importlib.import_module("muniment_log.storage.addenda")
-        addenda.WAL_PAGES = pages
-    if module == "muniment_witness.cli":
-        mirror: Any = importlib.import_module("muniment_witness.store.mirrordb")
-        mirror.WAL_PAGES = pages
     importlib.import_module(module).main(arguments)
 
 

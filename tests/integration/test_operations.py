@@ -82,7 +82,7 @@ def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(
     with (
         all_of(folders) as urls,
         deployed(tmp_path / "cluster", Cluster(database, bucket)) as cluster,
-        deployed(tmp_path / "complete", complete="enabled = true\n") as complete,
+        deployed(tmp_path / "complete", complete="enabled = true\n", workers=2) as complete,
     ):
         for url in (*urls.values(), cluster.url, complete.url):
             with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
