@@ -31,7 +31,7 @@ from benchmark.receipts import check_receipts
 from benchmark.rig import PRODUCER, BenchError, Rig
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.policy import parse_policy
-from muniment.tlog.tiles import TILE_WIDTH
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
@@ -336,13 +336,13 @@ class Rounds:
         """Processor time of the server for what clients read, from the log and from a file."""
         rig = self._filled()
         deployment, count = rig.deployment, 1_000 if self._quick else 4_000
-        places = [f"{n * 7919 % (self._size // TILE_WIDTH):03d}" for n in range(100)]
-        named = [f"x{n:0>7}"[:-3] + f"/{n[-3:]}" if len(n) > 3 else n for n in places]
+        places = [n * 7919 % (self._size // TILE_WIDTH) for n in range(100)]
+        bundles = [f"/{Tile(ENTRIES, n, TILE_WIDTH).path}" for n in places]
         paths = {
-            BUNDLE: [f"/tile/entries/{name}" for name in named],
-            BUNDLE_GZIP: [f"/tile/entries/{name}" for name in named],
-            TILE: [f"/tile/0/{name}" for name in named],
-            INCLUSION: [f"/v1/proofs/inclusion?index={int(n) * TILE_WIDTH}" for n in places],
+            BUNDLE: bundles,
+            BUNDLE_GZIP: bundles,
+            TILE: [f"/{Tile(0, n, TILE_WIDTH).path}" for n in places],
+            INCLUSION: [f"/v1/proofs/inclusion?index={n * TILE_WIDTH}" for n in places],
         }
 
         def measure(note: Callable[[str, float], None], server: str, row: str) -> None:
