@@ -32,6 +32,20 @@ async def echo(value: Any) -> Any:
     return value
 
 
+class Endless:
+    """An answer that never comes, and whether its making has begun and was stopped."""
+
+    def __init__(self) -> None:
+        self.begun, self.stopped = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _: Any) -> None:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+
+
 class Pair:
     """Both ends in one process; `asking` asks, and the other end answers."""
 
@@ -190,20 +204,12 @@ def test_a_defect_on_the_other_side_leaves_the_outcome_unknown(
 
 def test_whoever_stops_asking_stops_the_work() -> None:
     async def scenario() -> None:
-        begun, stopped = asyncio.Event(), asyncio.Event()
-
-        async def work(_: Any) -> None:
-            begun.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                stopped.set()
-
+        work = Endless()
         async with Pair({"work": work, "echo": echo}, {}) as pair:
             asking = asyncio.create_task(pair.asking.ask("work"))
-            await begun.wait()
+            await work.begun.wait()
             asking.cancel()
-            await stopped.wait()
+            await work.stopped.wait()
             with pytest.raises(asyncio.CancelledError):
                 await asking
             assert await pair.asking.ask("echo", "on") == "on"
@@ -213,23 +219,15 @@ def test_whoever_stops_asking_stops_the_work() -> None:
 
 def test_the_end_of_one_side_ends_what_the_other_waits_for_and_works_on() -> None:
     async def scenario() -> None:
-        begun, stopped = asyncio.Event(), asyncio.Event()
-
-        async def work(_: Any) -> None:
-            begun.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                stopped.set()
-
+        work = Endless()
         async with Pair({"work": work}, {}) as pair:
             asking = asyncio.create_task(pair.asking.ask("work"))
-            await begun.wait()
+            await work.begun.wait()
             await pair.asking.close()
             with pytest.raises(UnavailableError):
                 await asking
-            await pair.answering.ended
-            await stopped.wait()
+            await pair.answering.ended.wait()
+            await work.stopped.wait()
             with pytest.raises(UnavailableError):
                 await pair.answering.ask("anything")
             pair.answering.tell("anything")  # nobody is there to be told
@@ -243,7 +241,7 @@ def test_what_waits_to_be_sent_is_sent_before_the_end() -> None:
         async with Pair({}, {"word": told.append}) as pair:
             pair.asking.tell("word", "last")
             await pair.asking.close()
-            await pair.answering.ended
+            await pair.answering.ended.wait()
         assert told == ["last"]
 
     asyncio.run(scenario())

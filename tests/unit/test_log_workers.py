@@ -212,7 +212,7 @@ async def test_one_who_no_longer_waits_for_the_end_keeps_it_from_nobody(
         await waiting
     with pytest.raises(UnavailableError):
         await answering
-    await asking.ended
+    await asking.ended.wait()
 
 
 async def test_a_process_that_reads_no_notices_is_given_up() -> None:
@@ -220,11 +220,11 @@ async def test_a_process_that_reads_no_notices_is_given_up() -> None:
     with theirs:
         channel = await open_channel(ours, {}, {})
         for _ in range(100):
-            if channel.ended.done():
+            if channel.ended.is_set():
                 break
             channel.tell("charged", b"x" * (64 << 10), unread=1 << 20)
             await asyncio.sleep(0)
-        assert channel.ended.done()
+        assert channel.ended.is_set()
         channel.tell("charged", b"x", unread=1 << 20)
 
 

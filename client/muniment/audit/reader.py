@@ -177,14 +177,13 @@ async def examiner(
     if entries < (POOL_WORTH if server is None else FORKED_WORTH) or cpus == 1:
         yield None
         return
-    count = min(cpus, MOST_PROCESSES)
     pool: Executor
     if server is not None:
         pool = ForkedPool(server, processes_to_fork(client), _open, client)
     else:
         # This process may have threads (name resolution), whose locks a fork would keep.
         pool = ProcessPoolExecutor(
-            count,
+            min(cpus, MOST_PROCESSES),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start,
             initargs=(client,),

@@ -3,13 +3,14 @@
 Most calls of a command are short, and none should wait for what the others import.
 """
 
-import gc
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
+
+from muniment.local.collecting import not_collecting
 
 Places = Mapping[str, tuple[str, str, str]]
 """By name: the module within the package, the command's name there, one line for the overview."""
@@ -42,11 +43,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._places:
             return None
         module, attribute, _ = self._places[cmd_name]
-        gc.disable()  # modules stay; looking for garbage among them is a tenth of importing them
-        try:
+        with not_collecting():
             command = getattr(importlib.import_module(f"{self._package}.{module}"), attribute)
-        finally:
-            gc.enable()
         assert isinstance(command, click.Command)  # noqa: S101 - the table is wrong
         return command
 

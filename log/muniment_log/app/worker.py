@@ -8,7 +8,6 @@ process does.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import signal
 import socket
@@ -77,7 +76,7 @@ class Worker:
         )
         try:
             await self._begin(channel)
-            await asyncio.shield(channel.ended)
+            await channel.ended.wait()
             self._head.stop()
         except (MunimentError, OSError) as error:
             event(_LOGGER, logging.ERROR, "a worker cannot serve", error=str(error))

@@ -156,10 +156,10 @@ def matching(
     """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
 
     The records are valid, and somewhere in `text`. What came is behind a batch, or is a list of
-    addenda. `withheld` is what the check of them told, so
-    that they need not be read again. Costs half a microsecond a record where each withholds one
-    member and the addenda come in the same order, a few otherwise, and without addenda next to
-    nothing. Raises BadAddendumError if no record names one, or it comes twice.
+    addenda. `withheld` is what the check of them told, so that they need not be read again. Costs
+    half a microsecond a record where each withholds one member and the addenda come in the same
+    order, a few otherwise, and without addenda next to nothing. Raises BadAddendumError if no
+    record names one, or it comes twice.
     """
     if isinstance(came, Section):
         digests = came.digests

@@ -71,13 +71,12 @@ class Channel(asyncio.Protocol):
     """One end; belongs to an event loop. Make one with `open_channel`.
 
     Attributes:
-        ended: done when the other process is gone, or `close` was called. Whoever waits for it
-            shields it: who is cancelled must not end the others' waiting.
+        ended: set when the other process is gone, or `close` was called.
     """
 
     def __init__(self, questions: Questions, notices: Notices) -> None:
         """Takes what answers the other side's questions, and who is told of its notices."""
-        self.ended: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self.ended: Final = asyncio.Event()
         self._questions = questions
         self._notices = notices
         self._open: dict[int, asyncio.Future[Any]] = {}
@@ -100,7 +99,7 @@ class Channel(asyncio.Protocol):
             LogError: as the other process does.
             UnavailableError: it has ended; what became of the question is not known.
         """
-        if self.ended.done():
+        if self.ended.is_set():
             raise UnavailableError(GONE)
         number = next(self._numbers)
         future = self._open[number] = asyncio.get_running_loop().create_future()
@@ -130,13 +129,13 @@ class Channel(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
-        await asyncio.shield(self.ended)
+        await self.ended.wait()
 
     async def abort(self) -> None:
         """Ends the channel, though the other process may not read what it was sent."""
         if self._transport is not None:
             self._transport.abort()
-        await asyncio.shield(self.ended)
+        await self.ended.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begins."""
@@ -162,9 +161,9 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends: nobody waits for answers any more, and none come."""
         del exc
-        if self.ended.done():
+        if self.ended.is_set():
             return
-        self.ended.set_result(None)
+        self.ended.set()
         for task in self._answering.values():
             task.cancel()
         for future in self._open.values():
@@ -172,7 +171,7 @@ class Channel(asyncio.Protocol):
                 future.set_exception(UnavailableError(GONE))
 
     def _send(self, message: _Message) -> None:
-        if self.ended.done():
+        if self.ended.is_set():
             return
         body = _encode(message)
         # What one turn of the event loop has to say goes out in one write.

@@ -249,7 +249,7 @@ class WorkerPool:
                     },
                 )
                 try:
-                    await asyncio.shield(channel.ended)
+                    await channel.ended.wait()
                 finally:
                     place.channel = None
                     self._ended = summed([self._ended, of_the_service(place.counted)])
