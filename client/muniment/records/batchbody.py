@@ -6,7 +6,7 @@ first occurrence in a body is the manifest's own, and the manifest's frame tells
 ends. A body without addenda is the batch itself, as it always was.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from muniment.records.commitments import MAX_ADDENDUM
@@ -51,9 +51,13 @@ def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
 
 def split_addenda(section: bytes) -> list[bytes]:
     """Splits what stands behind a batch; raises as `split_body`."""
-    ends = ends_of_addenda(section)
-    begins = [0, *ends[:-1]] if ends else []
-    return [section[begin + FRAME : end] for begin, end in zip(begins, ends, strict=True)]
+    return cut_addenda(section, ends_of_addenda(section))
+
+
+def cut_addenda(section: bytes, ends: Sequence[int]) -> list[bytes]:
+    """The addenda in what stands behind a batch, of which it is known where each ends."""
+    begins = (0, *ends)
+    return [section[begin + FRAME : end] for begin, end in zip(begins, ends, strict=False)]
 
 
 def ends_of_addenda(section: bytes) -> list[int]:

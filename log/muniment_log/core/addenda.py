@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from muniment.records.batchbody import FRAME
+from muniment.records.batchbody import FRAME, cut_addenda
 from muniment_log.core.naming import SUBJECT_SIZE
 from muniment_log.errors import LogError, StorageError, UnavailableError
 
@@ -97,17 +97,16 @@ class Pack(NamedTuple):
 
     def addenda(self) -> list[Addendum]:
         """The same, one by one."""
-        begins = (0, *self.ends)
         return [
             Addendum(
                 digest,
-                self.section[begin + FRAME : end],
+                data,
                 self.subjects[at * SUBJECT_SIZE : (at + 1) * SUBJECT_SIZE],
                 None if run is None else run.decode(),
                 (),
             )
-            for at, (digest, begin, end, run) in enumerate(
-                zip(self.digests, begins, self.ends, self.runs, strict=False)
+            for at, (digest, data, run) in enumerate(
+                zip(self.digests, cut_addenda(self.section, self.ends), self.runs, strict=True)
             )
         ]
 

@@ -12,8 +12,8 @@ from muniment.records.batchbody import (
     FRAME,
     MAX_ADDENDA,
     AddendumError,
+    cut_addenda,
     ends_of_addenda,
-    split_addenda,
 )
 from muniment.records.commitments import complete_addendum
 from muniment.tlog.encoding import FormatError
@@ -74,7 +74,7 @@ class Section:
 
     def addenda(self) -> list[bytes]:
         """Them, one by one."""
-        return split_addenda(self.data)
+        return cut_addenda(self.data, self.ends)
 
 
 def arriving(section: bytes) -> Generator[None, None, Section]:
@@ -91,8 +91,7 @@ def arriving(section: bytes) -> Generator[None, None, Section]:
     except FormatError as error:
         raise TooManyAddendaError(str(error)) from error
     if len(ends) <= _AT_ONCE and len(section) <= _EFFORT:
-        found = zip([0, *ends], ends, strict=False)
-        digests = [sha256(section[begin + FRAME : end]).digest() for begin, end in found]
+        digests = [sha256(data).digest() for data in cut_addenda(section, ends)]
         return Section(section, ends, digests)
     digests = []
     begin, pause = 0, _EFFORT
