@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -250,6 +251,29 @@ async def test_a_failed_commit_is_fatal(
     again = await opened(tmp_path)
     assert await again.run(count) == int(persisted)
     await again.close()
+
+
+async def test_a_file_without_what_its_version_has_is_called_damaged(tmp_path: Path) -> None:
+    """A statement that does not fit ends in one line that names the file, wherever it is run."""
+    writer = await opened(tmp_path)
+    await writer.close()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("PRAGMA writable_schema=1")
+        db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'a INTEGER', 'c INTEGER')")
+        db.commit()
+    again = await opened(tmp_path)
+    with pytest.raises(DatabaseError, match=r"x\.db: it is damaged: .* a") as caught:
+        await again.run(insert(1))
+    assert not isinstance(caught.value, FatalDatabaseError)
+    await again.close()
+
+
+async def test_a_text_that_is_none_is_called_damaged(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+    with pytest.raises(DatabaseError, match=r"x\.db: it is damaged: Could not decode"):
+        await writer.run(lambda db: db.execute("SELECT CAST(x'ff' AS TEXT)").fetchall())
+    assert await writer.run(count) == 0
+    await writer.close()
 
 
 async def test_a_full_disk_is_fatal(tmp_path: Path) -> None:

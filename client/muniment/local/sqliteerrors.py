@@ -46,6 +46,8 @@ _DOUBTFUL_CODES: Final = frozenset(
 _PROBE_BYTES: Final = 1 << 20
 """What a file system must take to count as writable: about the largest write of one commit."""
 
+_NO_TEXT: Final = "Could not decode to UTF-8"
+
 _CAUSES: Final = 8
 """Errors that are looked at, from the last to what caused it."""
 
@@ -85,6 +87,18 @@ def is_fatal(error: sqlite3.Error) -> bool:
     """Whether an error of SQLite casts doubt on the disk, rather than on the statement."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF) in _FATAL_CODES
+
+
+def is_unlike(error: BaseException) -> bool:
+    """Whether a file has not the tables or texts that a statement asks for.
+
+    The statements are fixed, and fit what the migrations make: such a file is damaged.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    # The module itself raises the one about text, and gives it no code.
+    return code == sqlite3.SQLITE_ERROR or (code is None and _NO_TEXT in str(error))
 
 
 def not_usable(path: Path, error: BaseException) -> DatabaseError:

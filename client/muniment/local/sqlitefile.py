@@ -25,6 +25,7 @@ from muniment.local.sqliteerrors import (
     FatalDatabaseError,
     UnwritableError,
     is_fatal,
+    is_unlike,
     is_unwritable,
     not_usable,
     passing,
@@ -227,6 +228,8 @@ class Writer:
             self._roll_back()
             if isinstance(error, sqlite3.Error) and is_fatal(error):
                 raise self._break(error) from error
+            if is_unlike(error):
+                raise DatabaseError(f"{self.path}: it is damaged: {error}") from error
             raise
         try:
             self.commit(connection)
