@@ -16,7 +16,7 @@ from muniment.records.api import Erasure, Record, encode_record
 from muniment.records.canonical import encode_canonical
 from muniment.report.build import basis_of, build_report
 from muniment.report.reading import Keys
-from muniment.report.scope import Scope
+from muniment.report.scope import ReportScope
 
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m&\"'" + "x" * 400
 
@@ -90,5 +90,5 @@ def replica(path: Path, entries: Sequence[bytes]) -> Iterator[IndexReader]:
         yield reader
 
 
-def report_of(reader: IndexReader, scope: Scope, keys: Keys | None = None) -> dict[str, Any]:
+def report_of(reader: IndexReader, scope: ReportScope, keys: Keys | None = None) -> dict[str, Any]:
     return build_report(basis_of(reader, logsim.POLICY, scope, keys or Keys()))

@@ -14,7 +14,7 @@ from muniment.records.kinds import Decision, Entity
 from muniment.report.relating import MAX_ROWS, Marks, Warnings
 from muniment.report.scope import MAX_SUBJECTS, scope_of
 from muniment.report.silences import Silences
-from muniment.report.tally import MAX_RANGES, Leaves, Tally
+from muniment.report.tally import MAX_RANGES, LeafRanges, Tally
 from muniment.tlog.encoding import FormatError
 
 START = logsim.NOW
@@ -32,7 +32,7 @@ def ranges_of(indices: list[int]) -> list[list[int]]:
 
 @given(gaps=st.lists(st.integers(0, 3), max_size=120))
 def test_leaves_are_the_first_ranges_and_the_last_one(gaps: list[int]) -> None:
-    leaves, indices, at = Leaves(), list[int](), 0
+    leaves, indices, at = LeafRanges(), list[int](), 0
     for gap in gaps:
         at += gap + 1
         indices.append(at)

@@ -28,7 +28,7 @@ from muniment.records.api import (
 from muniment.records.canonical import encode_canonical
 from muniment.records.kinds import Entity
 from muniment.report.relating import UNAUTHORIZED
-from muniment.report.scope import Scope, scope_of
+from muniment.report.scope import ReportScope, scope_of
 from reports import entries_of, replica, report_of
 
 
@@ -55,7 +55,7 @@ def is_figure(leaves: dict[str, Any], indices: Sequence[int]) -> bool:
 class Recount:
     """The figures again, the simple way: everything in memory, one thing after the other."""
 
-    def __init__(self, entries: Sequence[bytes], scope: Scope) -> None:
+    def __init__(self, entries: Sequence[bytes], scope: ReportScope) -> None:
         self.records = dict(index_tools.known_records(entries))
         self.scope = scope
         self.window = {

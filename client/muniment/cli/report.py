@@ -34,7 +34,7 @@ from muniment.report.build import basis_of, build_report
 from muniment.report.checking import check_report
 from muniment.report.forms import form_of
 from muniment.report.reading import Keys
-from muniment.report.scope import SILENCE, Scope, scope_of
+from muniment.report.scope import SILENCE, ReportScope, scope_of
 from muniment.report.seed import MAX_REPORT
 
 _BAR_FROM: Final = 10_000  # leaves; what is there in a moment needs no progress bar
@@ -135,7 +135,9 @@ def report(
         click.echo(f"{path}: {_summary(values)}", err=True)
 
 
-def _scope(start: int, end: int, subjects: tuple[tuple[str, str], ...], silence: int) -> Scope:
+def _scope(
+    start: int, end: int, subjects: tuple[tuple[str, str], ...], silence: int
+) -> ReportScope:
     try:
         return scope_of(start, end, [Entity(*one) for one in subjects], silence)
     except FormatError as error:

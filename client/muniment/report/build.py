@@ -13,7 +13,7 @@ from muniment.lineage.facts import FactsError
 from muniment.report.queries import AUDIT, FOLLOW, time_text
 from muniment.report.reading import Checked, Counted, Keys, read_leaves
 from muniment.report.relating import Related, relate
-from muniment.report.scope import Scope
+from muniment.report.scope import ReportScope
 from muniment.report.seed import FORMAT, Seed
 from muniment.report.tally import Tally
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -40,7 +40,12 @@ class Basis(NamedTuple):
 
 
 def basis_of(
-    reader: IndexReader, policy: Policy, scope: Scope, keys: Keys, *, made_by: str | None = None
+    reader: IndexReader,
+    policy: Policy,
+    scope: ReportScope,
+    keys: Keys,
+    *,
+    made_by: str | None = None,
 ) -> Basis:
     """Takes the newest checkpoint of a replica, which the policy has to accept.
 

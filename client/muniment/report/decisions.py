@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from muniment.records.kinds import Decision, Entity
 from muniment.report.queries import find_commands
-from muniment.report.scope import Scope
-from muniment.report.tally import Leaves, Row, Tally
+from muniment.report.scope import ReportScope
+from muniment.report.tally import LeafRanges, Tally, TallyRow
 
 TOP: Final = 50
 """Rows of a table; the others are only counted."""
@@ -23,13 +23,13 @@ _Options = Mapping[str, str | None]
 class Decisions:
     """Takes the decisions that a report is about, in the order of the log."""
 
-    def __init__(self, scope: Scope, tally: Tally) -> None:
+    def __init__(self, scope: ReportScope, tally: Tally) -> None:
         """Counts by key in `tally`."""
         self._scope = scope
         self._tally = tally
-        self._all, self._allowed, self._denied = Leaves(), Leaves(), Leaves()
-        self._codes: dict[str, Leaves] = {}
-        self._uncoded, self._approved = Leaves(), Leaves()
+        self._all, self._allowed, self._denied = LeafRanges(), LeafRanges(), LeafRanges()
+        self._codes: dict[str, LeafRanges] = {}
+        self._uncoded, self._approved = LeafRanges(), LeafRanges()
         self._bars = [[0, 0] for _ in range(scope.bars)]  # allowed, denied
 
     def add(self, index: int, decision: Decision) -> None:
@@ -55,7 +55,7 @@ class Decisions:
         if not allowed:
             codes = () if decision.denial is None else decision.denial.codes
             for code in codes:
-                self._codes.setdefault(code, Leaves()).add(index)
+                self._codes.setdefault(code, LeafRanges()).add(index)
             if not codes:
                 self._uncoded.add(index)
 
@@ -101,7 +101,7 @@ class Decisions:
     def _find(self, count: int, options: _Options | None = None) -> list[str]:
         return find_commands(self._scope, count, options)
 
-    def _of_policy(self, row: Row) -> list[str]:
+    def _of_policy(self, row: TallyRow) -> list[str]:
         producer, authority, policy, revision, digest = row.key
         if policy is None:
             return []
@@ -114,18 +114,18 @@ class Decisions:
         }
         return self._find(row.count, options)
 
-    def _of_subject(self, row: Row) -> list[str]:
+    def _of_subject(self, row: TallyRow) -> list[str]:
         type_, id_ = row.key
         return find_commands(self._scope, row.count, subjects=[Entity(type_ or "", id_ or "")])
 
-    def _of_resource(self, row: Row) -> list[str]:
+    def _of_resource(self, row: TallyRow) -> list[str]:
         type_, id_ = row.key
         if not type_ or ":" in type_ or not id_:
             return []
         return self._find(row.count, {"--resource": f"{type_}:{id_}"})
 
     def _table(
-        self, dimension: str, names: tuple[str, ...], commands: Callable[[Row], list[str]]
+        self, dimension: str, names: tuple[str, ...], commands: Callable[[TallyRow], list[str]]
     ) -> dict[str, Any]:
         rows = list(self._rows(dimension, names, commands))
         return {
@@ -138,7 +138,7 @@ class Decisions:
         }
 
     def _rows(
-        self, dimension: str, names: tuple[str, ...], commands: Callable[[Row], list[str]]
+        self, dimension: str, names: tuple[str, ...], commands: Callable[[TallyRow], list[str]]
     ) -> Iterator[dict[str, Any]]:
         for row in self._tally.top(dimension, TOP):
             yield {
@@ -155,6 +155,6 @@ class Decisions:
 _BY_NAMES: Final = ("producer", "authority", "policy", "revision", "digest")
 
 
-def figure(found: Leaves, queries: list[str]) -> dict[str, Any]:
+def figure(found: LeafRanges, queries: list[str]) -> dict[str, Any]:
     """A figure as JSON values: the leaves behind it, and the commands that list them."""
     return {"leaves": found.members(), "queries": queries}

@@ -15,13 +15,13 @@ class Code(str):
     __slots__ = ()
 
 
-class Query(NamedTuple):
+class QueryNumbers(NamedTuple):
     """The numbers of the commands behind a figure, in the document's list of queries."""
 
     numbers: tuple[int, ...]
 
 
-Cell: TypeAlias = str | int | Query | None
+Cell: TypeAlias = str | int | QueryNumbers | None
 
 
 class Paragraph(NamedTuple):
@@ -94,10 +94,10 @@ class Queries:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
-    def __call__(self, commands: Sequence[str]) -> Query:
+    def __call__(self, commands: Sequence[str]) -> QueryNumbers:
         """The numbers of some commands."""
         numbers = self._numbers
-        return Query(tuple(numbers.setdefault(one, len(numbers) + 1) for one in commands))
+        return QueryNumbers(tuple(numbers.setdefault(one, len(numbers) + 1) for one in commands))
 
     @property
     def commands(self) -> list[str]:

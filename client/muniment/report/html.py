@@ -16,7 +16,7 @@ from muniment.report.document import (
     Listing,
     Paragraph,
     Picture,
-    Query,
+    QueryNumbers,
     Section,
     Table,
     visible,
@@ -110,7 +110,7 @@ def _cell(cell: Cell) -> str:
             return ""
         case int():
             return f"{cell:,}"
-        case Query(numbers):
+        case QueryNumbers(numbers):
             return " ".join(f'<a href="#q{number}">Q{number}</a>' for number in numbers)
         case Code():
             return f"<bdi><code>{_text(cell)}</code></bdi>" if cell else ""

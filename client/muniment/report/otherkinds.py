@@ -6,7 +6,7 @@ from muniment.records.addenda import named_digests
 from muniment.records.kinds import Approval, Erasure, Outcome, Record
 from muniment.report.queries import AUDIT, kind_command
 from muniment.report.relating import MAX_ROWS
-from muniment.report.tally import Leaves, Tally
+from muniment.report.tally import LeafRanges, Tally
 
 _APPROVER: Final = "approver"
 
@@ -17,12 +17,12 @@ class OtherKinds:
     def __init__(self, tally: Tally) -> None:
         """Counts approvers in `tally`."""
         self._tally = tally
-        self._approved, self._declined = Leaves(), Leaves()
-        self._erasures = Leaves()
+        self._approved, self._declined = LeafRanges(), LeafRanges()
+        self._erasures = LeafRanges()
         self._rows: list[dict[str, Any]] = []
-        self._outcomes = Leaves()
-        self._statuses: dict[str, Leaves] = {}
-        self._withholding = Leaves()
+        self._outcomes = LeafRanges()
+        self._statuses: dict[str, LeafRanges] = {}
+        self._withholding = LeafRanges()
 
     def add(self, index: int, record: Record) -> None:
         """Takes a record; of other kinds only what it withholds counts."""
@@ -41,7 +41,7 @@ class OtherKinds:
                 self._erase(index, record)
             case Outcome():
                 self._outcomes.add(index)
-                self._statuses.setdefault(record.status, Leaves()).add(index)
+                self._statuses.setdefault(record.status, LeafRanges()).add(index)
             case _:
                 pass
         if named_digests(record):

@@ -19,7 +19,7 @@ from muniment.report.document import (
     Listing,
     Paragraph,
     Picture,
-    Query,
+    QueryNumbers,
     Table,
     visible,
 )
@@ -148,7 +148,7 @@ class _Writer:
         pdf.ln(2)
 
     def _cell(self, row: Any, cell: Cell) -> None:
-        if isinstance(cell, Query) and cell.numbers:
+        if isinstance(cell, QueryNumbers) and cell.numbers:
             first = cell.numbers[0]
             row.cell(_words(cell), link=self._links[first - 1])
         else:
@@ -181,7 +181,7 @@ def _words(cell: Cell) -> str:
             return ""
         case int():
             return f"{cell:,}"
-        case Query(numbers):
+        case QueryNumbers(numbers):
             return " ".join(f"Q{number}" for number in numbers)
         case Code() | str():
             return _text(cell)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from muniment.records.kinds import Entity
-from muniment.report.scope import Scope
+from muniment.report.scope import ReportScope
 
 AUDIT: Final = "muniment audit --log LOG --policy POLICY --json"
 FOLLOW: Final = "muniment follow LOG --policy POLICY --replica REPLICA --once"
@@ -22,7 +22,7 @@ def time_text(seconds: int) -> str:
 
 
 def find_commands(
-    scope: Scope,
+    scope: ReportScope,
     count: int,
     options: Mapping[str, str | None] | None = None,
     *,

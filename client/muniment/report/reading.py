@@ -34,8 +34,8 @@ from muniment.records.thingnames import thing_name
 from muniment.report.decisions import Decisions
 from muniment.report.otherkinds import OtherKinds
 from muniment.report.relating import OF_APPROVALS, Marks, Warnings
-from muniment.report.revocations import Revocations
-from muniment.report.scope import Scope
+from muniment.report.revocations import RevocationTally
+from muniment.report.scope import ReportScope
 from muniment.report.silences import Silences
 from muniment.report.tally import Tally
 from muniment.tlog.encoding import FormatError, frame, unframe
@@ -79,11 +79,11 @@ class Checked(NamedTuple):
 class Counted:
     """What is counted on the way; its members are what `build` writes down."""
 
-    def __init__(self, scope: Scope, size: int, keys: Keys, tally: Tally) -> None:
+    def __init__(self, scope: ReportScope, size: int, keys: Keys, tally: Tally) -> None:
         self.scope: Final = scope
         self.decisions: Final = Decisions(scope, tally)
         self.silences: Final = Silences(scope, [key.split("+")[0] for key in keys.gateways])
-        self.revocations: Final = Revocations()
+        self.revocations: Final = RevocationTally()
         self.others: Final = OtherKinds(tally)
         self.approvals: Final = Warnings(OF_APPROVALS, size)
         self.marks: Final = Marks(size)
@@ -130,7 +130,7 @@ def run_of(record: Record) -> str | None:
 
 
 def _runs_of_subjects(
-    window: Sequence[tuple[int, Record]], scope: Scope, facts: ReplicaFacts
+    window: Sequence[tuple[int, Record]], scope: ReportScope, facts: ReplicaFacts
 ) -> set[str]:
     """Those runs of the records that are a subject's: by a decision on it, or who performed it."""
     runs = list(dict.fromkeys(run for _, record in window if (run := run_of(record)) is not None))

@@ -23,7 +23,7 @@ from muniment.audit.events import (
 )
 from muniment.audit.relations import Warned, judge
 from muniment.audit.relationstore import RelationStore
-from muniment.report.tally import Leaves
+from muniment.report.tally import LeafRanges
 
 MAX_ROWS: Final = 200
 """Rows of a list; the others are only counted."""
@@ -64,9 +64,9 @@ class Marks:
     def __contains__(self, index: int) -> bool:
         return bool(self._bits[index >> 3] >> (index & 7) & 1)
 
-    def leaves(self) -> Leaves:
+    def leaves(self) -> LeafRanges:
         """The leaves in order."""
-        found = Leaves()
+        found = LeafRanges()
         for match in _NOT_ZERO.finditer(self._bits):
             at = match.start()
             for bit in range(8):
@@ -118,7 +118,7 @@ class Related(NamedTuple):
     acted: int
     withheld: int
     erased: int
-    unended: Leaves
+    unended: LeafRanges
     unauthorized: Warnings
     approvals: Warnings
 

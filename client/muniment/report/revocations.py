@@ -16,7 +16,7 @@ from muniment.records.kinds import Decision, Edge, Revocation
 from muniment.records.manifest import MANIFEST, parse_manifest
 from muniment.report.queries import kind_command
 from muniment.report.relating import MAX_ROWS
-from muniment.report.tally import Leaves
+from muniment.report.tally import LeafRanges
 from muniment.tlog.encoding import FormatError
 
 MAX_CUT: Final = 10_000
@@ -25,11 +25,11 @@ MAX_CUT: Final = 10_000
 _BATCH: Final = 500  # runs in one lookup
 
 
-class Revocations:
+class RevocationTally:
     """Takes revocations, and `revoked_by` edges, which say the same; in the order of the log."""
 
     def __init__(self) -> None:
-        self._leaves = Leaves()
+        self._leaves = LeafRanges()
         self._rows: list[tuple[int, Revocation | Edge]] = []
 
     def add(self, index: int, record: Revocation | Edge) -> None:
@@ -94,7 +94,7 @@ class _Cutter:
             for answer in self._facts.decisions_of(batch, limit=MAX_CUT):
                 decisions.update(one.index for one in answer.entries)
                 is_whole = is_whole and not answer.more
-        leaves = Leaves()
+        leaves = LeafRanges()
         for index in sorted(decisions):
             leaves.add(index)
         return {"decisions": leaves.members(), "runs": len(runs), "whole": is_whole}
@@ -125,7 +125,7 @@ class _Cutter:
             thing_hash("key", reference), Role.SIGNED, after=-1, size=size, limit=MAX_CUT + 1
         )
         batches = records = 0
-        leaves = Leaves()
+        leaves = LeafRanges()
         for index, data in self._reader.leaves(indices[:MAX_CUT]).items():
             if data.startswith(MANIFEST):
                 count = _count_of(data, reference)

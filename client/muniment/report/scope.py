@@ -16,7 +16,7 @@ _BARS: Final = 100  # most bars of a picture over time
 _STEPS: Final = (60, 300, 900, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 28 * 86_400)
 
 
-class Scope(NamedTuple):
+class ReportScope(NamedTuple):
     """What a report is about.
 
     Attributes:
@@ -67,8 +67,8 @@ class Scope(NamedTuple):
 
 def scope_of(
     start: int, end: int, subjects: Sequence[Entity] = (), silence: int = SILENCE
-) -> Scope:
-    """Makes a scope with each subject once, in order; FormatError as `Scope.check`."""
-    scope = Scope(start, end, tuple(sorted(set(subjects))), silence)
+) -> ReportScope:
+    """Makes a scope with each subject once, in order; FormatError as `ReportScope.check`."""
+    scope = ReportScope(start, end, tuple(sorted(set(subjects))), silence)
     scope.check()
     return scope

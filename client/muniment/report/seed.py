@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from muniment.records.kinds import Entity
 from muniment.report.reading import Keys
-from muniment.report.scope import Scope, scope_of
+from muniment.report.scope import ReportScope, scope_of
 from muniment.tlog.encoding import FormatError
 
 FORMAT: Final = "muniment/report/v1"
@@ -52,7 +52,7 @@ class Seed(NamedTuple):
         made_by: Name and version of the program.
     """
 
-    scope: Scope
+    scope: ReportScope
     keys: Keys
     policy: bytes
     note: bytes

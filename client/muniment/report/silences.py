@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from muniment.records.kinds import Decision
 from muniment.report.queries import find_commands
-from muniment.report.scope import Scope
+from muniment.report.scope import ReportScope
 
 MAX_PRODUCERS: Final = 1_000
 """Gateways that are looked at, those that the log has first; of more it is only said that there
@@ -26,7 +26,7 @@ _SHARE: Final = 20  # slots that a silence lasts, as a rule: it is found to a tw
 class Silences:
     """Takes all decisions of the log, whoever they are about."""
 
-    def __init__(self, scope: Scope, expected: Iterable[str] = ()) -> None:
+    def __init__(self, scope: ReportScope, expected: Iterable[str] = ()) -> None:
         """`expected` are gateways that should decide in all of the window."""
         self._scope = scope
         length = scope.end - scope.start

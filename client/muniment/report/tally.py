@@ -42,7 +42,7 @@ ORDER BY allowed + denied DESC, key LIMIT ?
 """
 
 
-class Leaves:
+class LeafRanges:
     """Which leaves are behind a figure: how many, the first ranges of them, and the last one."""
 
     __slots__ = ("count", "last", "ranges")
@@ -67,7 +67,7 @@ class Leaves:
         return _leaves(self.count, self.ranges, self.last)
 
 
-class Row(NamedTuple):
+class TallyRow(NamedTuple):
     """One key's row.
 
     Attributes:
@@ -89,7 +89,7 @@ class Row(NamedTuple):
         return self.allowed + self.denied
 
 
-class _Count(Leaves):
+class _Count(LeafRanges):
     __slots__ = ("allowed", "earliest", "latest")
 
     def __init__(self, time: int) -> None:
@@ -145,14 +145,14 @@ class Tally:
         [found] = self._all("SELECT count(*) FROM tally WHERE dimension = ?", (dimension,))
         return int(found[0])
 
-    def top(self, dimension: str, most: int) -> Iterator[Row]:
+    def top(self, dimension: str, most: int) -> Iterator[TallyRow]:
         """The keys with most records, at most so many; of equals the first by their text."""
         self._flush()
         for key, allowed, denied, earliest, latest, last, ranges in self._all(
             _TOP, (dimension, most)
         ):
             numbers = _joined([int(text) for text in ranges.split(",")])[: 2 * MAX_RANGES]
-            yield Row(
+            yield TallyRow(
                 tuple(json.loads(key)),
                 allowed,
                 denied,

@@ -15,7 +15,7 @@ from muniment.report.document import (
     Paragraph,
     Picture,
     Queries,
-    Query,
+    QueryNumbers,
     Section,
     Table,
     leaves_text,
@@ -354,7 +354,7 @@ class _Wording:
         query = self.queries(figure.get("queries", []))
         return (name, leaves["count"], leaves_text(leaves), query)
 
-    def _counts(self, row: dict[str, Any]) -> tuple[str | int | Query, ...]:
+    def _counts(self, row: dict[str, Any]) -> tuple[str | int | QueryNumbers, ...]:
         return (
             row["allowed"],
             row["denied"],
