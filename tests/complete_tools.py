@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from governed import WITNESSES, World
 from memtree import MemTree
 from muniment.complete.keys import Key
-from muniment.complete.listing import MAX_LISTED, Listing
+from muniment.complete.listing import MAX_LISTED, KeyList
 from muniment.complete.prooffile import CompleteProof, make_complete
 from muniment.lineage.multiproof import plan_multiproof
 from muniment.records.touched import touched
@@ -44,7 +44,7 @@ class Indexed:
         """Makes the map of the lists as they are, for who has changed them."""
         self.tree = MemTree()
         for key, indices in self.lists.items():
-            value = Listing.of(indices).value()
+            value = KeyList.of(indices).value()
             if value is not None:
                 self.tree.set(key, value)
 
@@ -59,7 +59,7 @@ class Indexed:
     ) -> CompleteProof:
         """The proof of some keys, as the log would give it."""
         wanted = list(dict.fromkeys(keys))
-        lists = {key: Listing.of(self.lists.get(key.digest, []), limit) for key in wanted}
+        lists = {key: KeyList.of(self.lists.get(key.digest, []), limit) for key in wanted}
         entries = self.world.entries()[: self.size]
         log = self._signed(Checkpoint(self.world.origin, self.size, MTH(entries)), now)
         root = self.tree.root

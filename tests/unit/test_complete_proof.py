@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from complete_tools import Indexed
 from governed import policy, story
 from muniment.complete.keys import PARTS, Key, key, parse_key
-from muniment.complete.listing import Listing
+from muniment.complete.listing import KeyList
 from muniment.complete.prooffile import parse_complete, verify_complete
 from muniment.complete.wording import subject_of
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -92,8 +92,8 @@ class TestListing:
     @settings(deadline=None)
     @given(st.sets(st.integers(0, 2**40), max_size=300), st.integers(0, 300))
     def test_a_part_has_the_value_of_the_whole(self, indices: set[int], limit: int) -> None:
-        whole = Listing.of(sorted(indices))
-        part = Listing.of(sorted(indices), limit)
+        whole = KeyList.of(sorted(indices))
+        part = KeyList.of(sorted(indices), limit)
         assert part.value() == whole.value()
         assert part.indices == whole.indices[:limit]
         assert part.is_whole == (len(indices) <= limit)
@@ -104,7 +104,7 @@ class TestListing:
     ) -> None:
         ordered = sorted(indices)
         limit = data.draw(st.integers(1, len(ordered) - 1))
-        part = Listing.of(ordered, limit)
+        part = KeyList.of(ordered, limit)
         skipped = data.draw(st.integers(0, limit - 1))
         lying = replace(part, indices=(*ordered[:skipped], *ordered[skipped + 1 : limit + 1]))
         with pytest.raises(VerificationError):
@@ -125,7 +125,7 @@ class TestListing:
     )
     def test_each_rule(self, members: dict[str, object]) -> None:
         with pytest.raises(FormatError):
-            Listing(**{"count": 2, "indices": (1, 2), **members})  # type: ignore[arg-type]
+            KeyList(**{"count": 2, "indices": (1, 2), **members})  # type: ignore[arg-type]
 
 
 class TestFile:
@@ -172,7 +172,7 @@ class TestVerify:
         assert found.log.time() == found.index.time() == NOW
 
     def test_a_revocation_that_is_left_out_of_a_list_is_missed_by_its_root(self) -> None:
-        lists = tuple((one, Listing(0, ())) if one == REVOKED else (one, two)
+        lists = tuple((one, KeyList(0, ())) if one == REVOKED else (one, two)
                       for one, two in PROOF.lists)  # fmt: skip
         with pytest.raises(VerificationError):
             verify_complete(replace(PROOF, lists=lists, entries=(), nodes=()), policy())

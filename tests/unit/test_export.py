@@ -15,7 +15,7 @@ from commands import muniment
 from muniment.errors import FormatError, InputError, MunimentError, VerificationError
 from muniment.export import cursor as cursors
 from muniment.export.cursor import CursorFile, parse_cursor
-from muniment.export.destination import Event, Lines
+from muniment.export.destination import Event, LineWriter
 from muniment.export.forms import JSON_LINES
 from muniment.export.source import Source
 from muniment.index.reader import IndexReader
@@ -297,7 +297,7 @@ class TestLines:
     """Files: whole lines, on disk, never two writers, no torn line left."""
 
     async def put(self, path: Path, *events: bytes) -> None:
-        async with Lines(JSON_LINES, path) as lines:
+        async with LineWriter(JSON_LINES, path) as lines:
             await lines.put([Event(number, data) for number, data in enumerate(events)])
 
     async def test_lines_are_appended(self, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ class TestLines:
 
     async def test_two_writers_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "out.jsonl"
-        async with Lines(JSON_LINES, path):
+        async with LineWriter(JSON_LINES, path):
             with pytest.raises(InputError, match="another process"):
                 await self.put(path, b"{}")
 

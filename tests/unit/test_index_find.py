@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import index_tools as tools
 import logsim
 from muniment.index.follower import Follower
-from muniment.index.query import Answer, Index
+from muniment.index.query import Index, IndexedRecords
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.index.schema import MIGRATIONS
 from muniment.index.search import Search
@@ -42,7 +42,7 @@ def everything(index: Index, search: Search, **how: int) -> list[int]:
     found: list[int] = []
     after = -1
     while True:
-        answer: Answer = index.find(search, after=after, **how)
+        answer: IndexedRecords = index.find(search, after=after, **how)
         found += [int(entry.record.id.removeprefix("d-")) for entry in answer.entries]
         if answer.next is None:
             return found

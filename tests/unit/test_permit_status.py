@@ -13,7 +13,7 @@ from complete_tools import Indexed
 from governed import DIGEST, GATEWAY, World, artifact, policy, story
 from muniment.complete.asking import Ask
 from muniment.complete.keys import Key
-from muniment.complete.listing import Listing
+from muniment.complete.listing import KeyList
 from muniment.complete.prooffile import CompleteProof, verify_complete
 from muniment.permit import Context, Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
@@ -277,7 +277,7 @@ def test_a_list_of_which_nothing_is_named_hides_no_revocation(target: dict[str, 
     # Who has the permit makes this of a proof of the log's, and it verifies.
     whole = dict(proof.lists)[revoked].value()
     assert whole is not None
-    none = Listing(1, (), (whole[8:],))
+    none = KeyList(1, (), (whole[8:],))
     lists = tuple((key, none if key == revoked else found) for key, found in proof.lists)
     if "decision" in target:  # no other list has the record, and so it cannot come along
         named = {key for key in keys if key != revoked}

@@ -12,7 +12,7 @@ from commands import online
 from logsim import GATEWAY, NOW, ORIGIN, POLICY, LogSim, decision
 from muniment import Erasure, encode_record
 from muniment.errors import BadAnswer, Refused
-from muniment.index.addenda import Taken
+from muniment.index.addenda import AddendaRound
 from muniment.index.reader import IndexReader
 from muniment.index.replica import Watched, follow_once
 from muniment.local.sqlitefile import open_reader
@@ -58,7 +58,7 @@ def erase(sim: LogSim, *numbers: int, producer: str = ORIGIN) -> None:
         sim.addenda.pop(digest, None)
 
 
-async def follow(sim: LogSim, path: Path, *, addenda: bool = True) -> Taken:
+async def follow(sim: LogSim, path: Path, *, addenda: bool = True) -> AddendaRound:
     async with sim.serve() as url:
         watched = Watched(url, POLICY, addenda=addenda)
         return (await follow_once(watched, path, progress=lambda _done, _total: None)).taken
@@ -80,41 +80,41 @@ def traces(path: Path, number: int) -> list[str]:
 
 async def test_nothing_is_taken_along_unless_it_is_told(tmp_path: Path) -> None:
     sim, path = log_of(3), tmp_path / "replica.db"
-    assert await follow(sim, path, addenda=False) == Taken()
+    assert await follow(sim, path, addenda=False) == AddendaRound()
     assert held(path) == set()
     assert not [one for one in sim.reads if one.startswith("addenda/")]
-    assert await follow(sim, path) == Taken(new=3)  # what the leaves of before name, too
+    assert await follow(sim, path) == AddendaRound(new=3)  # what the leaves of before name, too
     assert held(path) == {0, 1, 2}
 
 
 async def test_a_replica_goes_on_where_it_was_and_takes_what_is_there(tmp_path: Path) -> None:
     sim, path = log_of(600), tmp_path / "replica.db"
     del sim.addenda[digest_of(7)]
-    assert await follow(sim, path) == Taken(new=599, absent=1)
+    assert await follow(sim, path) == AddendaRound(new=599, absent=1)
     sim.append([withholding(number) for number in range(600, 610)])
     sim.addenda |= {digest_of(number): content(number) for number in range(600, 610)}
     sim.reads.clear()
-    assert await follow(sim, path) == Taken(new=10)
+    assert await follow(sim, path) == AddendaRound(new=10)
     assert len([one for one in sim.reads if one.startswith("addenda/")]) == 10
     assert held(path) == {*range(610)} - {7}
-    assert await follow(sim, path) == Taken()
+    assert await follow(sim, path) == AddendaRound()
 
 
 async def test_what_comes_with_a_later_retry_is_taken_along(tmp_path: Path) -> None:
     sim, path = log_of(4), tmp_path / "replica.db"
     late = [sim.addenda.pop(digest_of(number)) for number in (1, 2, 3)]
-    assert await follow(sim, path) == Taken(new=1, absent=3)
+    assert await follow(sim, path) == AddendaRound(new=1, absent=3)
     sim.addenda[digest_of(1)] = late[0]
-    assert await follow(sim, path) == Taken()  # not yet
+    assert await follow(sim, path) == AddendaRound()  # not yet
     _make_due(path)
-    assert await follow(sim, path) == Taken(new=1)
+    assert await follow(sim, path) == AddendaRound(new=1)
     assert held(path) == {0, 1}
     erase(sim, 2)
-    assert await follow(sim, path) == Taken()
+    assert await follow(sim, path) == AddendaRound()
     sim.addenda |= {digest_of(number): content(number) for number in (2, 3)}
     _make_due(path)
-    assert await follow(sim, path, addenda=False) == Taken()
-    assert await follow(sim, path) == Taken(new=1)
+    assert await follow(sim, path, addenda=False) == AddendaRound()
+    assert await follow(sim, path) == AddendaRound(new=1)
     assert held(path) == {0, 1, 3}
     assert _absent(path) == []
 
@@ -151,7 +151,7 @@ async def test_an_erasure_removes_the_bytes_from_the_file(
     await follow(sim, path)
     assert traces(path, 3)
     erase(sim, 3, 4)
-    assert await follow(sim, path, addenda=still_takes) == Taken(erased=2)
+    assert await follow(sim, path, addenda=still_takes) == AddendaRound(erased=2)
     assert held(path) == {*range(20)} - {3, 4}
     assert (traces(path, 3), traces(path, 4)) == ([], [])
     assert traces(path, 5)
@@ -162,7 +162,7 @@ async def test_only_who_may_erase_does(tmp_path: Path) -> None:
     await follow(sim, path)
     erase(sim, 0, producer="other.example/gw")
     erase(sim, 1, producer=GATEWAY)
-    assert await follow(sim, path) == Taken(erased=1)
+    assert await follow(sim, path) == AddendaRound(erased=1)
     assert held(path) == {0, 2, 3}
 
 
@@ -201,7 +201,7 @@ async def test_a_replica_of_before_has_none_and_is_brought_up_to_date(tmp_path: 
     await follow(sim, path, addenda=False)
     _take_away(path)
     assert held(path) == set()
-    assert await follow(sim, path) == Taken(new=3)
+    assert await follow(sim, path) == AddendaRound(new=3)
 
 
 def _take_away(path: Path) -> None:

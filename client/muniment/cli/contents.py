@@ -14,7 +14,7 @@ from muniment.records.preparation import RecordInput
 from muniment.records.submission import decision_of_evaluation
 
 
-class Contents:
+class ContentFiles:
     """What `--content` gives: a file for each pointer of the one record of the input."""
 
     def __init__(self, given: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from muniment.cli.exits import REFUSED, describe_exits
 from muniment.cli.facts import open_replica
 from muniment.export.cloudevents import CLOUD_EVENTS
 from muniment.export.cursor import CursorFile
-from muniment.export.destination import Destination, Lines
+from muniment.export.destination import Destination, LineWriter
 from muniment.export.endpoint import PATIENCE_SECONDS, Endpoint
 from muniment.export.exporter import MAX_BATCH, Exporter
 from muniment.export.forms import JSON_LINES
@@ -167,7 +167,7 @@ def export(
             tell=_tell,
         )
     else:
-        destination = Lines(found, target or _standard_output())
+        destination = LineWriter(found, target or _standard_output())
     cursor = None if cursor_path is None else CursorFile(cursor_path)
     exporter = Exporter(found, destination, cursor, batch)
     policy = None if policy_path is None else read_policy(policy_path)

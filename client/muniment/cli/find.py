@@ -14,7 +14,7 @@ from muniment.cli.recordlines import echo_line, record_line, search_of, search_o
 from muniment.errors import BadAnswer, FormatError, InputError
 from muniment.http.loganswers import FoundRecords
 from muniment.http.logclient import LogClient
-from muniment.index.query import Answer, Index
+from muniment.index.query import Index, IndexedRecords
 from muniment.index.reader import IndexReader
 from muniment.index.search import Search
 from muniment.lineage.facts import FactsError
@@ -117,7 +117,7 @@ def _in_replica(
             at = answer.next
 
 
-def _page(index: Index, search: Search, after: int) -> Answer:
+def _page(index: Index, search: Search, after: int) -> IndexedRecords:
     """A page of candidates; an id is looked up instead of searched for."""
     if search.id is not None:
         return index.decision(search.id, after=after, limit=_PAGE)

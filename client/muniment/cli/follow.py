@@ -43,7 +43,7 @@ from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
-    from muniment.index.addenda import Taken
+    from muniment.index.addenda import AddendaRound
     from muniment.index.follower import FollowRound
     from muniment.tlog.policy import CosignedCheckpoint
 
@@ -174,7 +174,7 @@ class _Teller:
                 )
         self._size = head.size
 
-    def _addenda(self, taken: "Taken") -> None:
+    def _addenda(self, taken: "AddendaRound") -> None:
         """Tells of addenda, where there is something to tell."""
         if not any(taken):
             return

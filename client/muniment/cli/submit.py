@@ -22,7 +22,7 @@ from muniment.cli.common import (
     read_policy,
     run,
 )
-from muniment.cli.contents import Contents
+from muniment.cli.contents import ContentFiles
 from muniment.cli.lines import MAX_LINE, Line, LineSource, count_lines
 from muniment.cli.pseudonym import pseudonym_keys
 from muniment.cli.setaside import SetAside
@@ -199,7 +199,7 @@ def submit(  # the options of the command are its parameters
             )
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
-        content = Contents(contents)
+        content = ContentFiles(contents)
         if dry_run:
             await _show(gateway, file, content)
             return
@@ -235,7 +235,7 @@ class _Submission:
 
     gateway: "Gateway"
     batch: int
-    content: Contents
+    content: ContentFiles
     published: bool = field(kw_only=True)
     mirrored: bool = field(kw_only=True)
     resume: bool = field(kw_only=True)
@@ -388,7 +388,7 @@ def _source(gateway: Gateway, file: Path) -> LineSource:
     return LineSource(file, MAX_LINE if gateway.withholding is None else MAX_INPUT)
 
 
-async def _show(gateway: Gateway, file: Path, content: Contents) -> None:
+async def _show(gateway: Gateway, file: Path, content: ContentFiles) -> None:
     """Prints what would be logged of each line, and what withheld; ``InputError`` for bad ones."""
     source = _source(gateway, file)
     bad = 0

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from muniment.complete.keys import Key, key_of
-from muniment.complete.listing import Listing
+from muniment.complete.listing import KeyList
 from muniment.complete.prooffile import (
     VerifiedComplete,
     check_lists,
@@ -72,7 +72,7 @@ class CompleteFacts(MemoryFacts):
         ordered = sorted(proofs, key=lambda one: one.log.size)
         newest = head_of(ordered[-1].log, now)
         leaves = dict(entries)
-        self._lists: dict[Key, tuple[FactsHead, Listing]] = {}
+        self._lists: dict[Key, tuple[FactsHead, KeyList]] = {}
         for one in ordered:
             head = head_of(one.log, now)
             if head.origin != newest.origin:
@@ -129,9 +129,9 @@ class CompleteFacts(MemoryFacts):
             found.append(Interval(max(without, default=None), min(having, default=None)))
         return found
 
-    def _covered(self, asked: Iterable[Key]) -> list[Listing | None]:
+    def _covered(self, asked: Iterable[Key]) -> list[KeyList | None]:
         """The lists of some keys, whose leaves are at hand."""
-        found: list[Listing | None] = []
+        found: list[KeyList | None] = []
         for key in asked:
             answers, listing = self._answer(key)
             if listing is None or not self._known.issuperset(listing.indices):
@@ -141,7 +141,7 @@ class CompleteFacts(MemoryFacts):
             found.append(listing)
         return found
 
-    def _answer(self, key: Key) -> tuple[Key, Listing | None]:
+    def _answer(self, key: Key) -> tuple[Key, KeyList | None]:
         """The key that answers, and its list: what there is on a run has its revocations, too."""
         if key.kind == "revocations" and key.parts[0] == "execution":
             run = Key("execution", key.parts[1:])
@@ -167,7 +167,7 @@ def _size(head: FactsHead) -> int:
     return head.size
 
 
-def _cut(page: Page[Any], listing: Listing) -> Page[Any]:
+def _cut(page: Page[Any], listing: KeyList) -> Page[Any]:
     """A page of a list of which only the beginning is proven."""
     last = max(listing.indices, default=-1)
     within = tuple(one for one in page.entries if one.index <= last)

@@ -21,7 +21,7 @@ _U64: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class KeyList:
     """The leaves of one key, unverified; FormatError if they cannot be a list.
 
     Attributes:

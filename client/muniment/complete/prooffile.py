@@ -32,7 +32,7 @@ from itertools import pairwise
 from typing import Final, TypeVar
 
 from muniment.complete.keys import Key, parse_key
-from muniment.complete.listing import Listing
+from muniment.complete.listing import KeyList
 from muniment.lineage.leaflines import (
     Entries,
     LineReader,
@@ -101,7 +101,7 @@ class CompleteProof:
     log: SignedCheckpoint
     index: SignedCheckpoint
     map_root: bytes
-    lists: tuple[tuple[Key, Listing], ...]
+    lists: tuple[tuple[Key, KeyList], ...]
     multiproof: bytes = field(repr=False)
     path: tuple[bytes, ...] = field(repr=False)
     entries: Entries = field(default=(), repr=False)
@@ -164,7 +164,7 @@ class VerifiedComplete:
 
     log: CosignedCheckpoint
     index: CosignedCheckpoint
-    lists: Mapping[Key, Listing]
+    lists: Mapping[Key, KeyList]
     entries: Mapping[int, bytes] = field(repr=False)
 
     @property
@@ -182,7 +182,7 @@ def make_complete(
     log: SignedCheckpoint,
     index: SignedCheckpoint,
     map_root: bytes,
-    lists: Mapping[Key, Listing],
+    lists: Mapping[Key, KeyList],
     multiproof: bytes,
     path: Sequence[bytes],
     *,
@@ -243,7 +243,7 @@ def parse_complete(data: bytes) -> CompleteProof:
         raise reader.error("no root of the map")
     number = reader.number(version, MAX_VERSION)
     map_root = parse_hash(root, reader.what)
-    lists: list[tuple[Key, Listing]] = []
+    lists: list[tuple[Key, KeyList]] = []
     while reader.begins("key"):
         lists.append((_key(reader), _listing(reader)))
     multiproof = b""
@@ -277,13 +277,13 @@ def _key(reader: LineReader) -> Key:
         raise reader.error(str(error)) from None
 
 
-def _listing(reader: LineReader) -> Listing:
+def _listing(reader: LineReader) -> KeyList:
     count, *indices = reader.rest("leaves", "expected the leaves of the key").split(" ")
     number = reader.number(count)
     found = tuple(map(reader.number, indices))
     rest = _while(reader, "rest", lambda text: parse_hash(text, reader.what))
     try:
-        return Listing(number, found, tuple(rest))
+        return KeyList(number, found, tuple(rest))
     except FormatError as error:
         raise reader.error(str(error)) from None
 
@@ -355,7 +355,7 @@ def places_of(entries: Mapping[int, bytes], origin: str) -> dict[int, frozenset[
 
 
 def check_lists(
-    lists: Mapping[Key, Listing], places: Mapping[int, Collection[bytes]], size: int
+    lists: Mapping[Key, KeyList], places: Mapping[int, Collection[bytes]], size: int
 ) -> None:
     """Checks that leaves are in just those lists to which they belong, as far as these go.
 

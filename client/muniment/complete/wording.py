@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from muniment.complete.keys import Key
-from muniment.complete.listing import Listing
+from muniment.complete.listing import KeyList
 from muniment.complete.prooffile import VerifiedComplete
 from muniment.lineage.escape import terminal
 from muniment.records.touched import Kind
@@ -44,7 +44,7 @@ def _shown(part: str) -> str:
     return json.dumps(text) if " " in text or '"' in text else text
 
 
-def sentence_of(key: Key, listing: Listing, size: int) -> str:
+def sentence_of(key: Key, listing: KeyList, size: int) -> str:
     """What is stated of a key, as a sentence."""
     what = subject_of(key)
     if not listing.count:

@@ -44,7 +44,7 @@ class Destination(ABC):
         ...
 
 
-class Lines(Destination):
+class LineWriter(Destination):
     """Writes lines to a file, or to the standard output.
 
     A regular file's lines are on disk before `put` returns. A pipe acknowledges nothing: what its

@@ -7,7 +7,7 @@ from typing import Final
 from muniment.export.cursor import CursorFile
 from muniment.export.destination import Destination, Event
 from muniment.export.forms import LEAST_BYTES, Form
-from muniment.export.source import Page, Source
+from muniment.export.source import LeafPage, Source
 from muniment.tlog.merkle import CompactRange
 from muniment.tlog.tiles import TILE_WIDTH
 
@@ -71,7 +71,7 @@ class Exporter:
             self._move(source.origin, page, page.end)
             sending(page.end - before.size, source.size - before.size)
 
-    def _requests(self, page: Page) -> Iterator[list[Event]]:
+    def _requests(self, page: LeafPage) -> Iterator[list[Event]]:
         """Divides a page's events into those of one request each."""
         events: list[Event] = []
         size = 0
@@ -85,7 +85,7 @@ class Exporter:
         if events:
             yield events
 
-    def _move(self, origin: str, page: Page, end: int) -> None:
+    def _move(self, origin: str, page: LeafPage, end: int) -> None:
         """Moves the cursor behind the leaves up to `end`, all of which are done with."""
         done = self.exported
         if done is None or done.size == end:

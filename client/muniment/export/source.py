@@ -47,7 +47,7 @@ class Exported(NamedTuple):
     taken: Interval
 
 
-class Page(NamedTuple):
+class LeafPage(NamedTuple):
     """Leaves side by side, from index `first` on: the hashes of all, and those that are records.
 
     The others are manifests, as a rule.
@@ -121,7 +121,7 @@ class Source:
                 f"the checkpoint of {self.origin}: {whose} is of another tree, or was changed"
             )
 
-    def pages(self, before: CompactRange) -> Iterator[Page]:
+    def pages(self, before: CompactRange) -> Iterator[LeafPage]:
         """All records behind those exported before, for which `check` was called.
 
         Raises VerificationError if a leaf is another one than then; DatabaseError and FactsError
@@ -151,7 +151,7 @@ class Source:
                     if record is not None
                 ]
             )
-            yield Page(first, hashes, found)
+            yield LeafPage(first, hashes, found)
             first = indices.stop
 
     def _pages(self, first: int) -> Iterator[list[bytes]]:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from muniment.errors import Refused
 from muniment.http.logclient import LogClient
-from muniment.index.addendatable import Absent, AddendaTable
+from muniment.index.addendatable import AbsentAddendum, AddendaTable
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
@@ -35,7 +35,7 @@ _ERASURE: Final = b'"kind":"erasure"'
 _NAMING: Final = (b'"addenda":{', b'"sha256:')
 
 
-class Taken(NamedTuple):
+class AddendaRound(NamedTuple):
     """What came of one round: addenda that are new, that the log does not have, and erased."""
 
     new: int = 0
@@ -45,7 +45,7 @@ class Taken(NamedTuple):
 
 async def take_along(
     table: AddendaTable, client: LogClient | None, origin: str, size: int
-) -> Taken:
+) -> AddendaRound:
     """Brings the addenda of a replica up to the verified leaves [0, size).
 
     Without a client none are taken along, and erasures are obeyed where some were.
@@ -57,7 +57,7 @@ async def take_along(
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
     progress = await table.progress()
-    found = Taken()
+    found = AddendaRound()
     if client is not None:
         for start, end in _spans(progress.taken, size):
             new, absent = await _take(table, client, start, end)
@@ -110,12 +110,12 @@ async def _take(table: AddendaTable, client: LogClient, start: int, end: int) ->
     wanted: dict[str, str] = {}
     for record in await _records(table, start, end, _NAMING):
         wanted.update(dict.fromkeys(named_digests(record).values(), record.producer))
-    new = await _ask(table, client, [Absent(*one, pause=0) for one in wanted.items()])
+    new = await _ask(table, client, [AbsentAddendum(*one, pause=0) for one in wanted.items()])
     await table.keep((), taken=end)
     return new, len(wanted) - new
 
 
-async def _ask(table: AddendaTable, client: LogClient, wanted: Sequence[Absent]) -> int:
+async def _ask(table: AddendaTable, client: LogClient, wanted: Sequence[AbsentAddendum]) -> int:
     """Asks the log for addenda, and keeps what it has: how many."""
     new = 0
     for at in range(0, len(wanted), AT_ONCE):

@@ -14,7 +14,7 @@ MOST_ABSENT: Final = 100_000
 """Addenda that are asked for again, the newest: where gateways keep their own, all are absent."""
 
 
-class Absent(NamedTuple):
+class AbsentAddendum(NamedTuple):
     """An addendum that the log did not have.
 
     Attributes:
@@ -28,7 +28,7 @@ class Absent(NamedTuple):
     pause: int
 
 
-class Progress(NamedTuple):
+class AddendaProgress(NamedTuple):
     """How far a replica is with addenda, as leaf indices behind the last one looked at.
 
     Attributes:
@@ -49,14 +49,14 @@ class AddendaTable:
         """Takes the writer, which stays its owner's."""
         self._writer = writer
 
-    async def progress(self) -> Progress:
+    async def progress(self) -> AddendaProgress:
         """How far it is."""
 
-        def work(db: sqlite3.Connection) -> Progress:
+        def work(db: sqlite3.Connection) -> AddendaProgress:
             taken, obeyed, unwiped = db.execute(
                 "SELECT taken, obeyed, unwiped FROM addenda"
             ).fetchone()
-            return Progress(taken, obeyed, not unwiped)
+            return AddendaProgress(taken, obeyed, not unwiped)
 
         return await self._writer.run(work)
 
@@ -74,7 +74,7 @@ class AddendaTable:
         rows: Sequence[tuple[str, str, bytes]],
         *,
         taken: int | None = None,
-        absent: Iterable[Absent] = (),
+        absent: Iterable[AbsentAddendum] = (),
         gone: Iterable[str] = (),
         now: int = 0,
     ) -> None:
@@ -112,16 +112,16 @@ class AddendaTable:
 
         await self._writer.run(work)
 
-    async def due(self, now: int, most: int) -> list[Absent]:
+    async def due(self, now: int, most: int) -> list[AbsentAddendum]:
         """What is to be asked for again, at most so many; `now` in Unix seconds."""
 
-        def work(db: sqlite3.Connection) -> list[Absent]:
+        def work(db: sqlite3.Connection) -> list[AbsentAddendum]:
             rows = db.execute(
                 "SELECT digest, producer, pause FROM absent WHERE again <= ?"
                 " ORDER BY again LIMIT ?",
                 (now, most),
             )
-            return [Absent(*row) for row in rows]
+            return [AbsentAddendum(*row) for row in rows]
 
         return await self._writer.run(work)
 

@@ -24,7 +24,7 @@ from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from muniment.audit.trust import ProvenMisbehaviour, TrustState, describe_root
-from muniment.index.addenda import Taken
+from muniment.index.addenda import AddendaRound
 from muniment.index.chunk import make_chunk
 from muniment.index.schema import IndexState
 from muniment.index.store import IndexStore
@@ -81,7 +81,7 @@ class FollowRound(NamedTuple):
     checkpoint: CosignedCheckpoint
     leaves: int
     unknown: int
-    taken: Taken = Taken()
+    taken: AddendaRound = AddendaRound()
 
 
 class Follower:

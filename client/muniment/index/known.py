@@ -11,7 +11,7 @@ KEPT_RECORDS: Final = 8_192
 """Parsed records, and postings, that a reader keeps for the next question: some 15 MB."""
 
 
-class Known:
+class KnownLeaves:
     """What was read of a log before: leaves do not change, so it stays true as the log grows.
 
     Attributes:

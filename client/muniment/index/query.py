@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class IndexedRecords:
     """Records about a thing, in the order of the log, of which exactly `size` leaves are reflected.
 
     `next` is the `after` of the next page; None at the end.
@@ -82,7 +82,7 @@ class KeySeen(NamedTuple):
     first: int
 
 
-class Hop(NamedTuple):
+class WalkedEdge(NamedTuple):
     """An edge of a walk: its leaf's index and exact bytes, and the leaf parsed.
 
     `depth` is hops from the thing asked about to this edge's near end, plus one.
@@ -95,7 +95,7 @@ class Hop(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class EdgeWalk:
     """Edges around a thing, each once: by depth, by when things were reached, then as in the log.
 
     All pages of one walk reflect exactly `size` leaves. `next` is the token of the next page; None
@@ -104,7 +104,7 @@ class Walk:
 
     origin: str
     size: int
-    hops: tuple[Hop, ...]
+    hops: tuple[WalkedEdge, ...]
     next: str | None
     is_cut: bool
 
@@ -120,17 +120,17 @@ class Index:
         """Takes an open reader."""
         self._reader = reader
 
-    def decision(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> Answer:
+    def decision(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> IndexedRecords:
         """Decisions of an id, edges from and to them, revocations of them, at leaves after one."""
         return self._about(Ref("decision", id_), after, limit)
 
-    def execution(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> Answer:
+    def execution(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> IndexedRecords:
         """Decisions that authorise a run, its outcomes, verifications, edges and revocations."""
         return self._about(Ref("run", id_), after, limit)
 
     def find(
         self, search: Search, *, after: int = -1, limit: int = LIMIT, effort: int = MAX_EFFORT
-    ) -> Answer:
+    ) -> IndexedRecords:
         """Decisions by subject, resource and time, at leaves after one.
 
         Looks into at most `effort` entry bundles; a page may end before it is full.
@@ -164,12 +164,12 @@ class Index:
         depth: int = DEPTH,
         limit: int = LIMIT,
         token: str | None = None,
-    ) -> Walk:
+    ) -> EdgeWalk:
         """Walks the edges from a thing, breadth first, at most `depth` hops.
 
-        Things of other logs are reported and not walked on from. `token` is the `Walk.next` of the
-        page before, with the same other arguments. Raises FormatError if the token is none of this
-        index.
+        Things of other logs are reported and not walked on from. `token` is the `EdgeWalk.next` of
+        the page before, with the same other arguments. Raises FormatError if the token is none of
+        this index.
         """
         facts = ReplicaFacts(self._reader)
         start = 0
@@ -184,15 +184,15 @@ class Index:
         shown = found[start:end]
         leaves = self._reader.leaves([step.index for step in shown])
         origin, size, _ = facts.head
-        return Walk(
+        return EdgeWalk(
             origin,
             size,
-            tuple(Hop(at, leaves[at], edge, hops + 1) for hops, at, edge in shown),
+            tuple(WalkedEdge(at, leaves[at], edge, hops + 1) for hops, at, edge in shown),
             f"{size}.{end}" if more and end < MAX_WALK else None,
             is_cut=more and end >= MAX_WALK,
         )
 
-    def _about(self, thing: Ref, after: int, limit: int) -> Answer:
+    def _about(self, thing: Ref, after: int, limit: int) -> IndexedRecords:
         facts = ReplicaFacts(self._reader)
         origin, size, _ = facts.head
         hashed = thing_hash(thing.type, thing.id)
@@ -208,7 +208,7 @@ class Index:
 
     def _answer(
         self, facts: ReplicaFacts, found: Sequence[Found[Record]], last: int | None
-    ) -> Answer:
+    ) -> IndexedRecords:
         origin, size, _ = facts.head
         reused = self._reused(facts, [record for _, record in found])
         leaves = self._reader.leaves([index for index, _ in found])
@@ -218,7 +218,7 @@ class Index:
                 for index, record in found
             ]
         )
-        return Answer(origin, size, entries, last)
+        return IndexedRecords(origin, size, entries, last)
 
     def _candidates(self, thing: int, after: int, size: int, limit: int) -> set[int]:
         """Leaves that may be about a thing: the first `limit` of them, and maybe more."""

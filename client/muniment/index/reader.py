@@ -15,7 +15,7 @@ import msgspec
 
 from muniment.index.bundles import Bundles, LeafReader
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
-from muniment.index.known import Known
+from muniment.index.known import KnownLeaves
 from muniment.index.schema import (
     APPLICATION_ID,
     HAS_ADDENDA,
@@ -102,7 +102,7 @@ class IndexReader:
         leaves = LeafReader(path, bundles or self)
         self.leaves = leaves.leaves
         self.manifest_after = leaves.manifest_after
-        self.known: Final = Known()
+        self.known: Final = KnownLeaves()
 
     def __enter__(self) -> Self:
         return self

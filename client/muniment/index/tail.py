@@ -22,8 +22,8 @@ BUNDLES: Final = 16
 """Entry bundles read at a time, of what has come since the last look."""
 
 
-class Leaves(NamedTuple):
-    """Leaves side by side, from an index on; none when there are no new ones."""
+class LeafRun(NamedTuple):
+    """Leaves side by side, from index `first` on; none when there are no new ones."""
 
     first: int
     data: list[bytes]
@@ -32,7 +32,7 @@ class Leaves(NamedTuple):
 class Tail(Protocol):
     """Where new leaves come from."""
 
-    async def news(self) -> Leaves:
+    async def news(self) -> LeafRun:
         """The next leaves, a bounded number of them; raises MunimentError."""
         ...
 
@@ -49,7 +49,7 @@ class LogTail:
         self._head: CosignedCheckpoint | None = None
         self._next = 0
 
-    async def news(self) -> Leaves:
+    async def news(self) -> LeafRun:
         """See `Tail`.
 
         Raises:
@@ -62,14 +62,14 @@ class LogTail:
             await self._look()
         head = self._head
         if head is None or self._next == head.size:
-            return Leaves(self._next, [])
+            return LeafRun(self._next, [])
         first = self._next // TILE_WIDTH
         end = min(-(-head.size // TILE_WIDTH), first + BUNDLES)
         wanted = [tile_at(ENTRIES, number, head.size) for number in range(first, end)]
         found = await log_tiles(self._client, head.head).read(wanted)
         leaves = [leaf for tile in wanted for leaf in check_bundle(tile, found[tile])]
         begin, self._next = self._next, wanted[-1].end
-        return Leaves(begin, leaves[begin - first * TILE_WIDTH :])
+        return LeafRun(begin, leaves[begin - first * TILE_WIDTH :])
 
     async def _look(self) -> None:
         new = await self._source.head()
@@ -91,11 +91,11 @@ class ReplicaTail:
         self._last = last
         self._next = -1
 
-    async def news(self) -> Leaves:
+    async def news(self) -> LeafRun:
         """See `Tail`; raises DatabaseError and FactsError if the replica cannot be read."""
         size = ReplicaFacts(self._reader).head.size
         if self._next < 0:
             self._next = max(0, size - self._last)
         end = min(size, self._next + BUNDLES * TILE_WIDTH)
         first, self._next = self._next, max(self._next, end)
-        return Leaves(first, list(self._reader.leaves(range(first, end)).values()))
+        return LeafRun(first, list(self._reader.leaves(range(first, end)).values()))

@@ -18,7 +18,7 @@ from muniment.map.schema import (
     APPLICATION_ID,
     MIGRATIONS,
     PAGE_BYTES,
-    State,
+    MapState,
     read_passed,
     read_state,
     write_state,
@@ -43,7 +43,7 @@ def forget_map(path: Path) -> None:
 class MapFile:
     """The writing side of one map, on a thread of its own. Use `open`, then `close`."""
 
-    def __init__(self, writer: Writer, origin: str, state: State) -> None:
+    def __init__(self, writer: Writer, origin: str, state: MapState) -> None:
         """Takes over an opened writer."""
         self._writer = writer
         self.origin: Final = origin
@@ -63,7 +63,7 @@ class MapFile:
                 "INSERT INTO state VALUES (1, ?, ?, 0, x'', ?)", (MAP_VERSION, origin, EMPTY)
             )
 
-        def set_up(db: sqlite3.Connection) -> State:
+        def set_up(db: sqlite3.Connection) -> MapState:
             db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
             db.execute(f"PRAGMA cache_size=-{CACHE_KIBIBYTES}")
             version, found = db.execute("SELECT version, origin FROM state").fetchone()
@@ -109,7 +109,7 @@ class MapFile:
         """Waits for running work and closes the file."""
         await self._writer.close()
 
-    async def apply(self, first: int, leaves: Sequence[bytes]) -> State:
+    async def apply(self, first: int, leaves: Sequence[bytes]) -> MapState:
         """Takes the next leaves, in one transaction; some 60 µs and 2 kB of memory for each.
 
         Raises ValueError if they are not the next ones, `DatabaseError` if the file contradicts
@@ -120,14 +120,14 @@ class MapFile:
         if first + len(leaves) > MAX_LEAVES:
             raise ValueError("too many leaves")
 
-        def work(db: sqlite3.Connection) -> tuple[State, dict[int, Levels]]:
+        def work(db: sqlite3.Connection) -> tuple[MapState, dict[int, Levels]]:
             # Whatever happens from here on, what is in memory is only true once it is committed.
             kinds, self._kinds = self._kinds, None
             if kinds is None:
                 kinds = load(db, self.root)
             batch = BatchUpdate(db, kinds)
             root = batch.take(touched_by(leaves, first, self.origin))
-            state = State(self.range.extend(leaf_hashes(leaves)), root)
+            state = MapState(self.range.extend(leaf_hashes(leaves)), root)
             write_state(db, state)
             return state, kinds
 
@@ -153,4 +153,4 @@ class MapFile:
             db.execute("UPDATE state SET size = 0, peaks = x'', root = ?", (EMPTY,))
 
         await self._writer.run(work)
-        self._state, self._kinds = State(CompactRange.EMPTY, EMPTY), {}
+        self._state, self._kinds = MapState(CompactRange.EMPTY, EMPTY), {}

@@ -16,7 +16,7 @@ from muniment.map.bucket import ABSENT, Rot
 from muniment.map.levels import KIND_BITS
 from muniment.map.schema import (
     APPLICATION_ID,
-    State,
+    MapState,
     node_id,
     read_state,
     tile_depths,
@@ -54,7 +54,7 @@ class MapReader:
         """Ends the transaction, and closes the connection."""
         self._db.close()
 
-    def refresh(self) -> State:
+    def refresh(self) -> MapState:
         """Goes on to what is committed now."""
         if self._db.in_transaction:
             self._db.execute("COMMIT")
@@ -75,7 +75,7 @@ class MapReader:
         return self._state
 
     @property
-    def state(self) -> State:
+    def state(self) -> MapState:
         """What the answers reflect."""
         return self._state
 

@@ -72,7 +72,7 @@ def tile_depths(depth: int) -> list[int]:
     return list(range(depth - TILE_BITS, 0, -TILE_BITS))[::-1]
 
 
-class State(NamedTuple):
+class MapState(NamedTuple):
     """What a map's file reflects."""
 
     range: CompactRange
@@ -81,11 +81,11 @@ class State(NamedTuple):
     """Of the map."""
 
 
-def read_state(db: sqlite3.Connection) -> State:
+def read_state(db: sqlite3.Connection) -> MapState:
     """Reads what the file reflects, or raises Rot."""
     size, peaks, root = db.execute("SELECT size, peaks, root FROM state").fetchone()
     try:
-        state = State(CompactRange.from_peaks(size, split_hashes(peaks)), root)
+        state = MapState(CompactRange.from_peaks(size, split_hashes(peaks)), root)
     except ValueError as error:
         raise Rot(str(error)) from None
     if size and read_passed(db, size) != (state.range.root(), root):
@@ -93,7 +93,7 @@ def read_state(db: sqlite3.Connection) -> State:
     return state
 
 
-def write_state(db: sqlite3.Connection, state: State) -> None:
+def write_state(db: sqlite3.Connection, state: MapState) -> None:
     """Writes what the file reflects, and notes it among the PASSED newest states."""
     db.execute(
         "UPDATE state SET size = ?, peaks = ?, root = ?",

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import inspect
 
-from muniment.permit.contextfile import Members
+from muniment.permit.contextfile import ContextMembers
 from muniment.records.check import EvaluationRequest, EvaluationResponse
 from muniment.records.kinds import Record
 
@@ -31,7 +31,7 @@ def schema() -> dict[str, Any]:
     others = {
         name: _type(inspect.type_info(type_), structs)
         for name, type_ in (
-            ("context", Members),
+            ("context", ContextMembers),
             ("request", EvaluationRequest),
             ("response", EvaluationResponse),
         )

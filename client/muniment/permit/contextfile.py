@@ -34,7 +34,7 @@ class _Policy(Struct, frozen=True, forbid_unknown_fields=True):
     digest: Digest | None = None
 
 
-class Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContextMembers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The object as it is written; `Context` says what its members mean."""
 
     action: _Text
@@ -60,7 +60,7 @@ def parse_context(data: bytes, *, now: int, facts: Facts | None) -> Context:
     """
     value = parse_json(data, "context", most=MAX_CONTEXT_SIZE)
     try:
-        given = msgspec.convert(value, Members)
+        given = msgspec.convert(value, ContextMembers)
     except msgspec.ValidationError as error:
         raise FormatError(f"context: {explain(error)}") from None
     if given.now is not None:

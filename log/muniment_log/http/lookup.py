@@ -16,9 +16,9 @@ from muniment.index.query import (
     LIMIT,
     MAX_DEPTH,
     MAX_LIMIT,
-    Answer,
+    EdgeWalk,
+    IndexedRecords,
     KeySeen,
-    Walk,
 )
 from muniment.index.search import Search
 from muniment.lineage.facts import Ref
@@ -70,7 +70,9 @@ class Lookup:
         search = Search(*things, since, until)
         after = _decimal(parameters, "after") if "after" in parameters else -1
         limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
-        answer: Answer = await self._ask(lambda index: index.find(search, after=after, limit=limit))
+        answer: IndexedRecords = await self._ask(
+            lambda index: index.find(search, after=after, limit=limit)
+        )
         return _shown(answer)
 
     async def key(self, request: Request) -> Response:
@@ -94,7 +96,7 @@ class Lookup:
             raise Problem(400, "bad-query", f"direction: expected {' or '.join(_DIRECTIONS)}")
         depth = _number(parameters, "depth", DEPTH, MAX_DEPTH)
         limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
-        walk: Walk = await self._ask(
+        walk: EdgeWalk = await self._ask(
             lambda index: index.lineage(
                 thing, direction, depth=depth, limit=limit, token=parameters.get("page")
             )
@@ -116,7 +118,7 @@ class Lookup:
         id_ = _name(request.rest, MAX_ID)
         after = _decimal(parameters, "after") if "after" in parameters else -1
         limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
-        answer: Answer = await self._ask(
+        answer: IndexedRecords = await self._ask(
             lambda index: getattr(index, what)(id_, after=after, limit=limit)
         )
         return _shown(answer)
@@ -130,7 +132,7 @@ class Lookup:
             raise problem_of(error) from error
 
 
-def _shown(answer: Answer) -> Response:
+def _shown(answer: IndexedRecords) -> Response:
     records = [
         bodies.FoundRecord(entry.index, entry.is_conflicting, msgspec.Raw(entry.data))
         for entry in answer.entries

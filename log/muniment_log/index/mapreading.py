@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from muniment.complete.listing import MAX_LISTED, Listing
+from muniment.complete.listing import MAX_LISTED, KeyList
 from muniment.index.bundles import LeafReader
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.mpt import verify_many
@@ -31,7 +31,7 @@ class Lists(NamedTuple):
         proof: of all keys under the map's root.
     """
 
-    lists: Mapping[Key, Listing]
+    lists: Mapping[Key, KeyList]
     proof: bytes
 
 
@@ -51,11 +51,11 @@ def read_lists(reader: MapReader, root: bytes, keys: Sequence[Key], limit: int) 
             f"{sum(counts)} leaves, {max(counts)} of one key: a proof is made from at most "
             f"{MAX_LISTED} of a key, and {MAX_LEAVES} in all"
         )
-    lists = {key: Listing.of(reader.indices(key.digest), limit) for key in keys}
+    lists = {key: KeyList.of(reader.indices(key.digest), limit) for key in keys}
     return Lists(lists, proof)
 
 
-def read_entries(database: Path, lists: Mapping[Key, Listing], size: int) -> dict[int, bytes]:
+def read_entries(database: Path, lists: Mapping[Key, KeyList], size: int) -> dict[int, bytes]:
     """The leaves of the log that lists name, and where keys were revoked, the manifests behind.
 
     Manifests tell which key signed a record, and so whether the revocation of a key hits it. Raises
