@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.policyupdate import next_version, sign_version
-from muniment.tlog.policyversion import Revoked, Root, SignedVersion, format_chain
+from muniment.tlog.policyversion import KeyRevocation, Root, SignedVersion, format_chain
 from signing import ed25519, log_signer, witness
 
 YEAR = 365 * 86_400
@@ -36,7 +36,7 @@ def version(
     *,
     signers: Sequence[str] = ("root.example/a",),
     new_root: Root | None = None,
-    revoked: Sequence[Revoked] = (),
+    revoked: Sequence[KeyRevocation] = (),
 ) -> tuple[SignedVersion, ...]:
     """The chain with one version more."""
     made = next_version(chain, text, window, new_root or (root() if not chain else None), revoked)

@@ -11,7 +11,7 @@ import logsim
 import processes
 from indexed_log import IndexedLog
 from muniment.records.api import Decision, Revocation, Target, encode_record, parse_record
-from muniment.tlog.evidence import Index, parse_evidence
+from muniment.tlog.evidence import WrongMapRoot, parse_evidence
 from muniment.tlog.note import parse_vkey
 from staticserver import static
 
@@ -86,7 +86,7 @@ def test_a_log_that_colludes_with_witnesses_is_convicted_by_any_auditor(
     [finding] = report["findings"]
     assert (finding["kind"], finding["proven"]) == ("wrong-index", True)
     evidence = parse_evidence(auditor.evidence.read_bytes())
-    assert isinstance(evidence, Index)
+    assert isinstance(evidence, WrongMapRoot)
     assert evidence.index == 1
     # Offline, for whoever has the leaves; without them nothing is proven.
     proven = auditor.verify("--replica", auditor.replica)

@@ -10,7 +10,7 @@ import omitting
 import processes
 from log_deployment import GATEWAY, ORIGIN, Deployment, ask, deployed
 from muniment.records.api import Revocation, Target, encode_record
-from muniment.tlog.evidence import Index, parse_evidence
+from muniment.tlog.evidence import WrongMapRoot, parse_evidence
 from waiting import eventually
 
 RECORDS = decisions.decisions(700, producer=GATEWAY)
@@ -74,7 +74,7 @@ def test_an_honest_index_has_its_quorum_and_one_that_omits_a_revocation_has_none
         for witness in recomputing:
             [hash_] = evidence_of(witness)
             evidence = parse_evidence(ask(f"{witness.url}/gossip/evidence/{hash_}").body)
-            assert isinstance(evidence, Index)
+            assert isinstance(evidence, WrongMapRoot)
             assert evidence.leaf.head.size > size
         # Decisions go on.
         post(made, RECORDS[600:601])

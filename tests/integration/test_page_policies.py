@@ -14,7 +14,7 @@ from governed import story
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.policy import format_policy
-from muniment.tlog.policyversion import Revoked
+from muniment.tlog.policyversion import KeyRevocation
 from muniment.tlog.tlogproof import TlogProof
 from page_cases import Case, same
 from signing import NOW, log_signer, witness
@@ -47,7 +47,7 @@ MIXED = proof(("w1", START + 5), ("w4", END - 1), ("w3", 0))
 
 def revoked(word: str, name: str, since: int, *, of_log: bool = False) -> bytes:
     key = (log_signer(name) if of_log else witness(name)).vkey
-    listed = [Revoked(word, key, since)]  # type: ignore[arg-type]
+    listed = [KeyRevocation(word, key, since)]  # type: ignore[arg-type]
     return file(version(two_years(), body("w3", "w4"), WINDOW, revoked=listed))
 
 

@@ -14,7 +14,7 @@ import index_tools as tools
 import processes
 from byzantine import get, post
 from indexed_log import IndexedLog
-from muniment.tlog.evidence import Index, parse_evidence
+from muniment.tlog.evidence import WrongMapRoot, parse_evidence
 from staticserver import static
 from waiting import eventually
 from witness_tools import set_up
@@ -95,7 +95,7 @@ def test_a_log_that_omits_a_revocation_from_its_index_gets_no_cosignature(
             [found] = json.loads(listed)["evidence"]
             _, file = get(f"{honest.url}/gossip/evidence/{found['hash']}")
             evidence = parse_evidence(file)
-            assert isinstance(evidence, Index)
+            assert isinstance(evidence, WrongMapRoot)
             assert evidence.index == 1
             # A peer that does not compute it goes on reading this witness.
             peer = Witness(tmp_path / "peer", log, url, recompute=False)

@@ -12,7 +12,7 @@ from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.note import parse_note, sign_note
 from muniment.tlog.policy import Policy, PolicyChain, format_policy, parse_policy
 from muniment.tlog.policyupdate import PolicyFork, PolicyRollback, check_first, check_update
-from muniment.tlog.policyversion import Revoked, SignedVersion, parse_chain, parse_version
+from muniment.tlog.policyversion import KeyRevocation, SignedVersion, parse_chain, parse_version
 from signing import log_signer, mutations, signed, witness
 
 YEAR1, YEAR2 = START + YEAR // 2, START + YEAR + YEAR // 2
@@ -42,7 +42,9 @@ def revoke(word: str, name: str, since: int, *, of_log: bool = False) -> PolicyC
     """The two years, and a third version, of the second year too, that lists a key."""
     key = (log_signer(name) if of_log else witness(name)).vkey
     window = (START + YEAR, END)
-    chain = version(two_years(), body("w3", "w4"), window, revoked=[Revoked(word, key, since)])  # type: ignore[arg-type]
+    chain = version(
+        two_years(), body("w3", "w4"), window, revoked=[KeyRevocation(word, key, since)]
+    )  # type: ignore[arg-type]
     policy = parse_policy(file(chain))
     assert isinstance(policy, PolicyChain)
     return policy
@@ -328,20 +330,24 @@ class TestRevoked:
         denied(policy, head(("w1", YEAR1 - 1), ("w2", YEAR1 - 1)), "does not list log")
         unknown = replace(log_signer().vkey, algorithm=0x7F)
         window = (START + YEAR, END)
-        listed = [Revoked(word, unknown, YEAR1)]
+        listed = [KeyRevocation(word, unknown, YEAR1)]
         chain = version(two_years(), body("w3", "w4"), window, revoked=listed)
         assert parse_policy(file(chain)).of_index_log(log).verify(index_head(YEAR1, YEAR1))
 
     def test_the_word_that_weighs_most_and_the_earliest_time(self):
         key = witness("w1").vkey
         window = (START + YEAR, END)
-        one = version(two_years(), body("w3", "w4"), window, revoked=[Revoked("retired", key, 5)])
-        chain = version(one, body("w3", "w4"), window, revoked=[Revoked("compromised", key, 9)])
-        more = version(chain, body("w3", "w4"), window, revoked=[Revoked("retired", key, 7)])
+        one = version(
+            two_years(), body("w3", "w4"), window, revoked=[KeyRevocation("retired", key, 5)]
+        )
+        chain = version(
+            one, body("w3", "w4"), window, revoked=[KeyRevocation("compromised", key, 9)]
+        )
+        more = version(chain, body("w3", "w4"), window, revoked=[KeyRevocation("retired", key, 7)])
         for versions, expected in ((one, "retired"), (chain, "compromised"), (more, "compromised")):
             policy = parse_policy(file(versions))
             assert isinstance(policy, PolicyChain)
-            assert policy.revoked[key] == Revoked(expected, key, 5)  # type: ignore[arg-type]
+            assert policy.revoked[key] == KeyRevocation(expected, key, 5)  # type: ignore[arg-type]
 
     def test_what_a_version_lists_holds_for_those_before_and_after(self):
         policy = revoke("compromised", "w3", YEAR2)

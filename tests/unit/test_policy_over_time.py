@@ -15,7 +15,7 @@ from muniment.permit.verify import verify_permit
 from muniment.records.kinds import Entity
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import Policy, PolicyChain, format_policy, parse_policy
-from muniment.tlog.policyversion import Revoked
+from muniment.tlog.policyversion import KeyRevocation
 from muniment_log.app.policyturn import LOOK_SECONDS, turn_with_time
 from muniment_log.cli import setup
 from muniment_log.config import load
@@ -118,7 +118,7 @@ class TestMonitor:
 
     def test_a_revoked_key_of_the_log_counts_for_the_memory_alone(self):
         window = (START + YEAR, START + 2 * YEAR)
-        gone = Revoked("compromised", log_signer().vkey, START + YEAR)
+        gone = KeyRevocation("compromised", log_signer().vkey, START + YEAR)
         text = body("w3", "w4").replace(str(log_signer().vkey), str(log_signer("next").vkey))
         text = text.replace("\nwitness", f"\norigin {ORIGIN}\nwitness", 1)
         policy = parse_policy(file(version(two_years(), text, window, revoked=[gone])))

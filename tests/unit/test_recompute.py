@@ -16,7 +16,7 @@ from muniment.map.recompute import Recomputer, Wrong
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.evidence import (
-    Index,
+    WrongMapRoot,
     describe,
     explain,
     parse_evidence,
@@ -80,9 +80,9 @@ def test_an_index_of_all_leaves_is_found_to_be_one(
     assert wrong_of(path, log, 3) is None
 
 
-def evidence_of(log: IndexedLog, wrong: Wrong) -> Index:
+def evidence_of(log: IndexedLog, wrong: Wrong) -> WrongMapRoot:
     signed = strip(log.indexed.signed)
-    return Index(wrong.index, wrong.leaf, wrong.proof, wrong.computed, signed)
+    return WrongMapRoot(wrong.index, wrong.leaf, wrong.proof, wrong.computed, signed)
 
 
 def test_an_index_that_omits_a_record_is_evidence_for_who_has_the_leaves(

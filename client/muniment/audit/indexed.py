@@ -14,7 +14,14 @@ from muniment.map.mapfile import MapFile
 from muniment.map.recompute import Recomputer, Wrong
 from muniment.records.touched import MAP_VERSION
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.tlog.evidence import Index, Proven, key_name, log_verifiers, strip, verify_evidence
+from muniment.tlog.evidence import (
+    Proven,
+    WrongMapRoot,
+    key_name,
+    log_verifiers,
+    strip,
+    verify_evidence,
+)
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.note import Verifier, verify_note
@@ -46,7 +53,9 @@ async def audit_index(
         if wrong is None:
             return None
         name = key_name(signed, verifiers)
-        evidence = Index(wrong.index, wrong.leaf, wrong.proof, wrong.computed, strip(signed, name))
+        evidence = WrongMapRoot(
+            wrong.index, wrong.leaf, wrong.proof, wrong.computed, strip(signed, name)
+        )
         proven = verify_evidence(evidence, verifiers, origin=origin, computed=wrong.computed)
     except Refused as refusal:
         if refusal.is_retriable:

@@ -26,8 +26,8 @@ from muniment.tlog.evidence import (
     MAX_EVIDENCE_SIZE,
     SENTENCES,
     Evidence,
-    Index,
     Proven,
+    WrongMapRoot,
     describe,
     log_verifiers,
     parse_evidence,
@@ -135,7 +135,7 @@ def _verify(
     policy = read_policy(policy_path)
     old = read_old_vkeys(old_vkeys, policy)
     computed = None
-    if isinstance(claim, Index):
+    if isinstance(claim, WrongMapRoot):
         about = claim.leaf
         if not policy.log_keys(claim.origin):
             policy = policy.of_index_log(about.origin, about.version)

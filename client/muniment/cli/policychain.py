@@ -23,8 +23,8 @@ from muniment.tlog.note import Signer, UnverifiedNote, parse_vkey, sign_note
 from muniment.tlog.policy import MAX_POLICY_SIZE, show
 from muniment.tlog.policyupdate import next_version, sign_version
 from muniment.tlog.policyversion import (
+    KeyRevocation,
     PolicyVersion,
-    Revoked,
     Root,
     SignedVersion,
     Word,
@@ -225,14 +225,14 @@ def _root(roots: tuple[str, ...], threshold: int | None, signers: Sequence[Signe
     return Root(len(keys) // 2 + 1 if threshold is None else threshold, keys)
 
 
-def _revoked(word: Word, vkey: str, time: str) -> Revoked:
+def _revoked(word: Word, vkey: str, time: str) -> KeyRevocation:
     try:
-        return Revoked(word, parse_vkey(vkey), parse_time(time))
+        return KeyRevocation(word, parse_vkey(vkey), parse_time(time))
     except FormatError as error:
         raise InputError(f"--{word}: {error}") from None
 
 
-def _warn_of_unknown(chain: Sequence[SignedVersion], revoked: Sequence[Revoked]) -> None:
+def _warn_of_unknown(chain: Sequence[SignedVersion], revoked: Sequence[KeyRevocation]) -> None:
     """Says which keys no version lists: a key has several spellings, and only its own counts."""
     known = {one.verifier.vkey for two in chain for one in two.version.policy.known.values()}
     for word, vkey, _ in revoked:
@@ -256,7 +256,7 @@ def _made(
     body: str,
     window: tuple[int, int],
     root: Root,
-    revoked: Sequence[Revoked],
+    revoked: Sequence[KeyRevocation],
 ) -> PolicyVersion:
     try:
         version = next_version(chain, body, window, root, revoked)

@@ -197,7 +197,7 @@ class EmptyRoot(_Claim):
 
 
 @dataclass(frozen=True, slots=True)
-class Index(_Claim):
+class WrongMapRoot(_Claim):
     """A leaf of an index log with a map root that the leaves of the log do not have.
 
     FormatError if the leaf is not one of that index log, or has the computed root. Who verifies it
@@ -251,7 +251,7 @@ class Index(_Claim):
         return sha256(b"muniment/contradiction/v1\n" + self.leaf.encode()).digest()
 
 
-Evidence: TypeAlias = SameSize | Fork | Leaf | EmptyRoot | Index
+Evidence: TypeAlias = SameSize | Fork | Leaf | EmptyRoot | WrongMapRoot
 
 
 def _check_pair(first: SignedCheckpoint, second: SignedCheckpoint) -> None:

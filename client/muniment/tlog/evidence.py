@@ -44,11 +44,11 @@ from muniment.tlog.claims import (
     EmptyRoot,
     Evidence,
     Fork,
-    Index,
     Kind,
     Leaf,
     SameSize,
     Shown,
+    WrongMapRoot,
 )
 from muniment.tlog.encoding import (
     FormatError,
@@ -88,12 +88,12 @@ __all__ = [
     "EmptyRoot",
     "Evidence",
     "Fork",
-    "Index",
     "Kind",
     "Leaf",
     "Proven",
     "SameSize",
     "Shown",
+    "WrongMapRoot",
     "contradiction_of",
     "describe",
     "empty_root",
@@ -239,7 +239,7 @@ def parse_evidence(data: bytes) -> Evidence:
         case ["index", index, entry, computed, *proof], [checkpoint] if (
             index.startswith(INDEX) and entry.startswith(ENTRY) and computed.startswith(COMPUTED)
         ):
-            return Index(
+            return WrongMapRoot(
                 parse_decimal(index[len(INDEX) :], "evidence: index"),
                 parse_index_leaf(parse_base64(entry[len(ENTRY) :], "evidence: entry")),
                 _proof(proof),

@@ -24,9 +24,9 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.note import PUBLIC_KEY_SIZES, VKey
-from muniment.tlog.policyjudge import CosignedCheckpoint, Known, Policy
+from muniment.tlog.policyjudge import CosignedCheckpoint, Policy, PolicyKey
 from muniment.tlog.policyrules import show
-from muniment.tlog.policyversion import PolicyVersion, Revoked, SignedVersion, Word, say_time
+from muniment.tlog.policyversion import KeyRevocation, PolicyVersion, SignedVersion, Word, say_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class PolicyChain(Policy):
 
     chain: tuple[SignedVersion, ...] = ()
     counted: tuple[PolicyVersion, ...] = ()
-    revoked: dict[VKey, Revoked] = field(
+    revoked: dict[VKey, KeyRevocation] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _at: dict[tuple[int, ...], "PolicyChain"] = field(
@@ -79,7 +79,7 @@ class PolicyChain(Policy):
             for one in signed.version.revoked:
                 listed = made.revoked.get(one.vkey, one)
                 word: Word = "retired" if one.word == listed.word == "retired" else "compromised"
-                made.revoked[one.vkey] = Revoked(word, one.vkey, min(one.since, listed.since))
+                made.revoked[one.vkey] = KeyRevocation(word, one.vkey, min(one.since, listed.since))
         return made
 
     @property
@@ -204,10 +204,10 @@ class PolicyChain(Policy):
         self,
         signed: SignedCheckpoint,
         version: PolicyVersion,
-        verified: Sequence[tuple[Known, int | None]],
+        verified: Sequence[tuple[PolicyKey, int | None]],
     ) -> CosignedCheckpoint:
         left_out: list[str] = []
-        kept: list[tuple[Known, int | None]] = []
+        kept: list[tuple[PolicyKey, int | None]] = []
         for known, time in verified:
             reason = self._doubt(known, time, version)
             if reason is None:
@@ -238,7 +238,7 @@ class PolicyChain(Policy):
         # Witnesses cosign the head of an idle log again: what counts is what they stated before.
         return cosigned.policy.is_met({name for name, time in cosigned.stated if time < one.since})
 
-    def _doubt(self, known: Known, time: int | None, version: PolicyVersion) -> str | None:
+    def _doubt(self, known: PolicyKey, time: int | None, version: PolicyVersion) -> str | None:
         """Why a cosignature does not count under a version; None if it does."""
         if known.witness is None or not time:
             return None

@@ -73,7 +73,7 @@ class CosignedCheckpoint:
         return quorum.ahead(self.stated, now)
 
 
-class Known(NamedTuple):
+class PolicyKey(NamedTuple):
     """A key of a policy and the parts it plays; the spec lets a key be log and witness.
 
     `origins` are of the logs that it signs; none for a key of a witness alone.
@@ -100,7 +100,7 @@ class Policy:
     witnesses: tuple[PolicyWitness, ...]
     groups: tuple[PolicyGroup, ...]
     quorum: str
-    known: dict[tuple[str, int], Known] = field(
+    known: dict[tuple[str, int], PolicyKey] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -114,7 +114,7 @@ class Policy:
             rules.add_group(group)
         rules.set_quorum(self.quorum)
         for log in self.logs:
-            self.known[log.vkey.name, log.vkey.key_id] = Known(
+            self.known[log.vkey.name, log.vkey.key_id] = PolicyKey(
                 verifier_for(log.vkey), log.origins, witness=None
             )
         for witness in self.witnesses:
@@ -122,7 +122,7 @@ class Policy:
             known = self.known.get(key)
             verifier = known.verifier if known else verifier_for(witness.vkey)
             origins = known.origins if known else ()
-            self.known[key] = Known(verifier, origins, witness.name)
+            self.known[key] = PolicyKey(verifier, origins, witness.name)
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ class Policy:
         return self.decide(signed, self.signatures(signed))
 
     def decide(
-        self, signed: SignedCheckpoint, verified: Sequence[tuple[Known, int | None]]
+        self, signed: SignedCheckpoint, verified: Sequence[tuple[PolicyKey, int | None]]
     ) -> CosignedCheckpoint:
         """Judges a checkpoint by those of its signatures that were verified and count.
 
@@ -242,16 +242,16 @@ class Policy:
 
     def signatures(
         self, signed: SignedCheckpoint, old: Iterable[VKey] = ()
-    ) -> list[tuple[Known, int | None]]:
+    ) -> list[tuple[PolicyKey, int | None]]:
         """The known keys' signatures, each of which must hold, and their times, in order."""
         origin = signed.checkpoint.origin
         before = {(key.name, key.key_id): key for key in self.log_keys(origin, old)} if old else {}
-        found: list[tuple[Known, int | None]] = []
+        found: list[tuple[PolicyKey, int | None]] = []
         for line in signed.note.signatures:
             key = (line.name, line.key_id)
             known = self.known.get(key)
             if known is None and key in before:
-                known = Known(verifier_for(before[key]), (origin,), witness=None)
+                known = PolicyKey(verifier_for(before[key]), (origin,), witness=None)
             if known is not None:
                 found.append((known, known.verifier.verify(signed.note.text, line.signature)))
         return found
@@ -265,7 +265,7 @@ class Policy:
         return f"checkpoint: no quorum: cosigned by {have}; {needs}"
 
 
-def _log_keys(signatures: Iterable[tuple[Known, int | None]], origin: str) -> tuple[VKey, ...]:
+def _log_keys(signatures: Iterable[tuple[PolicyKey, int | None]], origin: str) -> tuple[VKey, ...]:
     """The keys of the log among those that signed, each once."""
     return tuple(
         dict.fromkeys(known.verifier.vkey for known, _ in signatures if origin in known.origins)

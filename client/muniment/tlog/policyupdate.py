@@ -10,8 +10,8 @@ from itertools import zip_longest
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import Signer, VKey, sign_note
 from muniment.tlog.policyversion import (
+    KeyRevocation,
     PolicyVersion,
-    Revoked,
     Root,
     SignedVersion,
     lacking,
@@ -91,7 +91,7 @@ def next_version(
     body: str,
     window: tuple[int, int],
     root: Root | None = None,
-    revoked: Iterable[Revoked] = (),
+    revoked: Iterable[KeyRevocation] = (),
 ) -> PolicyVersion:
     """Makes the version that follows a chain, empty for the first, which needs a root.
 

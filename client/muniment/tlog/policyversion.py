@@ -58,7 +58,7 @@ class Root(NamedTuple):
     keys: tuple[VKey, ...]
 
 
-class Revoked(NamedTuple):
+class KeyRevocation(NamedTuple):
     """A key that no longer counts, from a time on in Unix seconds; see `policychain` for how."""
 
     word: Word
@@ -86,7 +86,7 @@ class PolicyVersion:
     until: int
     previous: bytes | None
     root: Root
-    revoked: tuple[Revoked, ...]
+    revoked: tuple[KeyRevocation, ...]
     body: str
     policy: Policy = field(init=False, repr=False, compare=False)
 
@@ -152,14 +152,14 @@ def parse_version(text: str) -> PolicyVersion:
     root = Root(
         parse_decimal(threshold, "root"), tuple(parse_vkey(key, "root key") for key in keys)
     )
-    revoked: list[Revoked] = []
+    revoked: list[KeyRevocation] = []
     for line in lines:
         match = _LINE.fullmatch(line)
         if match is None:
             raise FormatError(f"{line[:40]!a} where a compromised or retired line may stand")
         word: Word = "compromised" if match[1] == "compromised" else "retired"
         since = parse_decimal(match[3], word, most=MAX_TIMESTAMP)
-        revoked.append(Revoked(word, parse_vkey(match[2], word), since))
+        revoked.append(KeyRevocation(word, parse_vkey(match[2], word), since))
     return PolicyVersion(number, start, until, previous, root, tuple(revoked), body)
 
 

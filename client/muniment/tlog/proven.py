@@ -25,7 +25,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint
-from muniment.tlog.claims import EmptyRoot, Evidence, Fork, Index, Kind, Leaf, SameSize, Shown
+from muniment.tlog.claims import (
+    EmptyRoot,
+    Evidence,
+    Fork,
+    Kind,
+    Leaf,
+    SameSize,
+    Shown,
+    WrongMapRoot,
+)
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError, format_base64
 from muniment.tlog.merkle import leaf_hash
@@ -150,7 +159,7 @@ def _check_proofs(evidence: Evidence, computed: bytes | None) -> None:
             for shown in (evidence.first, evidence.second):
                 head = shown.checkpoint.checkpoint
                 verify_inclusion(shown.leaf_hash, evidence.index, head.size, shown.proof, head.root)
-        case Index():
+        case WrongMapRoot():
             head, entry = evidence.checkpoint.checkpoint, leaf_hash(evidence.leaf.encode())
             verify_inclusion(entry, evidence.index, head.size, evidence.proof, head.root)
             if computed is None:
@@ -183,7 +192,7 @@ def _reduce(evidence: Evidence, signatures: list[tuple[Verified, ...]]) -> Evide
             return Leaf(evidence.index, first, second)
         case EmptyRoot():
             return EmptyRoot(*kept)
-        case Index():
+        case WrongMapRoot():
             return replace(evidence, checkpoint=kept[0])
 
 
@@ -220,7 +229,7 @@ def describe(evidence: Evidence) -> list[str]:
             lines.append("A log never replaces a leaf: these are two histories.")
         case EmptyRoot():
             lines.append("There is only one tree without leaves, and this is not its root.")
-        case Index():
+        case WrongMapRoot():
             stated = evidence.leaf
             lines.append(
                 f"Leaf {evidence.index} of it is about the first {stated.head.size} leaves of log "
@@ -244,7 +253,7 @@ def explain(proven: Proven) -> list[str]:
         lines.append(
             "No single key signed both checkpoints; all of these keys are known as the log's."
         )
-    if isinstance(proven.evidence, Index):
+    if isinstance(proven.evidence, WrongMapRoot):
         lines.append(
             "A log that indexes all its leaves never signs this. Whoever holds the log's key did."
         )

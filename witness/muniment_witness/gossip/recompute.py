@@ -20,7 +20,7 @@ from muniment.map.mapfile import MapFile, forget_map
 from muniment.map.recompute import Recomputer, Wrong, about
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError, VerificationError
-from muniment.tlog.evidence import Index, key_name, strip
+from muniment.tlog.evidence import WrongMapRoot, key_name, strip
 from muniment.tlog.heads import Head
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.tiles import Tile
@@ -187,7 +187,9 @@ class IndexJudge:
         """Keeps the evidence that an index is not that of its leaves."""
         signed = SignedCheckpoint(request.checkpoint, request.note)
         name = key_name(signed, self.logs[request.checkpoint.origin].verifiers)
-        evidence = Index(wrong.index, wrong.leaf, wrong.proof, wrong.computed, strip(signed, name))
+        evidence = WrongMapRoot(
+            wrong.index, wrong.leaf, wrong.proof, wrong.computed, strip(signed, name)
+        )
         # Each leaf is a contradiction of its own, whatever else the same head has shown.
         await self.archive.file(evidence, "recomputed", lambda _: True, computed=wrong.computed)
 
