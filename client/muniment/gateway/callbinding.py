@@ -50,7 +50,7 @@ class Bound:
         )
 
 
-class About(Protocol):
+class CallSubject(Protocol):
     """What one call is about, as its caller's objects say it at any moment."""
 
     @property
@@ -191,16 +191,16 @@ class FunctionCall:
         self._arguments: dict[str, Any] | None = None  # by name; their values are the caller's
 
     def resource(self) -> dict[str, Any]:
-        """See ``About``."""
+        """See ``CallSubject``."""
         return self._binding.resource(self._args, self._kwargs)
 
     def parent(self) -> str | None:
-        """See ``About``."""
+        """See ``CallSubject``."""
         parent = self._parent
         return parent(*self._args, **self._kwargs) if callable(parent) else parent
 
     def bound(self, resource: dict[str, Any], nonce: str) -> Bound:
-        """See ``About``."""
+        """See ``CallSubject``."""
         binding = self._binding
         if binding.bind is not None:
             stands = binding.bind(*self._args, **self._kwargs)

@@ -94,7 +94,7 @@ def check_options(options: Options) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class CallRules:
     """How calls are governed; ``Options`` says more of these.
 
     Attributes:
@@ -126,16 +126,16 @@ class Rules:
     once: str | None = None
     states_arguments: bool = False
 
-    def after(self, seconds: float) -> "Rules":
+    def after(self, seconds: float) -> "CallRules":
         """The rules of a call that has waited already."""
         if self.timeout is None:
             return self
         return replace(self, timeout=max(self.timeout - seconds, 0.0))
 
 
-def rules_of(options: Options) -> Rules:
+def rules_of(options: Options) -> CallRules:
     """The options of a governed function that do not depend on its arguments."""
-    return Rules(
+    return CallRules(
         decide=options["decide"],
         subject=options["subject"],
         action=options.get("action", "call"),

@@ -22,7 +22,7 @@ from uuid import UUID
 from muniment.errors import MunimentError, Unreachable
 from muniment.gateway.authorization import denial_of
 from muniment.gateway.callbinding import Bound, JsonObject, bind_arguments
-from muniment.gateway.calloptions import Check, Complete, Decide, Rules
+from muniment.gateway.calloptions import CallRules, Check, Complete, Decide
 from muniment.gateway.governing import Governing
 from muniment.gateway.outcomekeeping import Permitted
 from muniment.gateway.reach import Reach, at_once
@@ -115,7 +115,7 @@ def _rules_of_call(
     ids: Mapping[str, object],
     options: CallOptions,
     decide: Decide | None,
-) -> Rules:
+) -> CallRules:
     """Checks the options of a call; ``decide`` is its gateway's policy engine.
 
     Raises TypeError if an option or an id is none, or nobody is there to decide.
@@ -128,7 +128,7 @@ def _rules_of_call(
     timeout = options.get("timeout", CALL_TIMEOUT)
     if timeout is not None and not timeout > 0:
         raise TypeError(f"timeout: expected a number of seconds above 0, got {timeout!a}")
-    return Rules(
+    return CallRules(
         decide=decide,
         subject={"type": "agent", "id": agent} if isinstance(agent, str) else agent,
         action=options.get("action", "call"),
@@ -259,7 +259,7 @@ class Run:
 class CallScope:
     """A call, as a context manager of either kind; it is entered once."""
 
-    def __init__(self, source: GatewaySource, about: ToolCall, rules: Rules) -> None:
+    def __init__(self, source: GatewaySource, about: ToolCall, rules: CallRules) -> None:
         """See ``Gateway.call``."""
         self._source = source
         self._about = about
@@ -303,7 +303,7 @@ class CallScope:
             end_run(token)
             at_once(self._keep(error))
 
-    def _governs(self, gateway: "Gateway", reach: Reach, rules: Rules) -> Governing:
+    def _governs(self, gateway: "Gateway", reach: Reach, rules: CallRules) -> Governing:
         if self._governing is not None:
             raise RuntimeError("a call is entered once: make another one")
         self._governing = Governing(gateway, reach, rules)
@@ -335,7 +335,7 @@ class CallScope:
             event(_LOGGER, logging.ERROR, "an outcome is lost", run=run.execution, reason=str(lost))
 
 
-async def find(source: GatewaySource, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
+async def find(source: GatewaySource, rules: CallRules) -> "tuple[Gateway, Reach, CallRules]":
     """The gateway of a caller who awaits, the way to it, and the rules in the time that is left.
 
     Raises Denied if there is none in time.
@@ -353,7 +353,7 @@ async def find(source: GatewaySource, rules: Rules) -> "tuple[Gateway, Reach, Ru
         raise denial_of(error) from error
 
 
-def find_blocking(source: GatewaySource, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
+def find_blocking(source: GatewaySource, rules: CallRules) -> "tuple[Gateway, Reach, CallRules]":
     """As ``find``, for a thread that may block."""
     began = time.monotonic()
     try:

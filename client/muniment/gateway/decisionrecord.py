@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from muniment.gateway.callbinding import Bound
-from muniment.gateway.calloptions import Call, Rules
+from muniment.gateway.calloptions import Call, CallRules
 from muniment.gateway.withholding import Prepared
 from muniment.records.addenda import ARGUMENTS, disclose
 from muniment.records.canonical import encode_canonical
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def record_decision(
     gateway: "Gateway",
-    rules: Rules,
+    rules: CallRules,
     call: Call,
     asked: dict[str, Any],
     bound: Bound,

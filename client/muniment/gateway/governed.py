@@ -22,11 +22,11 @@ from muniment.gateway.callables import is_coroutine_function, tool_name
 from muniment.gateway.callbinding import CallBinding, FunctionCall, JsonObject
 from muniment.gateway.calloptions import (
     Call,
+    CallRules,
     Check,
     Complete,
     Decide,
     Options,
-    Rules,
     check_options,
     rules_of,
 )
@@ -101,7 +101,7 @@ def governed(
     return decorate
 
 
-Found = tuple[Gateway, Reach, Rules]
+Found = tuple[Gateway, Reach, CallRules]
 """The gateway of one call, its way there, and how it is governed."""
 
 

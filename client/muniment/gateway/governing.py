@@ -25,8 +25,8 @@ from muniment.gateway.authorization import (
     denial_of_verdict,
     note_failure,
 )
-from muniment.gateway.callbinding import About, Bound, JsonObject
-from muniment.gateway.calloptions import Call, Rules
+from muniment.gateway.callbinding import Bound, CallSubject, JsonObject
+from muniment.gateway.calloptions import Call, CallRules
 from muniment.gateway.decisionrecord import record_decision
 from muniment.gateway.once import KeyClaim, StoredPermit
 from muniment.gateway.outcomekeeping import ARGUMENTS_DIGEST, OutcomeKeeping, Permitted
@@ -55,7 +55,7 @@ class Governing:
         outcomes: Keeps how the call ended, once it may run.
     """
 
-    def __init__(self, gateway: "Gateway", reach: Reach, rules: Rules) -> None:
+    def __init__(self, gateway: "Gateway", reach: Reach, rules: CallRules) -> None:
         self._gateway = gateway
         self._reach = reach
         self._rules = rules
@@ -65,7 +65,7 @@ class Governing:
         self.outcomes: Final = OutcomeKeeping(gateway, reach, rules)
         self._end = None if rules.timeout is None else time.monotonic() + rules.timeout
 
-    async def permit(self, about: About) -> Permitted:
+    async def permit(self, about: CallSubject) -> Permitted:
         """Takes every step before the run.
 
         Raises Denied if it may not run; then its outcome is kept, if it needs one.
@@ -78,7 +78,7 @@ class Governing:
             if self._end is not None:
                 self._gateway.breaker.released()
 
-    async def _permit_once(self, about: About, key: str) -> Permitted:
+    async def _permit_once(self, about: CallSubject, key: str) -> Permitted:
         """As ``permit``, for a call that somebody may have asked for before."""
         store = self._gateway.once
         if store is None:
@@ -95,7 +95,7 @@ class Governing:
         finally:
             claim.release()
 
-    async def _permit_again(self, about: About, key: str, stored: StoredPermit) -> Permitted:
+    async def _permit_again(self, about: CallSubject, key: str, stored: StoredPermit) -> Permitted:
         """Gives the first permit again, verified and judged anew, if this is the same call."""
         decision, policy = stored.permit.decision, self._gateway.policy
         asked: dict[str, Any] = {"id": f"d-{secrets.token_hex(12)}"}
@@ -133,7 +133,7 @@ class Governing:
             raise raised from error
         return Permitted(call, outcome, permit, _unbound(about))
 
-    def _check_still(self, about: About, bound: Bound, nonce: str) -> None:
+    def _check_still(self, about: CallSubject, bound: Bound, nonce: str) -> None:
         """The last step, after which nothing waits: the call is the one that was decided."""
         if not about.bound(about.resource(), nonce).is_same(bound):
             raise Denied(("authorization_discontinuity",), [_CHANGED])
@@ -146,7 +146,7 @@ class Governing:
         await note_failure(raised, self.outcomes.finish(partial(outcome.abandon, denial.codes)))
         return raised
 
-    async def _permit(self, about: About, claim: KeyClaim | None = None) -> Permitted:
+    async def _permit(self, about: CallSubject, claim: KeyClaim | None = None) -> Permitted:
         execution = f"run-{secrets.token_hex(12)}"
         is_kept = self._keeps_arguments
         nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, ARGUMENTS_DIGEST)
@@ -188,7 +188,7 @@ class Governing:
             close_unbegun(answer)  # the gateway's loop did not even begin
 
     async def _bind(
-        self, asked: dict[str, Any], about: About, nonce: str, *, asks_log: bool = True
+        self, asked: dict[str, Any], about: CallSubject, nonce: str, *, asks_log: bool = True
     ) -> tuple[Bound, str | None]:
         """Tells what the call is about, and which run triggers it; notes the request in ``asked``.
 
@@ -250,7 +250,9 @@ class Governing:
         except MunimentError as error:
             return Denied(denial.codes, [*denial.reasons, f"the denial is not recorded: {error}"])
 
-    async def _begin(self, call: Call, about: About, addenda: Sequence[bytes]) -> PendingOutcome:
+    async def _begin(
+        self, call: Call, about: CallSubject, addenda: Sequence[bytes]
+    ) -> PendingOutcome:
         gateway = self._gateway
         if gateway.policy is None:
             raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
@@ -366,5 +368,5 @@ def _about(asked: Mapping[str, Any], nonce: str) -> str:
     return commitment_of(addendum(nonce, members))
 
 
-def _unbound(about: About) -> list[str]:
+def _unbound(about: CallSubject) -> list[str]:
     return [f"{ARGUMENTS_DIGEST}.{quote(name, safe='')}"[:MAX_ID] for name in about.unbound]

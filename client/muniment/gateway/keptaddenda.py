@@ -14,7 +14,7 @@ from muniment.records.codec import parse_record
 from muniment.records.members import MAX_ERASED
 
 
-class Kept(NamedTuple):
+class KeptBytes(NamedTuple):
     """An addendum that is kept: its SHA-256, and what names it."""
 
     digest: str
@@ -38,15 +38,15 @@ class KeptAddendum(NamedTuple):
     size: int
 
 
-def kept_addenda(entries: Sequence[bytes], addenda: Addenda) -> list[Kept]:
+def kept_addenda(entries: Sequence[bytes], addenda: Addenda) -> list[KeptBytes]:
     """Addenda of records as they are kept: each with the record, and where it names it."""
-    found: list[Kept] = []
+    found: list[KeptBytes] = []
     for number, several in addenda.items():
         record = parse_record(entries[number])
         pointers = {digest: pointer for pointer, digest in named_digests(record).items()}
         for data in several:
             digest = sha256(data).hexdigest()
-            found.append(Kept(digest, record.producer, record.id, pointers[digest], data))
+            found.append(KeptBytes(digest, record.producer, record.id, pointers[digest], data))
     return found
 
 
@@ -63,7 +63,7 @@ def erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[s
     ]
 
 
-def keep(addenda: Sequence[Kept], db: sqlite3.Connection) -> None:
+def keep(addenda: Sequence[KeptBytes], db: sqlite3.Connection) -> None:
     """Adds addenda; of one that is there, it notes what names it now."""
     db.executemany(
         "INSERT INTO kept VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE"

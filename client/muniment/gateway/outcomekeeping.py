@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.gateway.authorization import note_failure
 from muniment.gateway.callables import close_unrun, is_unseen
 from muniment.gateway.callbinding import addendum_of_result
-from muniment.gateway.calloptions import Call, Rules
+from muniment.gateway.calloptions import Call, CallRules
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.reach import Reach
 from muniment.gateway.withholding import new_nonce
@@ -40,7 +40,7 @@ class Permitted:
 class OutcomeKeeping:
     """Keeps the outcome of one call, from wherever its caller is."""
 
-    def __init__(self, gateway: "Gateway", reach: Reach, rules: Rules) -> None:
+    def __init__(self, gateway: "Gateway", reach: Reach, rules: CallRules) -> None:
         self._gateway = gateway
         self._reach = reach
         self._rules = rules

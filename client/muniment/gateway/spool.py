@@ -27,8 +27,8 @@ from muniment.errors import (
     StreamError,
 )
 from muniment.gateway.keptaddenda import (
-    Kept,
     KeptAddendum,
+    KeptBytes,
     erasures,
     kept_addenda,
     list_kept,
@@ -196,7 +196,7 @@ class Spool:
         entries, addenda = prepared
         if not entries:
             return
-        size, kept = sum(map(len, entries)), list[Kept]()
+        size, kept = sum(map(len, entries)), list[KeptBytes]()
         if addenda:
             addenda, kept = self._kept(entries, addenda)
             size += _size(addenda)
@@ -283,7 +283,7 @@ class Spool:
         if (failure := self.delivery.failure) is not None:
             raise StreamError(f"{self._store.path}: nothing is delivered: {failure}")
         size = len(entry) + _OUTCOME_ROOM
-        sent, kept = NO_ADDENDA, list[Kept]()
+        sent, kept = NO_ADDENDA, list[KeptBytes]()
         if addenda:
             sent, kept = self._kept([entry], {0: addenda})
             size += _size(sent)
@@ -313,7 +313,7 @@ class Spool:
         self._home.check()
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        sent, kept = NO_ADDENDA, list[Kept]()
+        sent, kept = NO_ADDENDA, list[KeptBytes]()
         if addenda:
             sent, kept = self._kept([entry], {0: addenda})
         await self._store.end(call, entry, sent.get(0, ()), kept, at_leisure=at_leisure)
@@ -357,7 +357,7 @@ class Spool:
 
     # Taking
 
-    def _kept(self, entries: Sequence[bytes], addenda: Addenda) -> tuple[Addenda, list[Kept]]:
+    def _kept(self, entries: Sequence[bytes], addenda: Addenda) -> tuple[Addenda, list[KeptBytes]]:
         """Which addenda are to be sent, and which to be kept here."""
         if addenda and self._withholding is not None and self._withholding.keep == "gateway":
             return NO_ADDENDA, kept_addenda(entries, addenda)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from muniment.gateway.keptaddenda import Kept, erase_kept, keep, wipe
+from muniment.gateway.keptaddenda import KeptBytes, erase_kept, keep, wipe
 from muniment.gateway.spareroom import SPARE, SpareRoom  # noqa: F401 - 0.1.0 had them here
 from muniment.gateway.spoolschema import (  # noqa: F401 - 0.1.0 had them here
     APPLICATION_ID,
@@ -50,7 +50,7 @@ class Change(NamedTuple):
     ended: Sequence[int] = ()
     addenda: Sequence[tuple[int, bytes]] = ()
     of_calls: Sequence[tuple[int, bytes]] = ()
-    kept: Sequence[Kept] = ()
+    kept: Sequence[KeptBytes] = ()
     names: Sequence[bytes] = ()
 
 

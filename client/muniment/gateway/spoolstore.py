@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from muniment.errors import SpoolFull
-from muniment.gateway.keptaddenda import Kept
+from muniment.gateway.keptaddenda import KeptBytes
 from muniment.gateway.spareroom import SpareRoom
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
@@ -47,7 +47,7 @@ class _Put:
     begun: tuple[int, bytes] | None = None
     ended: int | None = None
     addenda: Addenda | None = None
-    kept: Sequence[Kept] = ()
+    kept: Sequence[KeptBytes] = ()
     names: Sequence[bytes] = ()
     is_beginning: bool = False
     """Whether something is to begin that may as well not: it does not need the spare room."""
@@ -125,7 +125,7 @@ class SpoolStore:
         self,
         entries: Sequence[bytes],
         addenda: Addenda | None = None,
-        kept: Sequence[Kept] = (),
+        kept: Sequence[KeptBytes] = (),
         names: Sequence[bytes] = (),
     ) -> None:
         """Adds records; returns once they are synced, or raises as ``run`` if they cannot be.
@@ -142,7 +142,7 @@ class SpoolStore:
         unseen: bytes,
         size: int,
         addenda: Sequence[bytes] = (),
-        kept: Sequence[Kept] = (),
+        kept: Sequence[KeptBytes] = (),
     ) -> None:
         """Sets bytes aside for the outcome of a call, which is `unseen` until it ends.
 
@@ -166,7 +166,7 @@ class SpoolStore:
         call: int,
         outcome: bytes,
         addenda: Sequence[bytes] = (),
-        kept: Sequence[Kept] = (),
+        kept: Sequence[KeptBytes] = (),
         *,
         at_leisure: bool = False,
     ) -> None:

@@ -24,7 +24,7 @@ from muniment.index.keys import (
 from muniment.index.summary import filter_of
 from muniment.lineage.facts import signed_by
 from muniment.records.manifest import MANIFEST
-from muniment.records.narrow import End, Entity, Target
+from muniment.records.narrow import End, NarrowEntity, NarrowTarget
 
 
 class Extracted(NamedTuple):
@@ -52,8 +52,8 @@ class Extracted(NamedTuple):
 
 
 class _Request(Struct, gc=False):
-    subject: Entity
-    resource: Entity
+    subject: NarrowEntity
+    resource: NarrowEntity
 
 
 class _Signature(Struct, gc=False):
@@ -75,7 +75,7 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     execution: str | None = None
     from_: End | None = None
     to: End | None = None
-    target: Target | None = None
+    target: NarrowTarget | None = None
     time: int = 0
     request: _Request | None = None
     signatures: list[_Signature] | None = None

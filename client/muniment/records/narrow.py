@@ -15,7 +15,7 @@ class End(Struct, gc=False):
     origin: str | None = None
 
 
-class Target(Struct, gc=False):
+class NarrowTarget(Struct, gc=False):
     """What a revocation revokes."""
 
     decision: str | None = None
@@ -23,7 +23,7 @@ class Target(Struct, gc=False):
     key: str | None = None
 
 
-class Entity(Struct, gc=False):
+class NarrowEntity(Struct, gc=False):
     """A subject or resource of a request.
 
     It is no `End`: what else a request says of it is anybody's, an `origin` of whatever type, too.

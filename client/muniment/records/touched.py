@@ -26,7 +26,7 @@ from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from muniment.records.manifest import MANIFEST
-from muniment.records.narrow import End, Entity, Target
+from muniment.records.narrow import End, NarrowEntity, NarrowTarget
 from muniment.tlog.merkle import leaf_hashes, root_of
 
 MAP_VERSION: Final = 1
@@ -84,7 +84,7 @@ _STARTS: Final = {kind: sha256(f"muniment map v1\n{kind}\n".encode()) for kind i
 
 
 class _Request(Struct, gc=False):
-    subject: Entity
+    subject: NarrowEntity
 
 
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
@@ -94,7 +94,7 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     relation: str | None = None
     from_: End | None = None
     to: End | None = None
-    target: Target | None = None
+    target: NarrowTarget | None = None
     request: _Request | None = None
     digests: list[str] | None = None
 
@@ -177,7 +177,7 @@ def _of_edge(record: _Narrow, origin: str) -> list[tuple[Kind, str]]:
     return found
 
 
-def _of_target(target: Target | None) -> list[tuple[Kind, str]]:
+def _of_target(target: NarrowTarget | None) -> list[tuple[Kind, str]]:
     if target is None:
         return []
     if target.decision is not None:
