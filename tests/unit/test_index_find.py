@@ -111,8 +111,9 @@ def test_a_file_of_before_is_searched_bundle_by_bundle(tmp_path: Path) -> None:
 def test_a_key_is_known_by_what_it_signed(replica: Path) -> None:
     with tools.reading(replica) as reader:
         index = Index(reader)
-        assert index.key(OWN_KEY)[1:] == (100, 0)
-        assert index.key(f"{logsim.GATEWAY}+deadbeef")[1:] == (None, 0)
+        seen, unseen = index.key(OWN_KEY), index.key(f"{logsim.GATEWAY}+deadbeef")
+    assert (seen.index, seen.first) == (100, 0)
+    assert (unseen.index, unseen.first) == (None, 0)
 
 
 def test_who_signed_a_record_is_read_from_its_manifest(replica: Path) -> None:

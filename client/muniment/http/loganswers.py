@@ -53,7 +53,11 @@ class ConsistencyAnswer(msgspec.Struct, frozen=True):
 
 
 class KeySeen(msgspec.Struct, frozen=True):
-    """Of the tree of `size`, the leaf where a key signs first; from `first` on the index knows."""
+    """The first leaf that a key signed, a manifest or a decision; None if there is none.
+
+    Exactly `size` leaves are reflected. `first` is the first one that was looked at: an index that
+    was begun by an older version knows keys from some leaf on.
+    """
 
     size: int
     index: int | None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
+from muniment.http.loganswers import KeySeen
 from muniment.index.keys import KINDS, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
@@ -68,18 +69,6 @@ class IndexedRecords:
     size: int
     entries: tuple[Entry, ...]
     next: int | None
-
-
-class KeySeen(NamedTuple):
-    """The first leaf that a key signed, a manifest or a decision; None if there is none.
-
-    Exactly `size` leaves are reflected. `first` is the first one that was looked at: an index that
-    was begun by an older version knows keys from some leaf on.
-    """
-
-    size: int
-    index: int | None  # type: ignore[assignment]  # hides tuple.index, of no use here
-    first: int
 
 
 class WalkedEdge(NamedTuple):

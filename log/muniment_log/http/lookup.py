@@ -18,7 +18,6 @@ from muniment.index.query import (
     MAX_LIMIT,
     EdgeWalk,
     IndexedRecords,
-    KeySeen,
 )
 from muniment.index.search import Search
 from muniment.lineage.facts import Ref
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from muniment.http.loganswers import KeySeen
     from muniment.index.query import Index
     from muniment_log.index.supervisor import IndexReads
 
