@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from logsim import NOW, POLICY, LogSim
-from muniment.explore.app import Address
-from muniment.explore.running import Running, running
+from muniment.explore.app import PagesAddress
+from muniment.explore.running import RunningExplorer, running
 from muniment.index.replica import Watched
 from muniment.tlog.policy import Policy
 from waiting import until
@@ -17,7 +17,7 @@ from waiting import until
 CLOCK = NOW + 90
 
 
-async def reach(explorer: Running, size: int) -> None:
+async def reach(explorer: RunningExplorer, size: int) -> None:
     """Waits until the explorer has followed so many leaves, and counted them."""
 
     def has_reached() -> bool:
@@ -37,9 +37,9 @@ async def exploring(
     policy: Policy = POLICY,
     token: str | None = None,
     clock: int = CLOCK,
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningExplorer]:
     """Follows a log into a replica, and serves pages of it, once a first round is over."""
-    address = Address("127.0.0.1", 0)
+    address = PagesAddress("127.0.0.1", 0)
     async with running(
         Watched(log_url, policy), path, address, token, interval=0.05, clock=lambda: clock
     ) as explorer:
@@ -51,7 +51,7 @@ async def exploring(
 @asynccontextmanager
 async def explored(
     sim: LogSim, folder: Path, *, token: str | None = None
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningExplorer]:
     """An explorer of a log in memory, which has reached what the log has now."""
     async with sim.serve() as url, exploring(url, folder / "replica", token=token) as explorer:
         if not explorer.site.following.trouble:

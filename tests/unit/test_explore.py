@@ -11,7 +11,7 @@ from explore_tools import explored, reach
 from logsim import ORIGIN, POLICY_TEXT, LogSim, decision
 from muniment.cli.exits import BAD_INPUT, FAILED, USAGE
 from muniment.errors import InputError
-from muniment.explore.app import Address, check_entry
+from muniment.explore.app import PagesAddress, check_entry
 from muniment.explore.escaping import shown, visible
 from muniment.explore.site import TABS
 from waiting import until
@@ -114,11 +114,11 @@ async def test_a_token_lets_in(sim: LogSim, tmp_path: Path) -> None:
 
 
 def test_others_need_a_token() -> None:
-    check_entry(Address("127.0.0.1", 0), None)
-    check_entry(Address("::1", 0), None)
-    check_entry(Address("0.0.0.0", 0), "secret")
+    check_entry(PagesAddress("127.0.0.1", 0), None)
+    check_entry(PagesAddress("::1", 0), None)
+    check_entry(PagesAddress("0.0.0.0", 0), "secret")
     with pytest.raises(InputError, match="--token-file"):
-        check_entry(Address("0.0.0.0", 0), None)
+        check_entry(PagesAddress("0.0.0.0", 0), None)
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

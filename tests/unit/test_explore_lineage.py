@@ -10,7 +10,7 @@ from explore_tools import explored
 from governed import World, artifact, story
 from logsim import NOW, ORIGIN, LogSim
 from muniment.explore.graphjson import LONGEST, MOST, members, text
-from muniment.explore.running import Running
+from muniment.explore.running import RunningExplorer
 from muniment.lineage import graph_of
 from muniment.records.thingnames import thing_name
 
@@ -41,7 +41,7 @@ def sim_of(world: World) -> LogSim:
     return sim
 
 
-async def read(explorer: Running, path: str, *, status: int = 200) -> str:
+async def read(explorer: RunningExplorer, path: str, *, status: int = 200) -> str:
     async with ClientSession() as session, session.get(explorer.url + path) as answer:
         assert answer.status == status
         return await answer.text()

@@ -17,7 +17,7 @@ from logsim import GATEWAY, LOG_SIGNER, NOW, ORIGIN, POLICY, WITNESSES, LogSim, 
 from muniment.explore import mesh
 from muniment.explore.asking import MAX_FILES, Given, evidence_in
 from muniment.explore.evidence import judge
-from muniment.explore.running import Running
+from muniment.explore.running import RunningExplorer
 from muniment.explore.site import Beyond
 from muniment.records.artifact import PolicyRef
 from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
@@ -47,7 +47,7 @@ def two_roots() -> bytes:
     return same_size(*[sign_checkpoint(head, [LOG_SIGNER], NOW) for head in heads]).encode()
 
 
-async def read(explorer: Running, path: str, *, status: int = 200) -> str:
+async def read(explorer: RunningExplorer, path: str, *, status: int = 200) -> str:
     async with ClientSession() as session, session.get(explorer.url + path) as answer:
         assert answer.status == status
         return await answer.text()
@@ -154,7 +154,7 @@ def test_of_many_files_the_newest_are_read(tmp_path: Path) -> None:
 @contextlib.asynccontextmanager
 async def watched(
     sim: LogSim, folder: Path, answer: "dict[str, Answer]"
-) -> AsyncIterator[tuple[Running, Stand]]:
+) -> AsyncIterator[tuple[RunningExplorer, Stand]]:
     """An explorer that asks three witnesses, all at one address, that answer so."""
 
     def respond(asked: Asked) -> Answer:
@@ -174,7 +174,7 @@ async def watched(
             yield explorer, stand
 
 
-async def mesh_of(explorer: Running) -> str:
+async def mesh_of(explorer: RunningExplorer) -> str:
     """The page, once the witnesses were asked."""
     while "are being asked" in (page := await read(explorer, "mesh")):
         pass

@@ -31,7 +31,7 @@ from muniment.local.privatefiles import read_secret
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from muniment.explore.running import Running
+    from muniment.explore.running import RunningExplorer
 
 
 @click.command(epilog=describe_exits())
@@ -111,7 +111,7 @@ def explore(
     the command is stopped; each page says what it rests on, and what was not verified.
     """
     try:
-        from muniment.explore.app import Address  # noqa: PLC0415 - an extra, and slow to import
+        from muniment.explore.app import PagesAddress  # noqa: PLC0415 - an extra, and slow to import
         from muniment.explore.running import running  # noqa: PLC0415
         from muniment.explore.site import Beyond  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -128,7 +128,7 @@ def explore(
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
         raise click.UsageError("--listen: expected HOST:PORT, as 127.0.0.1:8080")
-    address = Address(host.strip("[]"), int(port))
+    address = PagesAddress(host.strip("[]"), int(port))
     token = None
     if token_file is not None:
         token = read_secret(token_file, "token").decode("utf-8", "replace")
@@ -142,7 +142,7 @@ def explore(
         run(_explore(opened, opens=not no_open and token is None))
 
 
-async def _explore(opened: "AbstractAsyncContextManager[Running]", *, opens: bool) -> None:
+async def _explore(opened: "AbstractAsyncContextManager[RunningExplorer]", *, opens: bool) -> None:
     async with opened as explorer:
         click.echo(explorer.url)
         if opens:

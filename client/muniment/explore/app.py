@@ -50,7 +50,7 @@ _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/sv
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Address(NamedTuple):
+class PagesAddress(NamedTuple):
     """Where to listen."""
 
     host: str
@@ -67,7 +67,7 @@ class Address(NamedTuple):
             return False
 
 
-def check_entry(address: Address, token: str | None) -> None:
+def check_entry(address: PagesAddress, token: str | None) -> None:
     """Raises InputError where others could reach the pages without a token."""
     if token is None and not address.is_loopback:
         raise InputError(
@@ -93,7 +93,7 @@ def build(
 
 
 @asynccontextmanager
-async def serve(app: web.Application, address: Address) -> AsyncIterator[str]:
+async def serve(app: web.Application, address: PagesAddress) -> AsyncIterator[str]:
     """Serves it; yields its URL."""
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -158,7 +158,7 @@ def _entry(token: str | None) -> Middleware:
 def _is_local(host: str) -> bool:
     """Whether a Host header names this machine's loopback."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    return Address(name.strip("[]").lower().rstrip("."), 0).is_loopback
+    return PagesAddress(name.strip("[]").lower().rstrip("."), 0).is_loopback
 
 
 def _told(site: Site) -> Middleware:

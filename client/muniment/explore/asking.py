@@ -72,7 +72,7 @@ def urls_of(policy: Policy) -> dict[str, frozenset[str]]:
     return {url: frozenset(names) for url, names in [*found.items()][:MAX_WITNESSES]}
 
 
-class Asking:
+class WitnessAsking:
     """Asks the witnesses once in a while, when a page wants to know. Belongs to the event loop.
 
     Attributes:

@@ -52,7 +52,7 @@ class SearchRow(NamedTuple):
     trace: int
 
 
-class Mark(NamedTuple):
+class SearchMark(NamedTuple):
     """Something else that a decision says, by which it is searched for: see `marks_of`.
 
     Attributes:
@@ -109,7 +109,7 @@ class LeafCounts:
     """
 
     rows: list[SearchRow] = field(default_factory=list[SearchRow])
-    marks: list[Mark] = field(default_factory=list[Mark])
+    marks: list[SearchMark] = field(default_factory=list[SearchMark])
     tally: Counter[tuple[int, str, int]] = field(default_factory=Counter[tuple[int, str, int]])
     askers: defaultdict[int, list[int]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0, -1])
@@ -167,7 +167,7 @@ def _record(counted: LeafCounts, record: Record, index: int) -> None:
     codes = codes_of(record)
     row = _row(record, index, codes)
     counted.rows.append(row)
-    counted.marks += [Mark(hash_, index) for hash_ in _marks(record)]
+    counted.marks += [SearchMark(hash_, index) for hash_ in _marks(record)]
     counted.tally[record.time // HOUR, record.producer, codes] += 1
     asker = counted.askers[row.subject]
     asker[1 if codes else 0] += 1

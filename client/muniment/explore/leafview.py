@@ -34,7 +34,7 @@ class CheckedCode(NamedTuple):
     findings: Sequence[Finding]
 
 
-class BatchPlace(NamedTuple):
+class LeafBatch(NamedTuple):
     """The batch of a record: its manifest's leaf, and the record's number on the stream."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
@@ -109,7 +109,7 @@ class LeafView:
     proof: TlogProof
     interval: Interval
     signed: Signed | None
-    batch: BatchPlace | None
+    batch: LeafBatch | None
     decision: DecisionView | None
 
 
@@ -164,13 +164,13 @@ def _manifest(leaf: bytes) -> Manifest | None:
         return None
 
 
-def _batch(reader: IndexReader, index: int, size: int) -> BatchPlace | None:
+def _batch(reader: IndexReader, index: int, size: int) -> LeafBatch | None:
     found = reader.manifest_after(index, size=size)
     manifest = None if found is None else _manifest(found[1])
     if found is None or manifest is None or found[0] - manifest.count > index:
         return None
     number = manifest.first + index - (found[0] - manifest.count)
-    return BatchPlace(found[0], manifest, number)
+    return LeafBatch(found[0], manifest, number)
 
 
 def _decision(

@@ -35,7 +35,7 @@ LOOKED_AT: Final = 2048
 """Leaves looked through for these."""
 
 
-class Asked(NamedTuple):
+class LineageQuestion(NamedTuple):
     """Which run, and with the revocations in force when: Unix seconds; None for now."""
 
     run: str
@@ -103,13 +103,13 @@ def routes(site: Site) -> list[web.RouteDef]:
     ]
 
 
-def _asked(request: web.Request) -> Asked | None:
+def _asked(request: web.Request) -> LineageQuestion | None:
     run = request.match_info.get("run") or request.query.get("run", "").strip()
     if not run:
         return None
     if len(run) > MAX_NAME:
         raise web.HTTPBadRequest(text="No run has so long an id.")
-    return Asked(run, _time(request.query.get("at", "").strip()))
+    return LineageQuestion(run, _time(request.query.get("at", "").strip()))
 
 
 def _time(text: str) -> int | None:

@@ -49,7 +49,7 @@ class Seen:
         self.last, self.time = newer.last, newer.time
 
 
-class InForce(NamedTuple):
+class InForceFrom(NamedTuple):
     """Something in force from a leaf on; `is_told` says that the gateway has said so itself."""
 
     value: str
@@ -62,12 +62,12 @@ class InForce(NamedTuple):
 class Turns:
     """What was in force one after the other: the first, the newest TURNS, and how many."""
 
-    oldest: InForce
-    kept: list[InForce]
+    oldest: InForceFrom
+    kept: list[InForceFrom]
     count: int = 1
 
     @property
-    def now(self) -> InForce:
+    def now(self) -> InForceFrom:
         """What is in force now."""
         return self.kept[-1]
 
@@ -203,7 +203,7 @@ def _take_decision(members: Members, gateway: ProducerSeen, record: Decision, in
         _turn(
             gateway.policies,
             (artifact.attribution.authority, artifact.policy.id),
-            InForce(_revision(artifact.policy), index, record.time, is_told=False),
+            InForceFrom(_revision(artifact.policy), index, record.time, is_told=False),
         )
         binding = artifact.binding
         if binding is not None and record.allowed:
@@ -224,14 +224,14 @@ def _take_change(gateway: ProducerSeen, record: Decision, index: int) -> None:
             words = now
         else:
             words = f"{policy.id} {_revision(policy)}"
-        _turn(gateway.told, subject, InForce(words, index, record.time, is_told=True))
+        _turn(gateway.told, subject, InForceFrom(words, index, record.time, is_told=True))
 
 
 def _revision(policy: PolicyRef) -> str:
     return f"revision {json.dumps(policy.revision, ensure_ascii=False)}, {policy.digest}"
 
 
-def _turn(turns: dict[K, Turns], key: K, new: InForce) -> None:
+def _turn(turns: dict[K, Turns], key: K, new: InForceFrom) -> None:
     _follow_turns(turns, {key: Turns(new, [new])})
 
 

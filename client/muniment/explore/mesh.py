@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from muniment.explore.asking import Asking, urls_of
+from muniment.explore.asking import WitnessAsking, urls_of
 from muniment.explore.members import (
-    InForce,
+    InForceFrom,
     Members,
     ProducerSeen,
     Seen,
@@ -103,7 +103,7 @@ class PolicyRow(NamedTuple):
     authority: str
     policy: str
     gateway: str
-    now: InForce
+    now: InForceFrom
     revisions: int
     is_oldest_known: bool
     is_drift: bool
@@ -120,7 +120,7 @@ class WitnessRow(NamedTuple):
 
 def routes(site: Site) -> list[web.RouteDef]:
     """The tab."""
-    reading, asking = MeshReading(site), Asking(site)
+    reading, asking = MeshReading(site), WitnessAsking(site)
     site.alarms.append(lambda origin: asking.alarms(origin) if site.beyond.asks_witnesses else [])
 
     async def tab(request: web.Request) -> web.Response:
@@ -190,7 +190,7 @@ def policies_of(members: Members) -> list[PolicyRow]:
     return sorted(rows, key=lambda row: (not row.is_drift, row.authority, row.policy, row.gateway))
 
 
-def told_of(members: Members) -> list[tuple[str, str, InForce, list[InForce]]]:
+def told_of(members: Members) -> list[tuple[str, str, InForceFrom, list[InForceFrom]]]:
     """What gateways have said is in force: gateway, subject, now, and what was before."""
     return [
         (name, subject, turns.now, turns.kept[:-1])

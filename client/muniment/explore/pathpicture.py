@@ -13,7 +13,7 @@ _BOX: Final = (230, 34)
 _MIDDLE: Final = _WIDTH // 2
 
 
-class Step(NamedTuple):
+class PathLevel(NamedTuple):
     """One level of a path: a node on it, and the sibling that the proof brings.
 
     Attributes:
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     is_left: bool
 
 
-def steps(proof: TlogProof, leaf: bytes) -> list[Step]:
+def steps(proof: TlogProof, leaf: bytes) -> list[PathLevel]:
     """The path of a proof that was verified, from the leaf up."""
     spans: list[tuple[int, int, bool]] = []
     low, high = 0, proof.checkpoint.checkpoint.size
@@ -41,15 +41,15 @@ def steps(proof: TlogProof, leaf: bytes) -> list[Step]:
         spans.append((low, middle, True) if is_left else (middle, high, False))
         low, high = (middle, high) if is_left else (low, middle)
     value = leaf_hash(leaf)
-    found: list[Step] = []
+    found: list[PathLevel] = []
     for (first, end, is_left), sibling in zip(reversed(spans), proof.proof, strict=True):
-        found.append(Step(low, high, value, (first, end, sibling), is_left))
+        found.append(PathLevel(low, high, value, (first, end, sibling), is_left))
         value = node_hash(sibling, value) if is_left else node_hash(value, sibling)
         low, high = min(low, first), max(high, end)
-    return [*found, Step(low, high, value, None, is_left=False)]
+    return [*found, PathLevel(low, high, value, None, is_left=False)]
 
 
-def draw(path: list[Step]) -> Markup:
+def draw(path: list[PathLevel]) -> Markup:
     """The picture: the root on top, the leaf at the bottom, siblings on the side they are on."""
     height = _ROW * len(path) + 4
     parts = [
@@ -72,7 +72,7 @@ def draw(path: list[Step]) -> Markup:
     return Markup("").join(parts)
 
 
-def _side(step: Step) -> int:
+def _side(step: PathLevel) -> int:
     return 4 if step.is_left else _WIDTH - _BOX[0] - 4
 
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from muniment.explore.app import Address, build, check_entry, serve
+from muniment.explore.app import PagesAddress, build, check_entry, serve
 from muniment.explore.following import Following
 from muniment.explore.indexing import Indexing
 from muniment.explore.site import NOTHING, Beyond, Site
@@ -15,7 +15,7 @@ from muniment.index.replica import Watched
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningExplorer:
     """One that runs.
 
     Attributes:
@@ -43,13 +43,13 @@ class Running:
 async def running(
     watched: Watched,
     path: Path,
-    address: Address,
+    address: PagesAddress,
     token: str | None,
     *,
     interval: float,
     beyond: Beyond = NOTHING,
     clock: Callable[[], float] = time.time,
-) -> AsyncIterator[Running]:
+) -> AsyncIterator[RunningExplorer]:
     """Runs an explorer of a log, over a replica that is created when absent.
 
     Raises InputError if it cannot listen there, or others would reach it without a token.
@@ -69,7 +69,7 @@ async def running(
         stack.push_async_callback(_end, tasks)
         await stack.enter_async_context(site.open())
         url = await stack.enter_async_context(serve(build(site, token), address))
-        yield Running(url, site, indexing, tasks)
+        yield RunningExplorer(url, site, indexing, tasks)
 
 
 async def _end(tasks: tuple["asyncio.Task[None]", ...]) -> None:

@@ -9,7 +9,7 @@ from muniment.tlog.policy import CosignedCheckpoint, Policy, show
 from muniment.tlog.quorum import NONE
 
 
-class Cosigner(NamedTuple):
+class CosignedBy(NamedTuple):
     """A witness of the policy that has cosigned, and when, Unix seconds."""
 
     name: str
@@ -38,7 +38,7 @@ class Status:
     root: bytes
     time: int
     age: int | None
-    cosigners: tuple[Cosigner, ...]
+    cosigners: tuple[CosignedBy, ...]
     quorum: str
     unverified: tuple[str, ...]
     trouble: str
@@ -82,7 +82,7 @@ class Standing:
             root=found.root,
             time=time,
             age=max(0, now - time) if time else None,
-            cosigners=tuple(Cosigner(show(name), at) for name, at in found.cosigners),
+            cosigners=tuple(CosignedBy(show(name), at) for name, at in found.cosigners),
             quorum=describe_quorum(found.policy),
             unverified=(*self._unverified(reader, found, now), *notes),
             trouble=trouble,

@@ -140,7 +140,7 @@ UPDATE state SET size = 0, peaks = x'';
 _TABLES: Final = ("decision", "mark", "tally", "asker", "gateway", "stream", "kind", "bundle")
 
 
-class Asker(NamedTuple):
+class SubjectCounts(NamedTuple):
     """Who asks: decisions on it, and the leaf of the newest one, which names it."""
 
     allowed: int
@@ -239,13 +239,13 @@ class TableReader:
         ((count,),) = self._all(sql, (first, end))
         return int(count)
 
-    def askers(self, limit: int) -> list[Asker]:
+    def askers(self, limit: int) -> list[SubjectCounts]:
         """Who has asked most often."""
         sql = (
             "SELECT allowed, denied, last FROM asker"
             " ORDER BY allowed + denied DESC, subject DESC LIMIT ?"
         )
-        return [Asker(*row) for row in self._all(sql, (limit,))]
+        return [SubjectCounts(*row) for row in self._all(sql, (limit,))]
 
     def asker_count(self) -> int:
         """How many have asked."""
