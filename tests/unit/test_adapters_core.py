@@ -10,7 +10,7 @@ import pytest
 from bench import Bench
 from logsim import LogSim
 from muniment.adapters import core
-from muniment.adapters.core import Asked, Gate, Passage
+from muniment.adapters.core import FrameworkCall, Gate, GatedCall
 from muniment.gateway.calls import Run
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
@@ -41,7 +41,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 def asked(place: tuple[object, ...] = (), **more: Any) -> Any:
-    return lambda: Asked("send", {"to": "ada"}, place=place, **more)
+    return lambda: FrameworkCall("send", {"to": "ada"}, place=place, **more)
 
 
 async def ends(run: Run) -> str:
@@ -102,7 +102,7 @@ async def test_a_denial_is_decided_anew_and_says_why_in_all_languages(bench: Ben
 
 
 async def test_whatever_fails_before_the_permit_is_a_refusal(bench: Bench) -> None:
-    def fails() -> Asked:
+    def fails() -> FrameworkCall:
         raise LookupError("no such member")
 
     async with bench.opened():
@@ -114,7 +114,7 @@ async def test_whatever_fails_before_the_permit_is_a_refusal(bench: Bench) -> No
 
 
 async def test_a_cancellation_before_the_permit_passes_on(bench: Bench) -> None:
-    def cancelled() -> Asked:
+    def cancelled() -> FrameworkCall:
         raise asyncio.CancelledError
 
     async with bench.opened():
@@ -165,7 +165,7 @@ async def test_attempts_are_forgotten_beyond_a_number(
     monkeypatch.setattr(core, "MAX_KEYS", 2)
     async with bench.opened():
         gate = Gate(bench.gateway, decide=Engine())
-        open_one = Passage(gate)
+        open_one = GatedCall(gate)
         assert await open_one.begin(asked(("thread", 0))) is None
         for number in range(1, 4):
             await gate.run(asked(("thread", number)), ends, refuse)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from logsim import GATEWAY, GATEWAY_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
 from muniment import Erasure, encode_record
 from muniment.audit import reader
-from muniment.audit.addenda import Addenda, Answer, Erased, Said, events_of
+from muniment.audit.addenda import Addenda, AddendumAnswer, AddendumState, ErasedMember, events_of
 from muniment.audit.asking import describe
 from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.events import Named, tag_of
@@ -94,7 +94,7 @@ async def test_withheld_erased_and_missing_are_told_apart(
     sim.erased[digests[1]] = by = sim.size - 2
     report = await check(sim)
     assert (report.verdict, counts(report)) == (Verdict.CLEAN, (5, 5, 1, 4, 0, 0))
-    assert report.addenda.erasures == [Erased(1, by)]
+    assert report.addenda.erasures == [ErasedMember(1, by)]
     assert report.as_json()["addenda"]["erasures"] == [{"entry": 1, "by": by}]
 
     del sim.addenda[digests[3]]  # in silence
@@ -166,7 +166,7 @@ async def test_an_erasure_counts_only_by_who_may_erase() -> None:
     report = await check(sim)
     assert found(report) == [("missing-addendum", 0)]
     assert [(one.kind, one.index) for one in report.warnings] == [("foreign-erasure", stranger)]
-    assert report.addenda.erasures == [Erased(1, sim.size - 2)]
+    assert report.addenda.erasures == [ErasedMember(1, sim.size - 2)]
 
 
 async def test_what_is_served_after_its_erasure_or_is_something_else_is_a_finding() -> None:
@@ -203,7 +203,7 @@ async def test_what_is_erased_during_the_audit_is_not_missing() -> None:
     report = await _checked_while_it_moves(sim)
     assert report.verdict is Verdict.CLEAN, report.findings
     assert report.size == size
-    assert report.addenda.erasures == [Erased(7, by)]
+    assert report.addenda.erasures == [ErasedMember(7, by)]
     # A log that tells of an erasure that never comes is not believed.
     sim.erased[digests[7]] = 10_000
     del sim.addenda[digests[8]]
@@ -234,7 +234,7 @@ async def test_an_audit_that_goes_on_asks_for_what_the_new_part_names() -> None:
     del sim.addenda[digests[0]]
     report = await check(sim, state)
     assert found(report) == [("served-after-erasure", sim.size - 2)]
-    assert report.addenda.erasures == [Erased(-1, sim.size - 2)] * 2
+    assert report.addenda.erasures == [ErasedMember(-1, sim.size - 2)] * 2
     del sim.addenda[digests[1]], sim.addenda[digests[2]]
     assert (await check(sim, state)).verdict is Verdict.CLEAN
     assert found(await check(sim)) == [("missing-addendum", 2)]  # which the whole audit finds
@@ -244,7 +244,7 @@ PRODUCERS = (ORIGIN, GATEWAY, OTHER)
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Named], dict[str, Said]]:
+def histories(draw: st.DrawFn) -> tuple[list[Named], dict[str, AddendumAnswer]]:
     """What leaves say of a few addenda, in their order, and what the log answers."""
     digests = [f"{number:064x}" for number in range(draw(st.integers(1, 4)))]
     named: list[Named] = []
@@ -253,14 +253,14 @@ def histories(draw: st.DrawFn) -> tuple[list[Named], dict[str, Said]]:
         erases = draw(st.booleans())
         kept = not erases and draw(st.booleans())
         named.append(Named(index, draw(st.sampled_from(digests)), producer, kept, erases))
-    answers = st.builds(Said, st.sampled_from(Answer), st.integers(-1, 20))
+    answers = st.builds(AddendumAnswer, st.sampled_from(AddendumState), st.integers(-1, 20))
     return named, {digest: draw(answers) for digest in digests}
 
 
 @settings(max_examples=300, deadline=None)
 @given(histories())
 def test_each_addendum_is_in_one_of_the_three_states(
-    history: tuple[list[Named], dict[str, Said]],
+    history: tuple[list[Named], dict[str, AddendumAnswer]],
 ) -> None:
     named, said = history
     total = Addenda()
@@ -277,9 +277,9 @@ def test_each_addendum_is_in_one_of_the_three_states(
         erasures = [one for one in named if one.digest == digest and one.erases]
         if any(one.producer in may for one in erasures):
             erased += 1
-        elif answer.answer in (Answer.ABSENT, Answer.ERASED):
+        elif answer.answer in (AddendumState.ABSENT, AddendumState.ERASED):
             promised = [one.index for one in decisions if one.kept]
-            if promised or answer.answer is Answer.ERASED:
+            if promised or answer.answer is AddendumState.ERASED:
                 missing.add((digest, (promised or [decisions[0].index])[0]))
     assert (total.withheld, total.erased) == (withheld, erased)
     found = [one.index for one in total.suspects if one.kind == "missing-addendum"]

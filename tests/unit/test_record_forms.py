@@ -16,9 +16,9 @@ from muniment.records.forms import (
     MOST_FORMS,
     MOST_TEXT,
     MOST_VALUES,
+    BatchWithholding,
     Forms,
     Usual,
-    Withholding,
     form_of,
 )
 from muniment.records.kinds import Decision
@@ -312,7 +312,7 @@ def test_whatever_is_taken_as_withheld_the_complete_check_takes_too(
     if not is_sorted:
         ordered = ",".join(f'"{name}":"{pairs[name]}"' for name in pointers)
         data = b'{"addenda":{%b},' % ordered.encode() + encode_canonical(record | kept)[1:]
-    withheld = Withholding()
+    withheld = BatchWithholding()
     if agree(WITHHOLDING, data) and pairs:
         assert WITHHOLDING.read([data], withheld, 7) == [usual_of(data)]
         found = "".join(pairs[pointer] for pointer in sorted(pairs))

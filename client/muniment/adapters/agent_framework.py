@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from muniment.adapters.core import Asked, Gate
+from muniment.adapters.core import FrameworkCall, Gate
 from muniment.gateway.calls import Run
 
 
@@ -38,7 +38,7 @@ def _middleware() -> type[Any]:
         async def process(self, context: Any, call_next: Callable[[], Awaitable[None]]) -> None:
             """See `FunctionMiddleware`."""
 
-            def ask() -> Asked:
+            def ask() -> FrameworkCall:
                 asked = _asked(context, self._agent)
                 # The framework's own guard: what comes after may not change them.
                 token = tools._argument_authority_token(  # noqa: SLF001
@@ -65,12 +65,12 @@ def _middleware() -> type[Any]:
     return Governed
 
 
-def _asked(context: Any, agent: str) -> Asked:
+def _asked(context: Any, agent: str) -> FrameworkCall:
     function, metadata = context.function, context.metadata
     # As they will be validated once more right before the function runs.
     context.arguments = function._prepare_arguments(context.arguments)  # noqa: SLF001
     session = getattr(context.session, "session_id", None)
-    return Asked(
+    return FrameworkCall(
         function.name,
         context.arguments,
         agent=agent,

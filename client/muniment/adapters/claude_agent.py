@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-from muniment.adapters.core import Asked, Gate, Passage
+from muniment.adapters.core import FrameworkCall, Gate, GatedCall
 from muniment.errors import InputError
 
 
@@ -63,13 +63,13 @@ class _Calls:
 
     gate: Gate
     agent: str | None
-    open: dict[str, Passage] = field(default_factory=dict)
+    open: dict[str, GatedCall] = field(default_factory=dict)
     starts: list[tuple[str, str]] = field(default_factory=list)
     parents: dict[str, str] = field(default_factory=dict)
 
     async def before(self, said: Any, *_: Any) -> dict[str, Any]:
         """Decides; pins the arguments of what it allows."""
-        passage = Passage(self.gate)
+        passage = GatedCall(self.gate)
         refusal = await passage.begin(lambda: self._asked(said))
         answer: dict[str, Any] = {"hookEventName": "PreToolUse"}
         if refusal is not None:
@@ -106,11 +106,11 @@ class _Calls:
                 passage.run.unknown()
             await passage.end(raised)
 
-    def _asked(self, said: Any) -> Asked:
+    def _asked(self, said: Any) -> FrameworkCall:
         if said["tool_use_id"] in self.open:
             raise InputError(f"a call with the id {said['tool_use_id']} is going on already")
         ids = {"call": said["tool_use_id"], "session": said["session_id"]}
-        return Asked(
+        return FrameworkCall(
             said["tool_name"],
             said["tool_input"],
             agent=said.get("agent_type") or self.agent,

@@ -27,7 +27,7 @@ MAX_KEYS: Final = 10_000
 T = TypeVar("T")
 
 
-class Gateway(Protocol):
+class AnyGateway(Protocol):
     """A gateway of any kind."""
 
     def call(
@@ -44,7 +44,7 @@ class Gateway(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FrameworkCall:
     """What a framework says of a call.
 
     Attributes:
@@ -70,7 +70,7 @@ class Gate:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: AnyGateway,
         *,
         agent: str = "agent",
         user: str | None = None,
@@ -82,7 +82,7 @@ class Gate:
             gateway: A ``muniment.Gateway``, ``ProcessGateway`` or one of ``muniment.blocking``.
             agent: The subject of calls whose agent the framework does not name.
             user: The person's id, where the framework does not know it.
-            options: Those of ``Gateway.call``, for all calls, ``once`` and ``parent`` excepted.
+            options: Those of ``AnyGateway.call``, for all calls, ``once`` and ``parent`` excepted.
         """
         if unfit := {"once", "parent"} & options.keys():
             raise TypeError(f"{min(unfit)}: each call has its own")
@@ -92,7 +92,7 @@ class Gate:
 
     async def run(
         self,
-        ask: Callable[[], Asked],
+        ask: Callable[[], FrameworkCall],
         execute: Callable[[Run], Awaitable[T]],
         refuse: Callable[[str], T],
         waits: tuple[type[BaseException], ...] = (),
@@ -105,7 +105,7 @@ class Gate:
             refuse: Makes of a text what the framework hands to the model.
             waits: Exceptions by which a call says that it goes on later.
         """
-        passage = Passage(self, waits)
+        passage = GatedCall(self, waits)
         if (refusal := await passage.begin(ask)) is not None:
             return refuse(refusal)
         raised: BaseException | None = None
@@ -119,13 +119,13 @@ class Gate:
 
     def run_blocking(
         self,
-        ask: Callable[[], Asked],
+        ask: Callable[[], FrameworkCall],
         execute: Callable[[Run], T],
         refuse: Callable[[str], T],
         waits: tuple[type[BaseException], ...] = (),
     ) -> T:
         """As ``run``, in a thread that may block."""
-        passage = Passage(self, waits)
+        passage = GatedCall(self, waits)
         if (refusal := passage.begin_blocking(ask)) is not None:
             return refuse(refusal)
         raised: BaseException | None = None
@@ -137,7 +137,7 @@ class Gate:
         finally:
             passage.end_blocking(raised)
 
-    def scope(self, asked: Asked) -> CallScope:
+    def scope(self, asked: FrameworkCall) -> CallScope:
         """The scope of a call, keyed if it has a place of its own."""
         ids = {"user": self.user, **{name: one for name, one in asked.ids.items() if one}}
         options: CallOptions = {**self._options}
@@ -149,7 +149,7 @@ class Gate:
         return self._gateway.call(asked.tool, asked.arguments, agent=agent, ids=ids, **options)
 
 
-class Passage:
+class GatedCall:
     """One call on its way through a gate, for hooks before and after it; see `Gate.run`.
 
     Attributes:
@@ -165,7 +165,7 @@ class Passage:
         self._waits = waits
         self._place: tuple[object, ...] = ()
 
-    async def begin(self, ask: Callable[[], Asked]) -> str | None:
+    async def begin(self, ask: Callable[[], FrameworkCall]) -> str | None:
         """Decides; what the model reads of a call that may not run, None of one that may."""
         try:
             self._scope = self._entered(ask)
@@ -174,7 +174,7 @@ class Passage:
             return self._refused(error)
         return None
 
-    def begin_blocking(self, ask: Callable[[], Asked]) -> str | None:
+    def begin_blocking(self, ask: Callable[[], FrameworkCall]) -> str | None:
         """As `begin`, in a thread that may block."""
         try:
             self._scope = self._entered(ask)
@@ -195,7 +195,7 @@ class Passage:
         self._scope.__exit__(type(raised) if raised else None, raised, None)
         self._attempts.end(self._place, is_over=not waits)
 
-    def _entered(self, ask: Callable[[], Asked]) -> CallScope:
+    def _entered(self, ask: Callable[[], FrameworkCall]) -> CallScope:
         asked = ask()
         if asked.place:
             self._place = (*asked.place, self._attempts.begin(asked.place))

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from muniment.adapters.core import Asked, Gate, Passage
+from muniment.adapters.core import FrameworkCall, Gate, GatedCall
 
 _FAILED = "Error executing tool: "  # what the framework makes of a tool's exception
 
@@ -42,14 +42,14 @@ class _Calls:
     def __init__(self, gate: Gate, hooks: Any) -> None:
         self._gate = gate
         self._hooks = hooks
-        self._open: dict[int, tuple[Passage, bool, Any]] = {}
+        self._open: dict[int, tuple[GatedCall, bool, Any]] = {}
         self._refused: dict[int, tuple[str, Any]] = {}
 
     def before(self, context: Any) -> None:
         """Decides; the framework ignores any exception but `HookAborted`, and runs the call."""
         arguments = context.tool_input
         try:
-            passage = Passage(self._gate)
+            passage = GatedCall(self._gate)
             refusal = passage.begin_blocking(lambda: self._asked(context))
             if refusal is None:
                 self._open[id(arguments)] = passage, _is_cached(context), arguments
@@ -75,7 +75,7 @@ class _Calls:
             passage.end_blocking()
         return refusal
 
-    def _asked(self, context: Any) -> Asked:
+    def _asked(self, context: Any) -> FrameworkCall:
         point = self._hooks.InterceptionPoint.PRE_TOOL_CALL
         others = [*self._hooks.get_hooks(point), *self._hooks.get_scoped_hooks(point)]
         if not others or others[-1] != self.before:
@@ -83,7 +83,7 @@ class _Calls:
                 "hooks after the gate's could change the arguments: put them before it"
             )
         crew, task = getattr(context.crew, "id", None), getattr(context.task, "id", None)
-        return Asked(
+        return FrameworkCall(
             context.tool_name,
             context.tool_input,
             agent=str(getattr(context.agent, "role", "")).strip() or None,

@@ -9,7 +9,7 @@ import copy
 from importlib import import_module
 from typing import Any
 
-from muniment.adapters.core import Asked, Gate
+from muniment.adapters.core import FrameworkCall, Gate
 from muniment.gateway.calls import Run
 
 _GOVERNED = "_muniment_gate"
@@ -79,14 +79,14 @@ class _Runs:
         """See `BaseTool.run_async`."""
         decided: dict[str, Any] = {}
 
-        def ask() -> Asked:
+        def ask() -> FrameworkCall:
             # Once more in the tool itself, which then changes nothing any more.
             validate = getattr(self._tool, "_preprocess_args_with_validation", None)
             arguments, errors = validate(args) if validate is not None else (dict(args), [])
             if errors:
                 raise ValueError("; ".join(map(str, errors)))
             decided.update(arguments)
-            return Asked(
+            return FrameworkCall(
                 self._name,
                 decided,
                 agent=tool_context.agent_name,

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from msgspec import UNSET
 
-from muniment.adapters.mcp import Known
+from muniment.adapters.mcp import ServerContext
 from muniment.adapters.used import Used, unauthorized
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.authorization import denial_of
@@ -28,7 +28,7 @@ __all__ = ["PERMIT_HEADER", "RequestSide"]
 class RequestSide:
     """Verifies the permits of one server's requests; each is good for one."""
 
-    def __init__(self, guard: Guard, **known: Unpack[Known]) -> None:
+    def __init__(self, guard: Guard, **known: Unpack[ServerContext]) -> None:
         """Verifies by `guard`; what the server knows of itself is as in `Context`."""
         self._guard = guard
         self._known = known

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from muniment.adapters.core import Asked, Gate
+from muniment.adapters.core import FrameworkCall, Gate
 from muniment.gateway.calls import Run
 
 _UNKNOWN = "The agent has no such tool"
@@ -77,7 +77,7 @@ class _Tool:
         refuse = partial(_refusal, call)
         return await self._gate.run(partial(self._asked, decided), execute, refuse, self._waits)
 
-    def _asked(self, call: dict[str, Any]) -> Asked:
+    def _asked(self, call: dict[str, Any]) -> FrameworkCall:
         """Validates a call's arguments, and puts them into it: the tool validates them again.
 
         Raises ValueError if the tool would get others still.
@@ -95,7 +95,7 @@ class _Tool:
         call["args"] = {**call["args"], **arguments}
         info: Any = self._runtime.execution_info
         thread = getattr(info, "thread_id", None)
-        return Asked(
+        return FrameworkCall(
             self._tool.name,
             arguments,
             agent=self._runtime.config.get("metadata", {}).get("lc_agent_name"),

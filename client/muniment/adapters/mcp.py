@@ -42,7 +42,7 @@ Scope = Callable[[str, Mapping[str, Any]], Sequence[tuple[str, Entity]]]
 """What a request asks for, by its method and parameters: action and resource of each permit."""
 
 
-class Known(TypedDict, total=False):
+class ServerContext(TypedDict, total=False):
     """What the server knows of itself; see `muniment.permit.Context`."""
 
     subject: Entity | None
@@ -61,7 +61,9 @@ def default_scope(method: str, params: Mapping[str, Any]) -> Sequence[tuple[str,
 class ToolSide:
     """Verifies the permits of one server's requests."""
 
-    def __init__(self, guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> None:
+    def __init__(
+        self, guard: Guard, scope: Scope = default_scope, **known: Unpack[ServerContext]
+    ) -> None:
         """Verifies by `guard`; `scope` says what tools' declared mappings ask for."""
         self._guard = guard
         self._scope = scope
@@ -136,7 +138,9 @@ def _asked(result: Any) -> str | None:
 class PermitMiddleware:
     """A middleware for servers of the package `mcp`, which runs before anything of theirs."""
 
-    def __init__(self, guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> None:
+    def __init__(
+        self, guard: Guard, scope: Scope = default_scope, **known: Unpack[ServerContext]
+    ) -> None:
         """As `ToolSide`."""
         self._side = ToolSide(guard, scope, **known)
 
@@ -161,7 +165,9 @@ class PermitMiddleware:
         return result
 
 
-def fastmcp_middleware(guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> Any:
+def fastmcp_middleware(
+    guard: Guard, scope: Scope = default_scope, **known: Unpack[ServerContext]
+) -> Any:
     """A middleware for servers of the package `fastmcp`; as `ToolSide`."""
     tool_error: Any = import_module("fastmcp.exceptions").ToolError
     base: Any = import_module("fastmcp.server.middleware").Middleware

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from muniment.adapters.core import Asked, Gate
+from muniment.adapters.core import FrameworkCall, Gate
 from muniment.gateway.calls import Run
 
 Invoke = Callable[[Any, str], Awaitable[Any]]
@@ -87,9 +87,9 @@ class _Governed:
         return await self._gate.run(lambda: _asked(context, arguments), execute, str)
 
 
-def _asked(context: Any, arguments: str) -> Asked:
+def _asked(context: Any, arguments: str) -> FrameworkCall:
     trace = import_module("agents").get_current_trace()
-    return Asked(
+    return FrameworkCall(
         context.tool_name,
         json.loads(arguments or "{}", object_pairs_hook=_members),
         agent=context.agent.name if context.agent is not None else None,

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Never
 
-from muniment.adapters.core import Asked, Gate
+from muniment.adapters.core import FrameworkCall, Gate
 from muniment.gateway.calls import Run
 
 
@@ -87,11 +87,11 @@ def _capability() -> type[Any]:
     return Governed
 
 
-def _asked(name: str, arguments: Any, ctx: Any, call: str | None) -> Asked:
+def _asked(name: str, arguments: Any, ctx: Any, call: str | None) -> FrameworkCall:
     # In a conversation, a call's answer is the n-th: also in the process that resumes it.
     answers = sum(message.kind == "response" for message in ctx.messages)
     session = ctx.conversation_id
-    return Asked(
+    return FrameworkCall(
         name,
         arguments,
         agent=getattr(ctx.agent, "name", None),

@@ -29,7 +29,7 @@ _ERASED: Final = EventRole.ERASED << INDEX_BITS
 _PARTITION_SHIFT: Final = 64 - (PARTITIONS.bit_length() - 1)
 
 
-class Answer(IntEnum):
+class AddendumState(IntEnum):
     """What the log says when it is asked for an addendum."""
 
     UNASKED = 0
@@ -47,14 +47,14 @@ class Answer(IntEnum):
     """The bytes of this digest, which are no addendum: whoever logged the decision made it so."""
 
 
-class Said(NamedTuple):
+class AddendumAnswer(NamedTuple):
     """An answer; of `ERASED`, the leaf index of the erasure as the log states it, -1 for none."""
 
-    answer: Answer
+    answer: AddendumState
     claimed: int = -1
 
 
-UNASKED: Final = Said(Answer.UNASKED)
+UNASKED: Final = AddendumAnswer(AddendumState.UNASKED)
 
 SuspectKind: TypeAlias = Literal["missing-addendum", "served-after-erasure", "bad-addendum"]
 
@@ -71,7 +71,7 @@ class Suspect(NamedTuple):
     claimed: int
 
 
-class Erased(NamedTuple):
+class ErasedMember(NamedTuple):
     """A withheld member of the decision at `entry`, erased by the record at `by`.
 
     -1 is a decision in the part of the log that an earlier audit has read.
@@ -105,8 +105,8 @@ class Addenda:
     elsewhere: int = 0
     unread: int = 0
     was_asked: bool = False
-    erasures: list[Erased] = field(default_factory=list[Erased])
-    strangers: list[Erased] = field(default_factory=list[Erased])
+    erasures: list[ErasedMember] = field(default_factory=list[ErasedMember])
+    strangers: list[ErasedMember] = field(default_factory=list[ErasedMember])
     odd: list[int] = field(default_factory=list[int])
     suspects: list[Suspect] = field(default_factory=list[Suspect])
 
@@ -123,7 +123,7 @@ class Addenda:
         """Counts a member that was erased."""
         self.erased += 1
         if len(self.erasures) < MAX_LISTED:
-            self.erasures.append(Erased(entry, by))
+            self.erasures.append(ErasedMember(entry, by))
 
 
 def key_of(digest: str) -> int:
@@ -131,7 +131,7 @@ def key_of(digest: str) -> int:
     return int.from_bytes(sha256(f"addendum\0{digest}".encode()).digest()[:8], "big")
 
 
-def events_of(named: Iterable[Named], said: dict[str, Said]) -> tuple[bytes, ...]:
+def events_of(named: Iterable[Named], said: dict[str, AddendumAnswer]) -> tuple[bytes, ...]:
     """Makes the events of digests that leaves name, in PARTITIONS, with the answers to them."""
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     for one in named:
@@ -148,7 +148,7 @@ def events_of(named: Iterable[Named], said: dict[str, Said]) -> tuple[bytes, ...
 class _Event(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     producer: int
-    answer: Answer
+    answer: AddendumState
     is_kept: bool
     claimed: int
 
@@ -168,7 +168,7 @@ def judge_addendum(
     if len(events) == 1:
         place, extra = events[0]
         answer = extra >> _ANSWER_BITS & 7
-        if place < _ERASED and answer <= Answer.SERVED:  # nearly all: one look is enough
+        if place < _ERASED and answer <= AddendumState.SERVED:  # nearly all: one look is enough
             found.withheld += 1
             found.kept += bool(extra & _KEPT)
             found.served += answer
@@ -179,7 +179,7 @@ def judge_addendum(
         one = _Event(
             place & INDEX_MASK,
             extra >> _TAG_BITS,
-            Answer(extra >> _ANSWER_BITS & 7),
+            AddendumState(extra >> _ANSWER_BITS & 7),
             bool(extra & _KEPT),
             (extra & _CLAIM_MASK) - 1,
         )
@@ -194,25 +194,25 @@ def judge_addendum(
     found.kept += bool(kept)
     if names or is_whole:
         found.strangers += [
-            Erased(first, one.index) for one in erasures if one.producer not in may_erase
+            ErasedMember(first, one.index) for one in erasures if one.producer not in may_erase
         ]
     if counting and (names or not is_whole):
         found.erase(first if names else -1, counting[0].index)
-    if Answer.FALSE in answers:
+    if AddendumState.FALSE in answers:
         found.suspects.append(Suspect(first, key, "bad-addendum", claimed))
-    elif answers & {Answer.SERVED, Answer.ODD}:
+    elif answers & {AddendumState.SERVED, AddendumState.ODD}:
         found.served += bool(names)
-        if Answer.ODD in answers:
+        if AddendumState.ODD in answers:
             found.odd.append(first)
         # A decision that came after it may have brought the addendum again.
         if counting and counting[-1].index > max((one.index for one in names), default=-1):
             at = counting[-1].index
             found.suspects.append(Suspect(at, key, "served-after-erasure", claimed))
-    elif answers & {Answer.ABSENT, Answer.ERASED} and names and not counting:
-        if kept or Answer.ERASED in answers:
+    elif answers & {AddendumState.ABSENT, AddendumState.ERASED} and names and not counting:
+        if kept or AddendumState.ERASED in answers:
             at = kept[0] if kept else first
             found.suspects.append(Suspect(at, key, "missing-addendum", claimed))
         else:
             found.elsewhere += 1
-    elif Answer.REFUSED in answers and names:
+    elif AddendumState.REFUSED in answers and names:
         found.unread += 1

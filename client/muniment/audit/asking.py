@@ -10,7 +10,14 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
-from muniment.audit.addenda import MAX_LISTED, Addenda, Answer, Said, Suspect, key_of
+from muniment.audit.addenda import (
+    MAX_LISTED,
+    Addenda,
+    AddendumAnswer,
+    AddendumState,
+    Suspect,
+    key_of,
+)
 from muniment.audit.events import Named, named_in, tag_of
 from muniment.audit.report import Report, Weight
 from muniment.audit.reuse import read_leaves
@@ -31,46 +38,48 @@ WINDOW: Final = 16
 """Entry bundles read at the same time."""
 
 _NO_ACCESS: Final = frozenset({401, 403})
-_NOT_THERE: Final = {404: Answer.ABSENT, 410: Answer.ERASED}
+_NOT_THERE: Final = {404: AddendumState.ABSENT, 410: AddendumState.ERASED}
 
 
-async def ask(client: LogClient, digests: Iterable[str]) -> dict[str, Said]:
+async def ask(client: LogClient, digests: Iterable[str]) -> dict[str, AddendumAnswer]:
     """Asks for addenda by their digests; when one may not be read, the others are taken alike.
 
     Raises Unreachable or Refused if the log cannot answer now, or in another way.
     """
-    said: dict[str, Said] = {}
+    said: dict[str, AddendumAnswer] = {}
     waiting = iter(dict.fromkeys(digests))
     while part := [*islice(waiting, AT_ONCE)]:
         answers = await asyncio.gather(*[_ask(client, digest) for digest in part])
         said.update(zip(part, answers, strict=True))
-        if Said(Answer.REFUSED) in answers:
-            said.update(dict.fromkeys(waiting, Said(Answer.REFUSED)))
+        if AddendumAnswer(AddendumState.REFUSED) in answers:
+            said.update(dict.fromkeys(waiting, AddendumAnswer(AddendumState.REFUSED)))
     return said
 
 
-async def _ask(client: LogClient, digest: str) -> Said:
+async def _ask(client: LogClient, digest: str) -> AddendumAnswer:
     try:
         data = await client.addendum(digest)
     except BadAnswer:
-        return Said(Answer.FALSE)
+        return AddendumAnswer(AddendumState.FALSE)
     except FormatError:
-        return Said(Answer.ABSENT)  # a record that is not valid names what no log can have
+        return AddendumAnswer(
+            AddendumState.ABSENT
+        )  # a record that is not valid names what no log can have
     except Refused as refusal:
         problem = refusal.problem
         if refusal.is_damage:
-            return Said(Answer.FALSE)
+            return AddendumAnswer(AddendumState.FALSE)
         if problem.status in _NO_ACCESS:
-            return Said(Answer.REFUSED)
+            return AddendumAnswer(AddendumState.REFUSED)
         if problem.status not in _NOT_THERE:
             raise
         claimed = problem.integer("record")
-        return Said(_NOT_THERE[problem.status], -1 if claimed is None else claimed)
+        return AddendumAnswer(_NOT_THERE[problem.status], -1 if claimed is None else claimed)
     try:
         read_addendum(data, digest)
     except FormatError:
-        return Said(Answer.ODD)
-    return Said(Answer.SERVED)
+        return AddendumAnswer(AddendumState.ODD)
+    return AddendumAnswer(AddendumState.SERVED)
 
 
 async def confirm(
@@ -103,10 +112,10 @@ async def confirm(
             continue  # leaves other than those that were audited accuse nobody
         answer = said[one.digest].answer
         if suspect.kind == "missing-addendum":
-            if answer in (Answer.SERVED, Answer.ODD):
+            if answer in (AddendumState.SERVED, AddendumState.ODD):
                 found.served += 1
                 continue
-            if answer in (Answer.ABSENT, Answer.ERASED):
+            if answer in (AddendumState.ABSENT, AddendumState.ERASED):
                 if later is None:
                     later = await _erased_since(client, policy, trust, claimed)
                 may_erase = {tag_of(trust.origin), int.from_bytes(one.producer, "big")}
@@ -116,10 +125,13 @@ async def confirm(
                     continue
                 report.found(*_missing(one, said[one.digest]), suspect.index)
                 continue
-        if suspect.kind == "served-after-erasure" and answer in (Answer.SERVED, Answer.ODD):
+        if suspect.kind == "served-after-erasure" and answer in (
+            AddendumState.SERVED,
+            AddendumState.ODD,
+        ):
             sentence = f"the log gives out the addendum {one.digest}, which this record erases"
             report.found(suspect.kind, sentence, Weight.UNVERIFIED, suspect.index)
-        elif answer is Answer.FALSE:
+        elif answer is AddendumState.FALSE:
             sentence = f"asked for the addendum {one.digest}, the log sent something else"
             report.found("bad-addendum", sentence, Weight.UNVERIFIED, suspect.index)
     for left in suspects[MAX_LISTED:]:
@@ -127,10 +139,10 @@ async def confirm(
         report.found(left.kind, sentence, Weight.UNVERIFIED, left.index)
 
 
-def _missing(one: Named, said: Said) -> tuple[str, str, Weight]:
+def _missing(one: Named, said: AddendumAnswer) -> tuple[str, str, Weight]:
     promised = "the log took" if one.kept else "the log had"
     does = "does not have it"
-    if said.answer is Answer.ERASED:
+    if said.answer is AddendumState.ERASED:
         where = "" if said.claimed < 0 else f" by entry {said.claimed}"
         does = f"says that it was erased{where}"
     sentence = (

@@ -16,7 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from muniment.audit.addenda import Addenda, Erased, judge_addendum
+from muniment.audit.addenda import Addenda, ErasedMember, judge_addendum
 from muniment.audit.events import (
     CONTENT_BITS,
     EVENT,
@@ -275,7 +275,7 @@ def _unauthorized(first: dict[int, int], index: int) -> Warned:
     )
 
 
-def stranger(one: Erased) -> Warned:
+def stranger(one: ErasedMember) -> Warned:
     """An erasure that does not count."""
     sentence = (
         f"entry {one.by} says that an addendum of entry {one.entry} was erased, and is neither the "

@@ -49,7 +49,14 @@ from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.submissions import Passage
-from muniment.gateway.withholding import NO_ADDENDA, Addenda, Keep, Prepared, Withholding, prepare
+from muniment.gateway.withholding import (
+    NO_ADDENDA,
+    Addenda,
+    GatewayWithholding,
+    Keep,
+    Prepared,
+    prepare,
+)
 from muniment.http.access import Access
 from muniment.local.home import Home
 from muniment.permit import Permit, Trust
@@ -140,7 +147,7 @@ class Gateway(GatewaySource):
             raise ValueError(f"deadline: expected a number of seconds above 0, got {seconds!a}")
         check_require(require, policy)
         self.require: Require = require
-        self.withholding = Withholding.of(withhold, keep, pseudonyms)
+        self.withholding = GatewayWithholding.of(withhold, keep, pseudonyms)
         if keep == "gateway" and spool is None:
             raise ValueError("keep: 'gateway' needs a spool, in whose file addenda are kept")
         self.producer = signer.vkey.name

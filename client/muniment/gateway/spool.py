@@ -39,7 +39,7 @@ from muniment.gateway.spooldelivery import SpoolDelivery
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolstore import SpoolStore
 from muniment.gateway.takennames import read_names
-from muniment.gateway.withholding import NO_ADDENDA, Addenda, Prepared, Withholding, prepare
+from muniment.gateway.withholding import NO_ADDENDA, Addenda, GatewayWithholding, Prepared, prepare
 from muniment.local.backoff import Backoff
 from muniment.local.home import Home
 from muniment.local.logs import event
@@ -81,7 +81,7 @@ class Spool:
         connect: Callable[[], LogStream],
         preparer: Preparer,
         limits: tuple[int, int],
-        withholding: Withholding | None,
+        withholding: GatewayWithholding | None,
     ) -> None:
         self._store = store
         self.delivery = SpoolDelivery(store, connect, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
@@ -128,7 +128,7 @@ class Spool:
         *,
         max_records: int = MAX_RECORDS,
         max_bytes: int = MAX_BYTES,
-        withholding: Withholding | None = None,
+        withholding: GatewayWithholding | None = None,
     ) -> "Spool":
         """Opens a spool, creating the file when absent, and begins to deliver what is in it.
 

@@ -102,7 +102,7 @@ def new_nonce(_pointer: str = "") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Withholding:
+class GatewayWithholding:
     """What one gateway withholds, and who keeps it. Make one with ``of``."""
 
     keep: Keep | None
@@ -119,7 +119,7 @@ class Withholding:
         patterns: Iterable[str] | None,
         keep: Keep | None,
         pseudonyms: Mapping[str, Path | str] | None = None,
-    ) -> "Withholding | None":
+    ) -> "GatewayWithholding | None":
         """Reads a gateway's options; None when none is given.
 
         Raises:
@@ -209,7 +209,7 @@ def _pseudonyms(keys: Mapping[str, Path | str] | None) -> Pseudonyms | None:
 
 def prepare(
     preparer: Preparer,
-    withholding: Withholding | None,
+    withholding: GatewayWithholding | None,
     records: Iterable[RecordInput],
     given: Iterable[bytes] = (),
 ) -> Prepared:

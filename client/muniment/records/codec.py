@@ -23,7 +23,7 @@ from muniment.records.check import (
     explain,
     time_problem,
 )
-from muniment.records.forms import Forms, Usual, Withholding
+from muniment.records.forms import BatchWithholding, Forms, Usual
 from muniment.records.guards import ENCODER, UNDECIDED, needs_care, plain_float
 from muniment.records.kinds import Record
 from muniment.records.plainvalue import plain_members
@@ -154,14 +154,14 @@ def check_records(
 
 def checking(
     entries: Sequence[bytes], producer: str, *, are_new: bool = False, forms: Forms | None = None
-) -> Generator[None, None, Withholding]:
+) -> Generator[None, None, BatchWithholding]:
     """Does `check_records` in steps, and yields between them.
 
     A step is two or three milliseconds, or a single record: one of 64 KB that was made to take long
     takes a tenth of a second. Returns what `Forms.read` tells of those of the records that
     withhold members and are usual.
     """
-    withheld = Withholding()
+    withheld = BatchWithholding()
     check_key_name(producer, "producer")
     effort = 0
     for start in range(0, len(entries), AT_ONCE):

@@ -50,7 +50,7 @@ Withheld: TypeAlias = tuple[bytes, bytes, bytes, bytes | None, bytes | None]
 the subject's type and id, b'"log"' if it says that the log keeps them, and the run."""
 
 
-class Withholding:
+class BatchWithholding:
     """What the usual decisions of a batch withhold, member by member.
 
     Attributes:
@@ -164,7 +164,7 @@ class Forms:
         return True
 
     def read(
-        self, entries: Sequence[bytes], withheld: Withholding | None = None, first: int = 0
+        self, entries: Sequence[bytes], withheld: BatchWithholding | None = None, first: int = 0
     ) -> list[Usual | None]:
         """Reads the usual decisions among some entries: None for what is not usual, good or bad.
 
@@ -195,7 +195,11 @@ class Forms:
         return usual
 
     def _read_withholding(
-        self, entries: Sequence[bytes], usual: list[Any], withheld: Withholding | None, first: int
+        self,
+        entries: Sequence[bytes],
+        usual: list[Any],
+        withheld: BatchWithholding | None,
+        first: int,
     ) -> None:
         """Reads decisions that withhold members, if all that they say of these is certain."""
         places = [at for at, one in enumerate(usual) if one is None]

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.json import Decoder
 
 from muniment.records.check import check_rules
-from muniment.records.forms import Forms, Usual, Withholding
+from muniment.records.forms import BatchWithholding, Forms, Usual
 from muniment.records.guards import ENCODER, UNDECIDED, needs_care, plain_float
 from muniment.records.shape import PlainDecision, Shaped
 from muniment.tlog.encoding import FormatError, check_key_name
@@ -27,7 +27,7 @@ _decode_lines: Final = Decoder(Shaped, float_hook=plain_float).decode_lines
 def read_plain(
     entries: Sequence[bytes],
     forms: Forms | None,
-    withheld: Withholding | None = None,
+    withheld: BatchWithholding | None = None,
     first: int = 0,
 ) -> list[Usual | Shaped] | None:
     """Reads entries that are all canonical, valid records, as most are.

@@ -37,7 +37,7 @@ from muniment_log.errors import LogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from muniment.records.forms import Forms, Withholding
+    from muniment.records.forms import BatchWithholding, Forms
     from muniment.records.manifest import Batch
     from muniment.records.preparation import RecordInput
     from muniment.tlog.note import Verifier
@@ -127,7 +127,7 @@ class Admission:
         return frames
 
 
-def examine(frames: Frames, forms: Forms) -> Generator[None, None, tuple[Batch, Withholding]]:
+def examine(frames: Frames, forms: Forms) -> Generator[None, None, tuple[Batch, BatchWithholding]]:
     """Hashes and checks every record of an authentic batch, in steps; returns the batch.
 
     Also what the check told of records that withhold members, see `checking`. Costs about 10 µs a

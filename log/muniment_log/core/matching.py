@@ -37,7 +37,7 @@ from muniment_log.core.naming import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
 
-    from muniment.records.forms import Withheld, Withholding
+    from muniment.records.forms import BatchWithholding, Withheld
 
 LEAST_PACKED: Final = 16
 """Addenda that stay together, at the least."""
@@ -150,7 +150,7 @@ def matching(
     records: Sequence[bytes],
     came: Section | Sequence[bytes],
     text: bytes,
-    withheld: Withholding | None = None,
+    withheld: BatchWithholding | None = None,
 ) -> Generator[None, None, Sent | None]:
     """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
 
@@ -180,7 +180,7 @@ def matching(
     return Sent(found, absent) if found or absent else None
 
 
-def _pack(records: int, came: Section, withheld: Withholding) -> Pack | None:
+def _pack(records: int, came: Section, withheld: BatchWithholding) -> Pack | None:
     """All that came, if each record withholds one and they are in the same order."""
     digests = came.digests
     if not (
