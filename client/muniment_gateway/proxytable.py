@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import Meta
 
 from muniment.records.members import Label, Name, ShortName
-from muniment_gateway.core.proxied import Body, Identity, Rules
+from muniment_gateway.core.proxied import Body, Identity, ProxyRules
 from muniment_gateway.core.targets import Asks, Route
 from muniment_service.config import Address, Config, config_error, config_key
 
@@ -85,7 +85,7 @@ class Proxy:
     """A proxy whose table was checked, and how its requests become questions."""
 
     table: ProxyTable
-    rules: Rules
+    rules: ProxyRules
 
 
 def checked_proxies(
@@ -137,7 +137,7 @@ def _proxy(path: Path, key: str, table: ProxyTable, clients: Collection[str]) ->
         with config_key(path, f"{key}.route[{at}]"):
             asks = Asks(one.action, one.resource_type, one.resource_id)
             routes.append(Route.of(one.path, asks, frozenset(one.methods), one.host))
-    rules = Rules(
+    rules = ProxyRules(
         table.name,
         identity,
         table.subject_type,

@@ -6,7 +6,7 @@ from fuzzing.law import parsed, target, text_of
 from muniment.permit.header import format_header, parse_header
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.authzen import check_request
-from muniment_gateway.core.proxied import Identity, Proxied, Rules
+from muniment_gateway.core.proxied import Identity, Proxied, ProxyRules
 from muniment_gateway.core.targets import Asks, Route
 
 _ROUTES: Final = (
@@ -14,7 +14,7 @@ _ROUTES: Final = (
     Route.of("/files/{rest...}", Asks("{method}", "file", "{rest}"), host="files.example"),
 )
 _RULES: Final = tuple(
-    Rules("edge", Identity.of("header:x-user"), "user", _ROUTES, ("accept",), body, exact)
+    ProxyRules("edge", Identity.of("header:x-user"), "user", _ROUTES, ("accept",), body, exact)
     for body in ("none", "digest", "json")
     for exact in (False, True)
 )

@@ -16,7 +16,7 @@ from decisions import request
 from muniment.local.sqlitefile import Writer
 from muniment.records.approval import SignedApproval, approver_vkey, call_digest, sign_approval
 from muniment.records.artifact import ResourceScope
-from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
+from muniment_gateway.core.approvals import ApprovalRefusedError, Held, People, check_word, key_of
 from muniment_gateway.deciding.approvals import recorded_request
 from muniment_gateway.store import held as held_store
 from muniment_gateway.store.held import HeldCalls, Room, TooManyError
@@ -91,7 +91,7 @@ def word(of: Held, by: str = "carol", **changes: Any) -> SignedApproval:
 def test_a_word_that_does_not_count_says_why(
     by: str, changes: dict[str, Any], now: int, slug: str
 ) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ApprovalRefusedError) as refused:
         check_word(held(), word(held(), by, **changes), PEOPLE, now)
     assert refused.value.slug == slug
 
@@ -99,7 +99,7 @@ def test_a_word_that_does_not_count_says_why(
 def test_a_signature_that_does_not_verify_does_not_count() -> None:
 
     said = msgspec.structs.replace(word(held()), reason="another one")
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(ApprovalRefusedError) as refused:
         check_word(held(), said, PEOPLE, NOW)
     assert refused.value.slug == "bad-signature"
 
@@ -115,7 +115,7 @@ def test_whoever_asks_may_approve_only_where_that_is_allowed_and_may_always_say_
 def test_who_is_no_approver_any_more_has_approved_nothing() -> None:
     approved = held().answered(word(held()), PEOPLE, NOW)
     gone = replace(PEOPLE, approvers={VKEYS["dave"]: "dave"})
-    with pytest.raises(RefusedError):
+    with pytest.raises(ApprovalRefusedError):
         approved.used_by("e-2", gone, NOW)
 
 
@@ -170,7 +170,7 @@ def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_words_that_
             else:
                 call = call.answered(mine, people, now, number)
                 said.append(mine)
-        except RefusedError:
+        except ApprovalRefusedError:
             assert call.status(now) == before
         else:
             assert step in {"ask", "cancel", "allow", "dave", "deny", "use"}
@@ -195,9 +195,9 @@ def test_a_yes_that_is_over_does_not_count_and_may_be_said_again() -> None:
     two = replace(PEOPLE, required=2)
     once = held().answered(word(held()), two, NOW, 7)
     assert (once.status(NOW), once.approval, once.earlier[0].leaf) == ("pending", None, 7)
-    with pytest.raises(RefusedError, match="somebody else has to"):
+    with pytest.raises(ApprovalRefusedError, match="somebody else has to"):
         once.answered(word(held(), id_="apr-2"), two, NOW)
-    with pytest.raises(RefusedError, match="has approved it already"):
+    with pytest.raises(ApprovalRefusedError, match="has approved it already"):
         once.answered(word(held(), "dave", id_="apr-carol"), two, NOW)
     later = NOW + 400
     again = once.answered(word(held(), id_="apr-2", at=later, not_after=later + 9), two, later)
@@ -209,7 +209,7 @@ def test_a_yes_that_is_over_does_not_count_and_may_be_said_again() -> None:
 
 def test_more_approvals_may_be_required_by_the_time_of_the_use() -> None:
     one = held().answered(word(held()), PEOPLE, NOW)
-    with pytest.raises(RefusedError, match="1 of 2 people have approved"):
+    with pytest.raises(ApprovalRefusedError, match="1 of 2 people have approved"):
         one.used_by("e-1", replace(PEOPLE, required=2), NOW)
 
 
@@ -292,7 +292,7 @@ async def test_two_processes_on_one_file_use_an_approval_once(tmp_path: Path) ->
         return_exceptions=True,
     )
     assert [type(one) for one in ended].count(Held) == 1
-    assert [type(one) for one in ended].count(RefusedError) == 15
+    assert [type(one) for one in ended].count(ApprovalRefusedError) == 15
     await first.close()
     await second.close()
     third = await opened(tmp_path)

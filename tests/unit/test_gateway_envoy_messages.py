@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.deciding.proxied import Answer
+from muniment_gateway.deciding.proxied import ProxyAnswer
 
 pytest.importorskip("google.protobuf", reason="the extra `envoy` is not installed")
 
@@ -64,11 +64,11 @@ def test_headers_in_a_list_are_joined_where_they_come_twice() -> None:
 
 
 def test_answers_are_written_by_envoys_numbers() -> None:
-    allowed = MESSAGES.write(Answer(allows=True, headers={"Muniment-Permit": "p"}))
+    allowed = MESSAGES.write(ProxyAnswer(allows=True, headers={"Muniment-Permit": "p"}))
     header = field(1, field(1, "muniment-permit") + field(2, "p")) + b"\x18\x02"
     removed = field(5, "muniment-evaluation", "muniment-client")
     assert allowed == field(1, b"") + field(3, field(2, header) + removed)
-    denied = MESSAGES.write(Answer(allows=False, headers={"Content-Type": "c"}, body=b"{}"))
+    denied = MESSAGES.write(ProxyAnswer(allows=False, headers={"Content-Type": "c"}, body=b"{}"))
     header = field(1, field(1, "content-type") + field(2, "c")) + b"\x18\x02"
     status = field(1, b"\x08\x93\x03")  # 403
     assert denied == field(1, b"\x08\x07") + field(2, status + field(2, header) + field(3, "{}"))

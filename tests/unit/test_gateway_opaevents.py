@@ -25,7 +25,7 @@ from muniment_gateway.core.opaevents import (
     unreadable_upload,
 )
 from muniment_gateway.core.opaquick import compose_record, put_in_order
-from muniment_gateway.core.opaupload import UploadReader
+from muniment_gateway.core.opaupload import OpaUploadReader
 
 NOW = 1_795_909_639_000
 RULES = {"authz/allow": "", "authz/full": "/allow", "authz/decision": "/decision"}
@@ -203,7 +203,7 @@ def test_an_upload_is_read_event_by_event() -> None:
         )
         return entry
 
-    reader = UploadReader("gw.example/x", RULES, prepare)
+    reader = OpaUploadReader("gw.example/x", RULES, prepare)
     events = [event(decision_id=f"d-{number}") for number in range(90)]
     events[7] = event(input={"n": 2**53 + 1})
     events[60]["input"] = {"z": 1, "a": 1.5, "b": "é"}

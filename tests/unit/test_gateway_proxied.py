@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from muniment.permit.header import MAX_HEADER, MAX_INFLATED, format_header, parse_header
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.core.proxied import Identity, Proxied, Rules
+from muniment_gateway.core.proxied import Identity, Proxied, ProxyRules
 from muniment_gateway.core.targets import DEFAULT, Asks, Route, read_target
 from muniment_gateway.proxytable import ProxyTable, RouteTable, checked_proxies
 from muniment_service.config import Address, ConfigError
@@ -21,8 +21,8 @@ def call(**more: Any) -> Proxied:
     return Proxied(**{"headers": {"x-user": "ada"}, **given})
 
 
-def rules(**more: Any) -> Rules:
-    return Rules("edge", Identity.of("header:X-User"), **more)
+def rules(**more: Any) -> ProxyRules:
+    return ProxyRules("edge", Identity.of("header:X-User"), **more)
 
 
 def test_without_routes_the_question_is_the_method_on_the_path() -> None:

@@ -10,17 +10,17 @@ from muniment.records.artifact import PolicyRef
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import encode_any, parse_any, recordable
 from muniment_gateway.core.pointers import resolve
-from muniment_gateway.core.quorum import Answer, Quorum, combine, is_settled
+from muniment_gateway.core.quorum import AuthorityAnswer, Quorum, combine, is_settled
 from muniment_gateway.deciding.decisions import joint_policy
 
 ALLOW, DENY, SILENT = "allow", "deny", "silent"
 
 
-def answers(*words: str) -> list[Answer]:
+def answers(*words: str) -> list[AuthorityAnswer]:
     return [
-        Answer(f"a{number}", error="away")
+        AuthorityAnswer(f"a{number}", error="away")
         if word == SILENT
-        else Answer(f"a{number}", {"decision": word == ALLOW})
+        else AuthorityAnswer(f"a{number}", {"decision": word == ALLOW})
         for number, word in enumerate(words)
     ]
 
@@ -85,9 +85,9 @@ def test_several_policies_become_one_that_names_them() -> None:
     one = PolicyRef(id="p", revision="1", digest="sha256:" + "a" * 64)
     other = PolicyRef(id="q", revision="2", digest="sha256:" + "b" * 64)
 
-    def allowing(*policies: PolicyRef | None) -> list[Answer]:
+    def allowing(*policies: PolicyRef | None) -> list[AuthorityAnswer]:
         return [
-            Answer(f"a{number}", {"decision": True}, policy=policy)
+            AuthorityAnswer(f"a{number}", {"decision": True}, policy=policy)
             for number, policy in enumerate(policies)
         ]
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment_gateway.config import GatewayFile
-from muniment_gateway.deciding.proxied import Desk
+from muniment_gateway.deciding.proxied import ProxyDecider
 from muniment_gateway.envoy.messages import Messages
 from muniment_gateway.envoy.service import EnvoyDesk, serving_envoy
 from muniment_gateway.http.access import Clients
@@ -25,7 +25,7 @@ class Envoys:
         self._desks: dict[str, EnvoyDesk] = {}
         self._messages: Messages | None = None
 
-    def take(self, desks: Sequence[Desk], clients: Clients) -> None:
+    def take(self, desks: Sequence[ProxyDecider], clients: Clients) -> None:
         """Answers by these from now on; MunimentError without the extra."""
         found: dict[str, EnvoyDesk] = {}
         for desk in desks:

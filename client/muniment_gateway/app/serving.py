@@ -27,7 +27,7 @@ from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.deciding.notices import Notices
 from muniment_gateway.deciding.opasink import OpaSink
 from muniment_gateway.deciding.panel import Panel
-from muniment_gateway.deciding.proxied import Desk
+from muniment_gateway.deciding.proxied import ProxyDecider
 from muniment_gateway.deciding.searches import Searches
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.accessrequests import AccessRequestsHttp
@@ -253,7 +253,7 @@ class Running:
 
     def _desks(
         self, config: GatewayConfig, counts: Counts, approvals: Approvals | None
-    ) -> list[Desk]:
+    ) -> list[ProxyDecider]:
         """One for each proxy; its engines and the log share its deadline."""
         signed = any(one.vkey is not None for one in config.authorities)
         desks = []
@@ -261,7 +261,7 @@ class Running:
             within = proxy.table.deadline_seconds
             panel = self._panel.within(within)
             decider = Decider(config, panel, self._link, self._changes, counts, approvals, within)
-            desks.append(Desk(proxy, decider, counts, signed=signed))
+            desks.append(ProxyDecider(proxy, decider, counts, signed=signed))
         return desks
 
     def _held(self, config: GatewayConfig, counts: Counts) -> Approvals | None:

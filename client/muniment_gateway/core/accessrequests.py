@@ -57,7 +57,7 @@ class Callback(NamedTuple):
         return not self.events or status in self.events
 
 
-class Submission(NamedTuple):
+class AccessRequestSubmission(NamedTuple):
     """What is asked for: one denied request each, with its denial, and what people are shown."""
 
     requests: list[dict[str, Any]]
@@ -71,14 +71,16 @@ class Submission(NamedTuple):
         return [one["denial"]["evaluation_id"] for one in self.requests]
 
 
-def parse_submission(value: object) -> Submission:
+def parse_submission(value: object) -> AccessRequestSubmission:
     """Reads a submission; FormatError, which names the member, if it is none."""
     if not isinstance(value, dict):
         raise FormatError("expected a JSON object")
     callback = _callback(value["callback"]) if "callback" in value else None
     if "items" not in value:
         _check(value, "")
-        return Submission([value], [_shown(value, {})], is_bundle=False, callback=callback)
+        return AccessRequestSubmission(
+            [value], [_shown(value, {})], is_bundle=False, callback=callback
+        )
     for name in ("resource", "action"):
         if name in value:
             raise FormatError(f"{name}: each item has its own")
@@ -94,7 +96,7 @@ def parse_submission(value: object) -> Submission:
         _check(request, f"items[{number}]: ")
         requests.append(request)
     shown = [_shown(value, item) for item in items]
-    found = Submission(requests, shown, is_bundle=True, callback=callback)
+    found = AccessRequestSubmission(requests, shown, is_bundle=True, callback=callback)
     if len(set(found.evaluations)) != len(items):
         raise FormatError("items: two have the same denial")
     return found

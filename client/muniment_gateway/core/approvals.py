@@ -24,7 +24,7 @@ MOST_APART: Final = 60
 """Seconds that the clocks of a gateway and an approver may differ."""
 
 
-class RefusedError(MunimentError):
+class ApprovalRefusedError(MunimentError):
     """A person's word, or a use, that does not count.
 
     Attributes:
@@ -174,14 +174,16 @@ class Held:
         Raises RefusedError if that is too late.
         """
         if self.status(now) == "expired":
-            raise RefusedError("expired", "the denial cannot be requested any more")
+            raise ApprovalRefusedError("expired", "the denial cannot be requested any more")
         return self if self.asked is not None else replace(self, asked=dict(asked))
 
     def taken_back(self, now: int) -> "Held":
         """It after who asked has taken it back; RefusedError if it does not wait any more."""
         status = self.status(now)
         if status != "pending":
-            raise RefusedError("not-pending", f"the call does not wait for anybody: {status}")
+            raise ApprovalRefusedError(
+                "not-pending", f"the call does not wait for anybody: {status}"
+            )
         return replace(self, cancelled=now)
 
     def in_time(self, now: int) -> tuple[Word, ...]:
@@ -202,13 +204,13 @@ class Held:
         """It after a decision by its approval; RefusedError if there is none to be used."""
         status = self.status(now)
         if status != "approved":
-            raise RefusedError("not-approved", f"the approval cannot be used: {status}")
+            raise ApprovalRefusedError("not-approved", f"the approval cannot be used: {status}")
         # Who may approve, and how many have to, may have changed meanwhile.
         for approval in self.approvals:
             check_author(self, approval, people)
         if len(self.approvals) < people.required:
             text = f"{len(self.approvals)} of {people.required} people have approved"
-            raise RefusedError("not-approved", text)
+            raise ApprovalRefusedError("not-approved", text)
         return replace(self, used=decision)
 
 
@@ -216,23 +218,23 @@ def check_word(held: Held, approval: SignedApproval, people: People, now: int) -
     """Checks that a person's word on a call counts now; RefusedError tells why not."""
     status = held.status(now)
     if status == "expired":
-        raise RefusedError("expired", f"too late: the call waited until {held.expires}")
+        raise ApprovalRefusedError("expired", f"too late: the call waited until {held.expires}")
     if status != "pending":
-        raise RefusedError("not-pending", f"the call does not wait for anybody: {status}")
+        raise ApprovalRefusedError("not-pending", f"the call does not wait for anybody: {status}")
     check_author(held, approval, people)
     for earlier, _ in held.in_time(now):
         if approval.id == earlier.id or (
             approval.decision and approval.approver == earlier.approver
         ):
             text = f"{earlier.approver} has approved it already; somebody else has to"
-            raise RefusedError("said-already", text)
+            raise ApprovalRefusedError("said-already", text)
     if abs(now - approval.at) > people.use_seconds + MOST_APART:
-        raise RefusedError("bad-times", f"signed at {approval.at}, and it is {now} here")
+        raise ApprovalRefusedError("bad-times", f"signed at {approval.at}, and it is {now} here")
     if approval.not_after - approval.at > people.use_seconds:
         text = f"valid for more than {people.use_seconds} seconds"
-        raise RefusedError("bad-times", text)
+        raise ApprovalRefusedError("bad-times", text)
     if now >= approval.not_after or approval.at > now + MOST_APART:
-        raise RefusedError("bad-times", f"not valid now: it is {now} here")
+        raise ApprovalRefusedError("bad-times", f"not valid now: it is {now} here")
 
 
 def check_author(held: Held, approval: SignedApproval, people: People) -> None:
@@ -240,17 +242,21 @@ def check_author(held: Held, approval: SignedApproval, people: People) -> None:
     try:
         vkey = verify_approval(approval, people.approvers)
     except VerificationError as error:
-        raise RefusedError("bad-signature", str(error)) from error
+        raise ApprovalRefusedError("bad-signature", str(error)) from error
     if vkey is None:
-        raise RefusedError(
+        raise ApprovalRefusedError(
             "unknown-approver", f"{approval.key} is no approver of {people.name} here"
         )
     if approval.approver != people.approvers[vkey]:
-        raise RefusedError("unknown-approver", f"{approval.key} is not {approval.approver} here")
+        raise ApprovalRefusedError(
+            "unknown-approver", f"{approval.key} is not {approval.approver} here"
+        )
     if (approval.request, approval.call) != (held.id, held.call):
-        raise RefusedError("other-call", "another call than this was signed")
+        raise ApprovalRefusedError("other-call", "another call than this was signed")
     if approval.decision and not people.allow_self and is_own(approval, held.request):
-        raise RefusedError("self-approval", f"{approval.approver} cannot approve their own call")
+        raise ApprovalRefusedError(
+            "self-approval", f"{approval.approver} cannot approve their own call"
+        )
 
 
 def key_of(

@@ -44,7 +44,7 @@ _PARTS: Final[Parts] = (
 )
 
 
-class Batch(NamedTuple):
+class Evaluations(NamedTuple):
     """Several evaluations in one request: each with the defaults, and when to stop."""
 
     requests: list[Any]
@@ -86,7 +86,7 @@ def check_parts(request: object, parts: Parts) -> dict[str, Any]:
     return request
 
 
-def parse_batch(request: object) -> Batch | None:
+def parse_batch(request: object) -> Evaluations | None:
     """The evaluations of an Access Evaluations request; None when it is a single evaluation.
 
     An entity of an evaluation replaces the default of its name as a whole. What is wrong with one
@@ -104,7 +104,7 @@ def parse_batch(request: object) -> Batch | None:
     if len(evaluations) > MOST_EVALUATIONS:
         raise FormatError(f"evaluations: more than {MOST_EVALUATIONS}")
     defaults = {name: value for name, value in request.items() if name not in _BATCH}
-    return Batch(
+    return Evaluations(
         [{**defaults, **one} if isinstance(one, dict) else one for one in evaluations], semantic
     )
 

@@ -43,7 +43,7 @@ _SPACE: Final = re.compile(rb"[\s,]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class OpaEvent:
     """An event as a record.
 
     Attributes:
@@ -93,7 +93,7 @@ def _objects(data: bytes) -> Iterator[bytes]:
         raise FormatError("not a JSON array of objects")
 
 
-def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
+def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> OpaEvent:
     """Makes a record of an event; whatever it is, there is one.
 
     Args:
@@ -134,20 +134,20 @@ def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
         members["time"] = time
     if (trace := refer_to_trace(event)) is not None:
         members["traceparent"] = trace
-    return Event(name, members, data if kept.is_cut else None)
+    return OpaEvent(name, members, data if kept.is_cut else None)
 
 
-def unreadable_upload(data: bytes, client: str, reason: str) -> Event:
+def unreadable_upload(data: bytes, client: str, reason: str) -> OpaEvent:
     """The record of an upload in which no event can be told from another."""
     return _unreadable(data, client, reason, "opa.upload")
 
 
-def unreadable_event(data: bytes, client: str, reason: str) -> Event:
+def unreadable_event(data: bytes, client: str, reason: str) -> OpaEvent:
     """The record of an event of which there can be no other record."""
     return _unreadable(data, client, reason, "opa.event")
 
 
-def _unreadable(data: bytes, client: str, reason: str, kind: str) -> Event:
+def _unreadable(data: bytes, client: str, reason: str, kind: str) -> OpaEvent:
     digest = sha256(data)
     own = {
         "source": SOURCE,
@@ -169,7 +169,7 @@ def _unreadable(data: bytes, client: str, reason: str, kind: str) -> Event:
         "response": {"decision": False, "context": {OWN: own}},
         "denial": {"codes": ["could_not_evaluate"]},
     }
-    return Event(name, members, data)
+    return OpaEvent(name, members, data)
 
 
 def name_event(event: Mapping[str, Any], client: str) -> bytes | None:

@@ -13,7 +13,7 @@ from muniment.tlog.contentcoding import decode_content
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.opaevents import (
     MAX_INFLATED,
-    Event,
+    OpaEvent,
     read_event,
     split_events,
     unreadable_event,
@@ -22,7 +22,7 @@ from muniment_gateway.core.opaevents import (
 from muniment_gateway.core.opaquick import compose_record, put_in_order
 
 
-class Taken(NamedTuple):
+class TakenEvent(NamedTuple):
     """What is taken of an event.
 
     Attributes:
@@ -36,7 +36,7 @@ class Taken(NamedTuple):
     original: bytes | None = None
 
 
-class UploadReader:
+class OpaUploadReader:
     """Reads uploads, in any thread."""
 
     def __init__(
@@ -57,7 +57,7 @@ class UploadReader:
         self._prepare = prepare
         self._forms = Forms()
 
-    def read(self, body: bytes, coding: str, client: str) -> list[Taken]:
+    def read(self, body: bytes, coding: str, client: str) -> list[TakenEvent]:
         """Reads an upload.
 
         Args:
@@ -71,21 +71,21 @@ class UploadReader:
             return [self._of_event(unreadable_upload(body, client, str(error)))]
         composed = [compose_record(text, self._producer, client, self._rules) for text in texts]
         usual = iter(self._forms.read([one[1] for one in composed if one is not None]))
-        taken: list[Taken] = []
+        taken: list[TakenEvent] = []
         for text, one in zip(texts, composed, strict=True):
             if one is not None and next(usual) is not None:
-                taken.append(Taken(*one))
+                taken.append(TakenEvent(*one))
             elif one is not None and read_plain([record := put_in_order(one[1])], self._forms):
-                taken.append(Taken(one[0], record))
+                taken.append(TakenEvent(one[0], record))
             else:
                 taken.append(self._carefully(text, client))
         return taken
 
-    def _carefully(self, text: bytes, client: str) -> Taken:
+    def _carefully(self, text: bytes, client: str) -> TakenEvent:
         try:
             return self._of_event(read_event(text, client, self._rules))
         except RecordError as error:
             return self._of_event(unreadable_event(text, client, str(error)))
 
-    def _of_event(self, event: Event) -> Taken:
-        return Taken(event.name, self._prepare(event.members), event.original)
+    def _of_event(self, event: OpaEvent) -> TakenEvent:
+        return TakenEvent(event.name, self._prepare(event.members), event.original)

@@ -110,7 +110,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ProxyRules:
     """How the requests of one proxy become questions.
 
     Attributes:

@@ -16,7 +16,7 @@ from muniment_gateway.core.anyjson import recordable
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AuthorityAnswer:
     """What one authority has answered.
 
     Attributes:
@@ -42,7 +42,7 @@ class Answer:
         """Its decision; None when it has not answered."""
         return None if self.response is None else self.response["decision"] is True
 
-    def recorded(self, speaker: "Answer | None", most: int) -> dict[str, Any]:
+    def recorded(self, speaker: "AuthorityAnswer | None", most: int) -> dict[str, Any]:
         """It as a member of the decision's record, which has the speaker's response already.
 
         Of another one's, what is longer than `most` bytes is left out.
@@ -91,10 +91,10 @@ class Combined:
 
     decision: bool
     codes: tuple[DenialCode, ...]
-    speaker: Answer | None
+    speaker: AuthorityAnswer | None
 
 
-def is_settled(answers: Sequence[Answer], quorum: Quorum) -> bool:
+def is_settled(answers: Sequence[AuthorityAnswer], quorum: Quorum) -> bool:
     """Whether these answers, of some of the authorities, come to the same whatever others say.
 
     An early no is settled only when its codes are, too.
@@ -106,7 +106,7 @@ def is_settled(answers: Sequence[Answer], quorum: Quorum) -> bool:
     )
 
 
-def combine(answers: Sequence[Answer], quorum: Quorum) -> Combined:
+def combine(answers: Sequence[AuthorityAnswer], quorum: Quorum) -> Combined:
     """Combines the answers of all authorities, in their configured order."""
     allowing = [one for one in answers if one.allows is True]
     denying = [one for one in answers if one.allows is False]

@@ -27,14 +27,14 @@ _PLACE: Final = re.compile(r"\{([a-z][a-z0-9_]*)(\.\.\.)?\}")
 _OWN: Final = ("method", "host", "path")
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """A path and a query; the path is decoded, unless paths are taken as they are."""
 
     path: str
     query: str
 
 
-def read_target(text: str, *, exact: bool) -> Target:
+def read_target(text: str, *, exact: bool) -> RequestTarget:
     """Reads a request's target as the proxy has it; `exact` takes its path as it is.
 
     Raises FormatError if it is no path, too long, or one that is read in more than one way.
@@ -45,11 +45,11 @@ def read_target(text: str, *, exact: bool) -> Target:
     if not _TARGET.fullmatch(text) or "#" in text:
         raise FormatError("the path begins with no slash, or has characters that no path has")
     if exact:
-        return Target(path, query)
+        return RequestTarget(path, query)
     if _AMBIGUOUS.search(path) or _PERCENT.search(path):
         raise FormatError("the path can be read in more than one way")
     try:
-        return Target(unquote_to_bytes(path).decode("utf-8"), query)
+        return RequestTarget(unquote_to_bytes(path).decode("utf-8"), query)
     except UnicodeDecodeError:
         raise FormatError("the path is no UTF-8") from None
 

@@ -25,9 +25,9 @@ from muniment.records.authority import key_reference
 from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import RecordInput
 from muniment_gateway.core.approvals import (
+    ApprovalRefusedError,
     Held,
     People,
-    RefusedError,
     check_word,
     key_of,
 )
@@ -117,7 +117,7 @@ class Approvals:
         """
         now = self.now()
         if len(encode_canonical(request)) > MOST_HELD_BYTES:
-            raise RefusedError("too-long", "the request is too long to be shown to people")
+            raise ApprovalRefusedError("too-long", "the request is too long to be shown to people")
         new = Held(
             id=f"arq-{token_hex(16)}",
             key=key_of(request, client, people.name, withheld),
@@ -158,7 +158,7 @@ class Approvals:
             want.held.id, lambda held: held.used_by(decision, want.people, now)
         )
         if held is None:
-            raise RefusedError("not-approved", "the approval is gone")
+            raise ApprovalRefusedError("not-approved", "the approval is gone")
         return held.approvals
 
     async def request(self, held: Held, asked: Mapping[str, Any]) -> Held:
@@ -168,7 +168,7 @@ class Approvals:
         """
         people = self.named(held.authority)
         if people is None:
-            raise RefusedError("expired", f"{held.authority} is no authority any more")
+            raise ApprovalRefusedError("expired", f"{held.authority} is no authority any more")
         return await self._ask(people, held, asked, self.now())
 
     async def _ask(self, people: People, held: Held, asked: Mapping[str, Any], now: int) -> Held:
@@ -176,7 +176,7 @@ class Approvals:
             held.id, lambda one: one.asked_about(now, asked), Room(now, people.most_waiting)
         )
         if found is None:
-            raise RefusedError("expired", "the denial cannot be requested any more")
+            raise ApprovalRefusedError("expired", "the denial cannot be requested any more")
         if held.asked is None:
             self._announce(people, found, "waiting")
         return found
@@ -187,7 +187,7 @@ class Approvals:
             now = self.now()
             found = await self._calls.change(held.id, lambda one: one.taken_back(now))
         if found is None:
-            raise RefusedError("not-pending", "the call is gone")
+            raise ApprovalRefusedError("not-pending", "the call is gone")
         if (people := self.named(held.authority)) is not None:
             self._announce(people, found, "cancelled")
         return found
@@ -230,9 +230,9 @@ class Approvals:
             return None
         people = self.named(held.authority)
         if people is None:
-            raise RefusedError("not-pending", f"{held.authority} is no authority any more")
+            raise ApprovalRefusedError("not-pending", f"{held.authority} is no authority any more")
         if approval.gateway != self.gateway:
-            raise RefusedError("other-call", f"signed for {approval.gateway}")
+            raise ApprovalRefusedError("other-call", f"signed for {approval.gateway}")
         check_word(held, approval, people, self.now())
         # The same bytes whenever they come: who sends the word again after a crash logs it once.
         record = {

@@ -19,7 +19,7 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.anyjson import MOST_RECORDED
 from muniment_gateway.core.authzen import own_context
-from muniment_gateway.core.quorum import Answer, Combined, combine
+from muniment_gateway.core.quorum import AuthorityAnswer, Combined, combine
 from muniment_gateway.deciding.approvals import Approvals
 from muniment_gateway.deciding.changes import Changes
 from muniment_gateway.deciding.counts import Counts
@@ -124,7 +124,7 @@ class Decider:
             # What cannot be logged as it is would be decided on other values than are on record.
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
 
-        async def ask() -> tuple[list[Answer], Combined]:
+        async def ask() -> tuple[list[AuthorityAnswer], Combined]:
             asked = replace(call.asked, is_alone=self._waiting == 1)
             found = await self.panel.ask(request, asked)
             return found, combine(found, self.config.quorum)
@@ -231,7 +231,7 @@ class Decider:
         id_: str,
         record: dict[str, Any],
         combined: Combined,
-        answers: Sequence[Answer],
+        answers: Sequence[AuthorityAnswer],
         addenda: Sequence[bytes],
     ) -> Decided:
         own: dict[str, Any] = {
@@ -277,7 +277,7 @@ class Decider:
             return decided  # what comes with an allow is not for who is denied
         return replace(decided, response=speaker.response)
 
-    async def _tell_policies(self, answers: Sequence[Answer]) -> None:
+    async def _tell_policies(self, answers: Sequence[AuthorityAnswer]) -> None:
         for one in answers:
             if one.policy is not None:
                 await self._changes.tell_policy(one.authority, one.policy)

@@ -19,7 +19,7 @@ from muniment.records.members import MAX_LABEL, DenialCode
 from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.anyjson import recordable
 from muniment_gateway.core.authzen import OWN, own_context
-from muniment_gateway.core.quorum import Answer, Combined
+from muniment_gateway.core.quorum import AuthorityAnswer, Combined
 from muniment_gateway.engines.port import Asked
 
 
@@ -65,7 +65,7 @@ class Decided:
     decision: bool
     response: dict[str, Any] | None
     own: dict[str, Any]
-    answers: Sequence[Answer] = ()
+    answers: Sequence[AuthorityAnswer] = ()
     context: Mapping[str, Any] = field(default_factory=dict)
 
     def authzen(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def counted_ids(kind: str) -> Callable[[], str]:
     return lambda: f"{kind}-{prefix}-{next(numbers)}"
 
 
-def joint_policy(answers: Sequence[Answer]) -> PolicyRef | None:
+def joint_policy(answers: Sequence[AuthorityAnswer]) -> PolicyRef | None:
     """The policy by which those that allowed have decided; of several, one that names them all.
 
     Then the id is ``quorum:<authority>,…``, and the digest that of the canonical JSON of the
@@ -173,8 +173,8 @@ def denied(id_: str, codes: Sequence[DenialCode], reasons: Sequence[str]) -> Dec
 def artifact_of(
     config: GatewayConfig,
     request: Mapping[str, Any],
-    answers: Sequence[Answer],
-    word: Answer | None = None,
+    answers: Sequence[AuthorityAnswer],
+    word: AuthorityAnswer | None = None,
 ) -> dict[str, Any] | None:
     """What is authorised; None when nobody tells a policy.
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 
 from muniment.local.logs import event as log_event
-from muniment_gateway.core.opaupload import UploadReader
+from muniment_gateway.core.opaupload import OpaUploadReader
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.store.originals import Originals
 from muniment_service.metrics import Metrics
@@ -24,7 +24,7 @@ class OpaSink:
         self, rules: Mapping[str, str], link: LogLink, originals: Originals, metrics: Metrics
     ) -> None:
         """Takes the pointers of the rules, by their paths, and counts in `metrics`."""
-        self._reader = UploadReader(link.producer, rules, link.prepare)
+        self._reader = OpaUploadReader(link.producer, rules, link.prepare)
         self._link = link
         self._originals = originals
         self._events = metrics.counter("opa_events", "Events that OPAs have uploaded.", ("result",))

@@ -17,7 +17,7 @@ from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
 from muniment.records.artifact import PolicyRef
 from muniment_gateway.authorities import Authority
-from muniment_gateway.core.quorum import Answer, Quorum, is_settled
+from muniment_gateway.core.quorum import AuthorityAnswer, Quorum, is_settled
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine
 from muniment_gateway.engines.policyfiles import configured_policy
@@ -68,7 +68,7 @@ class Panel:
         self.most_seconds = inf
         self._quorum = quorum
         self._grace = grace
-        self._late: dict[asyncio.Task[Answer], None] = {}
+        self._late: dict[asyncio.Task[AuthorityAnswer], None] = {}
         self._answers = counts.answers
         self._seconds = counts.answer_seconds
 
@@ -79,7 +79,7 @@ class Panel:
         hasty.most_seconds = seconds
         return hasty
 
-    async def ask(self, request: dict[str, Any], asked: Asked) -> list[Answer]:
+    async def ask(self, request: dict[str, Any], asked: Asked) -> list[AuthorityAnswer]:
         """Asks all of them; none raises."""
         if len(self.seats) == 1:
             return [await self._ask(self.seats[0], request, asked)]
@@ -90,16 +90,16 @@ class Panel:
             for task in tasks:
                 task.cancel()
             raise
-        found: list[Answer] = []
+        found: list[AuthorityAnswer] = []
         for seat, task in zip(self.seats, tasks, strict=True):
             if task.done():
                 found.append(task.result())
             else:
-                found.append(Answer(seat.name, error=NOT_AWAITED))
+                found.append(AuthorityAnswer(seat.name, error=NOT_AWAITED))
                 self._let_go(task)
         return found
 
-    async def _enough(self, tasks: Sequence[asyncio.Task[Answer]]) -> None:
+    async def _enough(self, tasks: Sequence[asyncio.Task[AuthorityAnswer]]) -> None:
         """Waits until all have answered, or enough, and the others had their grace."""
         signs = {
             task
@@ -125,14 +125,14 @@ class Panel:
         """Questions that are left to their own deadlines."""
         return len(self._late)
 
-    def _let_go(self, task: asyncio.Task[Answer]) -> None:
+    def _let_go(self, task: asyncio.Task[AuthorityAnswer]) -> None:
         """Leaves a question to its own deadline, unless too many are left so."""
         if len(self._late) >= MOST_LATE:
             next(iter(self._late)).cancel()
         self._late[task] = None
         task.add_done_callback(lambda done: self._late.pop(done, None))
 
-    async def _ask(self, seat: Seat, request: dict[str, Any], asked: Asked) -> Answer:
+    async def _ask(self, seat: Seat, request: dict[str, Any], asked: Asked) -> AuthorityAnswer:
         started = time.perf_counter()
         seconds = min(seat.authority.entry.deadline_seconds, self.most_seconds)
         found, policy, error = None, None, ""
@@ -151,10 +151,10 @@ class Panel:
         self._seconds.labels(seat.name).observe(took)
         if found is None:
             self._answers.labels(seat.name, "none").inc()
-            return Answer(seat.name, error=error, took=took)
+            return AuthorityAnswer(seat.name, error=error, took=took)
         allows = found.response["decision"]
         self._answers.labels(seat.name, "allow" if allows else "deny").inc()
-        return Answer(seat.name, found.response, "", policy, found.ticket, took, found.raw)
+        return AuthorityAnswer(seat.name, found.response, "", policy, found.ticket, took, found.raw)
 
     async def _configured(self, seat: Seat) -> PolicyRef | None:
         entry = seat.authority.entry.policy

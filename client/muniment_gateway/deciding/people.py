@@ -13,8 +13,8 @@ from typing import Any, Final
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.accessrequests import timestamp
-from muniment_gateway.core.approvals import People, RefusedError
-from muniment_gateway.core.quorum import Answer, Combined
+from muniment_gateway.core.approvals import ApprovalRefusedError, People
+from muniment_gateway.core.quorum import AuthorityAnswer, Combined
 from muniment_gateway.deciding.approvals import Approvals, Want, policy_of
 from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.store.held import TooManyError
@@ -22,7 +22,7 @@ from muniment_gateway.store.held import TooManyError
 NO_ANSWER: Final = Combined(decision=False, codes=("could_not_evaluate",), speaker=None)
 A_NO: Final = Combined(decision=False, codes=("denied_by_policy",), speaker=None)
 
-Engines = tuple[list[Answer], Combined]
+Engines = tuple[list[AuthorityAnswer], Combined]
 """What the engines have answered, and what that comes to."""
 
 
@@ -39,15 +39,15 @@ class Settled:
         reason: Why people's answer is no yes.
     """
 
-    engines: list[Answer]
+    engines: list[AuthorityAnswer]
     combined: Combined
-    word: Answer | None = None
+    word: AuthorityAnswer | None = None
     want: Want | None = None
     approvals: tuple[SignedApproval, ...] = ()
     reason: str = ""
 
     @property
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[AuthorityAnswer]:
         """All answers, people's last."""
         return self.engines if self.word is None else [*self.engines, self.word]
 
@@ -84,8 +84,8 @@ async def settle(
             if not combined.decision:
                 return Settled(engines, combined)
         return await _judge(approvals, want, request, decision, (engines, combined), away())
-    except (RefusedError, TooManyError, FormatError) as error:
-        word = Answer(people.name, error=str(error), policy=policy_of(people))
+    except (ApprovalRefusedError, TooManyError, FormatError) as error:
+        word = AuthorityAnswer(people.name, error=str(error), policy=policy_of(people))
         return Settled(engines, NO_ANSWER, word, reason=str(error))
 
 
@@ -114,7 +114,7 @@ async def _judge(
     policy = policy_of(people)
     given, combined = engines
     if want.status == "denied" and held.approval is not None:
-        word = Answer(people.name, _said(want, decision=False), policy=policy)
+        word = AuthorityAnswer(people.name, _said(want, decision=False), policy=policy)
         reason = f"{held.approval.approver} has denied it"
         if held.approval.reason is not None:
             reason = f"{reason}: {held.approval.reason}"
@@ -124,16 +124,20 @@ async def _judge(
         if people.required > 1:
             so_far = len(held.in_time(want.now))
             text = f"waits for people, {so_far} of {people.required} have approved: {held.id}"
-        word = Answer(people.name, error=text, policy=policy)
+        word = AuthorityAnswer(people.name, error=text, policy=policy)
         return Settled(given, NO_ANSWER, word, want, reason=f"an approval is needed; it {text}")
     named = presented(request)
     if named is not None and all(named != one.id for one in held.approvals):
-        raise RefusedError("unverifiable", "the approval that was presented is not of this call")
+        raise ApprovalRefusedError(
+            "unverifiable", "the approval that was presented is not of this call"
+        )
     if away:
-        raise RefusedError("log-away", f"the approval is kept, for nothing can be logged: {away}")
+        raise ApprovalRefusedError(
+            "log-away", f"the approval is kept, for nothing can be logged: {away}"
+        )
     used = await approvals.use(want, decision)
     return Settled(
-        given, combined, Answer(people.name, _said(want, decision=True), policy=policy),
+        given, combined, AuthorityAnswer(people.name, _said(want, decision=True), policy=policy),
         want, used,
     )  # fmt: skip
 

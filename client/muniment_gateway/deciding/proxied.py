@@ -37,7 +37,7 @@ _MOST_PASSED: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProxyAnswer:
     """What a proxy is told.
 
     Attributes:
@@ -56,7 +56,7 @@ class Answer:
         return tuple(name for name in OWN_HEADERS if name not in self.headers)
 
 
-class Desk:
+class ProxyDecider:
     """Answers one proxy, by one configuration.
 
     Attributes:
@@ -73,7 +73,7 @@ class Desk:
         # Who signs what it was asked would sign nothing that is withheld.
         self._withheld = () if signed else _WITHHELD
 
-    async def answer(self, proxied: Proxied, client: str) -> Answer:
+    async def answer(self, proxied: Proxied, client: str) -> ProxyAnswer:
         """Decides about a request that a proxy tells of, as a client of the gateway."""
         started = time.perf_counter()
         call = self._call(proxied.headers, client)
@@ -89,16 +89,16 @@ class Desk:
         self._seconds.observe(time.perf_counter() - started)
         return answer
 
-    async def refuse(self, what: str, client: str) -> Answer:
+    async def refuse(self, what: str, client: str) -> ProxyAnswer:
         """Denies what could not be read, and records that."""
         shown = {"context": {"http": {"proxy": self.proxy.table.name}}}
         decided = await self._decider.refuse(shown, self._call({}, client), what)
         return self._denial(decided, "malformed", what)
 
-    def turn_away(self, slug: str, detail: str) -> Answer:
+    def turn_away(self, slug: str, detail: str) -> ProxyAnswer:
         """Denies who may not ask; nothing is recorded for strangers."""
         self._answers.labels(self.proxy.table.name, "refused").inc()
-        return Answer(allows=False, headers=_PROBLEM, body=_problem(slug, detail, {}))
+        return ProxyAnswer(allows=False, headers=_PROBLEM, body=_problem(slug, detail, {}))
 
     def _call(self, headers: Mapping[str, str], client: str) -> Call:
         passed = {
@@ -117,7 +117,7 @@ class Desk:
             patience=0.0,  # a proxy's clients ask again, and have no access requests
         )
 
-    def _allow(self, decided: Decided) -> Answer:
+    def _allow(self, decided: Decided) -> ProxyAnswer:
         self._answers.labels(self.proxy.table.name, "allow").inc()
         own = decided.own
         headers = {EVALUATION_HEADER: str(own["evaluation_id"])}
@@ -129,16 +129,16 @@ class Desk:
                 headers[PERMIT_HEADER] = value
             else:
                 self._too_long.inc()
-        return Answer(allows=True, headers=headers)
+        return ProxyAnswer(allows=True, headers=headers)
 
-    def _denial(self, decided: Decided, slug: str = "denied", detail: str = "") -> Answer:
+    def _denial(self, decided: Decided, slug: str = "denied", detail: str = "") -> ProxyAnswer:
         self._answers.labels(self.proxy.table.name, "deny").inc()
         told: dict[str, Any] = {"evaluation_id": decided.own["evaluation_id"]}
         told["codes"] = decided.own.get("codes", [])
         if "approval" in decided.own:
             told["approval"] = decided.own["approval"]
         detail = detail or "the request is not allowed, or nobody could decide it"
-        return Answer(allows=False, headers=_PROBLEM, body=_problem(slug, detail, told))
+        return ProxyAnswer(allows=False, headers=_PROBLEM, body=_problem(slug, detail, told))
 
 
 _PROBLEM: Final = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}

@@ -17,7 +17,7 @@ from muniment.local.outside import Contained
 from muniment.records.authority import verify_signatures
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision, Signature
-from muniment_gateway.core.quorum import Answer, Combined, Quorum, combine
+from muniment_gateway.core.quorum import AuthorityAnswer, Combined, Quorum, combine
 from muniment_gateway.deciding.panel import Panel, Seat
 from muniment_gateway.engines.authzen import AuthzenEngine
 from muniment_gateway.engines.port import NoAnswerError
@@ -40,7 +40,7 @@ class Signing:
         self,
         members: dict[str, Any],
         combined: Combined,
-        answers: Sequence[Answer],
+        answers: Sequence[AuthorityAnswer],
         quorum: Quorum,
     ) -> tuple[dict[str, Any], Combined]:
         """Adds the signatures of those whose answers agree with the decision.
@@ -62,7 +62,7 @@ class Signing:
             *(self._sign(seat, answer, entry, record) for seat, answer in wanted)
         )
         signatures = [one for one in found if isinstance(one, Signature)]
-        unsigned = {one.authority: one for one in found if isinstance(one, Answer)}
+        unsigned = {one.authority: one for one in found if isinstance(one, AuthorityAnswer)}
         combined = combine([unsigned.get(one.authority, one) for one in answers], quorum)
         members = json.loads(entry)
         if signatures:
@@ -70,8 +70,8 @@ class Signing:
         return members, combined
 
     async def _sign(
-        self, seat: Seat, answer: Answer, entry: bytes, record: Decision
-    ) -> Signature | Answer:
+        self, seat: Seat, answer: AuthorityAnswer, entry: bytes, record: Decision
+    ) -> Signature | AuthorityAnswer:
         """The signature of an authority, verified; its answer as none, if it gives no such."""
         engine, vkey = seat.engine, seat.authority.vkey
         signature: Signature | None = None

@@ -22,7 +22,7 @@ from muniment.records.kinds import Decision, Signature
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_gateway.config import AuthorityConfig
 from muniment_gateway.core.authzen import OWN
-from muniment_gateway.core.quorum import Answer
+from muniment_gateway.core.quorum import AuthorityAnswer
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.engines.port import Asked
 
@@ -55,12 +55,12 @@ class Tickets:
         self._panel = panel
         self._issued: OrderedDict[str, _Issued] = OrderedDict()
 
-    async def answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+    async def answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> AuthorityAnswer:
         """Asks the engine about a request that was checked."""
         [answer] = await self._panel.ask(request, Asked(headers))
         return answer
 
-    def issue(self, request: dict[str, Any], answer: Answer) -> str:
+    def issue(self, request: dict[str, Any], answer: AuthorityAnswer) -> str:
         """A ticket for an answer to a request; FormatError if the request cannot be in a record."""
         ticket = token_hex(16)
         if answer.allows:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_gateway.core.proxied import Proxied
-from muniment_gateway.deciding.proxied import Answer
+from muniment_gateway.deciding.proxied import ProxyAnswer
 
 METHOD: Final = "/envoy.service.auth.v3.Authorization/Check"
 
@@ -136,7 +136,7 @@ class Messages:
             body=http.raw_body or http.body.encode("utf-8"),
         )
 
-    def write(self, answer: Answer) -> bytes:
+    def write(self, answer: ProxyAnswer) -> bytes:
         """Writes a CheckResponse."""
         message = self.response()
         if answer.allows:

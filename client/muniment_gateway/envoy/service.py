@@ -15,7 +15,7 @@ from typing import Any, Final
 from muniment.local.logs import event
 from muniment.local.regularfile import open_regular
 from muniment.tlog.encoding import FormatError, MunimentError
-from muniment_gateway.deciding.proxied import Desk
+from muniment_gateway.deciding.proxied import ProxyDecider
 from muniment_gateway.envoy.messages import METHOD, Messages
 from muniment_gateway.http.access import Clients
 from muniment_service.config import Address
@@ -40,7 +40,7 @@ Decide = Callable[[bytes, str], Awaitable[bytes]]
 class EnvoyDesk:
     """Answers the questions of one Envoy, by one configuration."""
 
-    def __init__(self, desk: Desk, clients: Clients, messages: Messages) -> None:
+    def __init__(self, desk: ProxyDecider, clients: Clients, messages: Messages) -> None:
         """Decides at a desk, for those who show a client's token."""
         self._desk = desk
         self._clients = clients

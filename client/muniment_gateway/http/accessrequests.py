@@ -19,7 +19,7 @@ from muniment_gateway.core.accessrequests import (
     status_of,
     task_id,
 )
-from muniment_gateway.core.approvals import Held, RefusedError
+from muniment_gateway.core.approvals import ApprovalRefusedError, Held
 from muniment_gateway.core.authzen import REQUESTS_PATH
 from muniment_gateway.deciding.approvals import MOST_ASKED_BYTES, Approvals
 from muniment_gateway.deciding.callbacks import CallbackSender
@@ -88,7 +88,7 @@ class AccessRequestsHttp:
             ]
         except FormatError as error:
             return _problem(400, "invalid_denial_binding", str(error))
-        except RefusedError as error:
+        except ApprovalRefusedError as error:
             return _problem(410, "expired_denial", str(error))
         except TooManyError as error:
             raise Problem(
@@ -143,7 +143,7 @@ class AccessRequestsHttp:
         for number, held in enumerate(calls):
             try:
                 calls[number] = await self._approvals.cancel(held)
-            except RefusedError as error:
+            except ApprovalRefusedError as error:
                 refusals.append(str(error))
                 calls[number] = await self._approvals.get(held.id) or held
         if len(refusals) == len(calls):

@@ -16,7 +16,7 @@ from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import VKey
 from muniment_gateway.core.accessrequests import timestamp
-from muniment_gateway.core.approvals import Held, RefusedError
+from muniment_gateway.core.approvals import ApprovalRefusedError, Held
 from muniment_gateway.deciding.approvals import Approvals, recorded_request
 from muniment_service.http import App, Problem, Request, Response, json_response, overloaded
 
@@ -106,7 +106,7 @@ class ApproversHttp:
             raise Problem(409, "other-call", "signed for another request than this path names")
         try:
             held = await self._approvals.decide(request.rest, approval)
-        except RefusedError as error:
+        except ApprovalRefusedError as error:
             raise Problem(_STATUSES[error.slug], error.slug, str(error)) from error
         except MunimentError as error:
             # Nothing counts that is not on record: the call goes on waiting.

@@ -14,7 +14,7 @@ from muniment_gateway.core.authzen import (
     EVALUATION_PATH,
     EVALUATIONS_PATH,
     METADATA_PATH,
-    Batch,
+    Evaluations,
     check_request,
     metadata,
     parse_batch,
@@ -88,7 +88,7 @@ class AuthzenFacade:
             return await self._single(single_of(value), call)
         return _answer({"evaluations": await self._decide_all(batch, call)})
 
-    async def _decide_all(self, batch: Batch, call: Call) -> list[dict[str, Any]]:
+    async def _decide_all(self, batch: Evaluations, call: Call) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         if batch.semantic == "execute_all":
             for start in range(0, len(batch.requests), AT_ONCE):

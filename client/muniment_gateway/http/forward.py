@@ -9,7 +9,7 @@ from typing import Final
 
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.proxied import PARTIAL, Proxied
-from muniment_gateway.deciding.proxied import CLIENT_HEADER, Answer, Desk
+from muniment_gateway.deciding.proxied import CLIENT_HEADER, ProxyAnswer, ProxyDecider
 from muniment_gateway.http.access import Clients
 from muniment_gateway.proxytable import Kind
 from muniment_service.http import ANY, App, Problem, Request, Response
@@ -24,7 +24,7 @@ _OWN: Final = frozenset({CLIENT_HEADER.lower(), "content-length"})
 class ForwardHttp:
     """The handlers of the proxies that ask over HTTP."""
 
-    def __init__(self, desks: Sequence[Desk], clients: Clients) -> None:
+    def __init__(self, desks: Sequence[ProxyDecider], clients: Clients) -> None:
         """Serves each at its path."""
         self._desks = desks
         self._clients = clients
@@ -35,7 +35,7 @@ class ForwardHttp:
             if desk.proxy.table.path is not None:
                 app.prefix(ANY, desk.proxy.table.path, self._handler(desk))
 
-    def _handler(self, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    def _handler(self, desk: ProxyDecider) -> Callable[[Request], Awaitable[Response]]:
         table = desk.proxy.table
         read = _READERS[table.kind]
 
@@ -57,7 +57,7 @@ class ForwardHttp:
         return handle
 
 
-def _response(answer: Answer, kind: Kind) -> Response:
+def _response(answer: ProxyAnswer, kind: Kind) -> Response:
     headers = dict(answer.headers)
     if not answer.allows:
         return Response(403, answer.body, headers.pop("Content-Type"), headers)
