@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from muniment.gateway.outcomes import PendingOutcome
-from muniment_gateway.deciding.decisions import Call, Decided
+from muniment_gateway.deciding.decisions import Decided, RequestDetails
 
 
 class Policy:
@@ -16,7 +16,7 @@ class Policy:
         self.refused: list[tuple[Any, str]] = []
         self.outcomes: list[str] = []
 
-    async def decide(self, request: dict[str, Any], call: Call) -> Decided:
+    async def decide(self, request: dict[str, Any], call: RequestDetails) -> Decided:
         self.asked.append(request)
         id_ = request["resource"]["id"]
         if "wait" in id_:
@@ -27,11 +27,11 @@ class Policy:
         own = {"execution": execution, "permit": f"permit of {execution}"}
         return Decided(decision=True, response=None, own=own)
 
-    async def refuse(self, request: object, call: Call, reason: str) -> Decided:
+    async def refuse(self, request: object, call: RequestDetails, reason: str) -> Decided:
         self.refused.append((request, reason))
         return Decided(decision=False, response=None, own={"codes": ["could_not_evaluate"]})
 
-    async def would_allow(self, request: dict[str, Any], call: Call) -> bool:
+    async def would_allow(self, request: dict[str, Any], call: RequestDetails) -> bool:
         return "deny" not in request["resource"]["id"]
 
     async def begin_outcome(self, execution: str) -> PendingOutcome | None:

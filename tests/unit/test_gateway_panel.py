@@ -12,7 +12,7 @@ from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding import panel as panels
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import NOT_AWAITED, Panel, Seat
-from muniment_gateway.engines.port import Asked, Evaluation
+from muniment_gateway.engines.port import Evaluation, PassedOn
 from muniment_service.metrics import Metrics
 
 
@@ -24,7 +24,7 @@ class Engine:
         self.may = asyncio.Event()
         self.ended = ""
 
-    async def evaluate(self, request: Any, asked: Asked) -> Evaluation:
+    async def evaluate(self, request: Any, asked: PassedOn) -> Evaluation:
         del request, asked
         try:
             await self.may.wait()
@@ -63,7 +63,7 @@ class Room:
         """Asks all of them; those that are ready answer."""
         for name in ready:
             self.engines[name].may.set()
-        return asyncio.create_task(self.panel.ask({}, Asked({})))
+        return asyncio.create_task(self.panel.ask({}, PassedOn({})))
 
     def counted(self, name: str, answer: str) -> float:
         labels = {"authority": name, "answer": answer}

@@ -16,7 +16,7 @@ from muniment_gateway.authorities import Authority, AuthorityEntry
 from muniment_gateway.core.authzen import KINDS, Kind
 from muniment_gateway.core.search import check_results, check_search, said_by
 from muniment_gateway.deciding.searches import MOST_SEARCHES, Searches, TooManySearchesError
-from muniment_gateway.engines.port import Asked as Passed
+from muniment_gateway.engines.port import PassedOn as Passed
 from muniment_service.metrics import Metrics
 
 WHOLE: dict[str, Any] = {

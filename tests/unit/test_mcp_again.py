@@ -9,9 +9,9 @@ from mcp_policy import Policy
 from muniment.adapters.used import Used
 from muniment.errors import Denied
 from muniment.permit.meta import META_KEY
-from muniment_gateway.deciding.decisions import Call
+from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.again import KEPT_SECONDS, MOST_KEPT
-from muniment_gateway.mcp.gate import Gate, Passage, Rules
+from muniment_gateway.mcp.gate import McpGate, McpRules, PassedMessage
 from muniment_gateway.mcp.mapping import DECLARED, Caller, Declared
 from muniment_gateway.mcp.messages import VERSION_KEY, Message, encode, read_message
 
@@ -38,9 +38,9 @@ def answer(**result: Any) -> Message:
     return read_message(encode({"jsonrpc": "2.0", "id": 1, "result": result}))
 
 
-def runs(passage: Passage | bytes) -> list[str]:
+def runs(passage: PassedMessage | bytes) -> list[str]:
     """The runs whose permits go on to the server."""
-    assert isinstance(passage, Passage)
+    assert isinstance(passage, PassedMessage)
     meta = json.loads(passage.data)["params"]["_meta"]
     return [one["execution"] for one in meta[META_KEY]["permits"]]
 
@@ -48,18 +48,18 @@ def runs(passage: Passage | bytes) -> list[str]:
 class Asked:
     """A gate whose server has asked for input in a first call."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
+    def __init__(self, rules: McpRules | None = None) -> None:
         self.policy, self.clock = Policy(), Clock()
-        self.gate = Gate(self.policy, self.policy, rules or Rules(), self.clock)
+        self.gate = McpGate(self.policy, self.policy, rules or McpRules(), self.clock)
 
     async def say(
         self, message: Message, caller: Caller = ALICE, client: str = "alice"
-    ) -> Passage | bytes:
-        return await self.gate.judge(message, caller, Call(client, "mcp"))
+    ) -> PassedMessage | bytes:
+        return await self.gate.judge(message, caller, RequestDetails(client, "mcp"))
 
     async def begin(self, state: Any = "s-1", message: Message | None = None) -> list[str]:
         first = await self.say(message or call())
-        assert isinstance(first, Passage)
+        assert isinstance(first, PassedMessage)
         more = {} if state is None else {"requestState": state}
         asks = answer(resultType="input_required", inputRequests={}, **more)
         assert await self.gate.answered(first, asks) == asks.data
@@ -78,7 +78,7 @@ async def test_who_brings_what_was_asked_for_has_the_first_permit_and_one_outcom
     brought = {"inputResponses": ANSWERS} | ({} if state is None else {"requestState": state})
     again = await asked.say(call(**brought))
     assert runs(again) == first
-    assert isinstance(again, Passage)
+    assert isinstance(again, PassedMessage)
     passed = json.loads(again.data)["params"]
     assert {name: passed[name] for name in brought} == brought
     assert len(asked.policy.asked) == 1
@@ -91,7 +91,7 @@ async def test_each_question_is_good_for_one_request() -> None:
     first = await asked.begin()
     again = await asked.say(call(requestState="s-1"))
     assert runs(again) == first
-    assert isinstance(again, Passage)
+    assert isinstance(again, PassedMessage)
     await asked.gate.answered(again, answer(resultType="input_required", requestState="s-2"))
     assert runs(await asked.say(call(requestState="s-2"))) == first
     assert len(asked.policy.asked) == 1
@@ -130,7 +130,7 @@ async def test_a_mapping_that_looks_at_the_answers_is_asked_again() -> None:
     }
     schema = {DECLARED: {"evaluation": template}}
     declared.learn({"tools": [{"name": "ask", "inputSchema": schema}]})
-    asked = Asked(Rules(declared=declared))
+    asked = Asked(McpRules(declared=declared))
     first = await asked.begin()
     assert runs(await asked.say(call(requestState="s-1", inputResponses=ANSWERS))) != first
     assert asked.policy.asked[1]["context"]["answers"] == ANSWERS
@@ -177,7 +177,7 @@ async def test_what_is_taken_back_after_it_has_asked_did_not_not_run() -> None:
     asked = Asked()
     await asked.begin()
     again = await asked.say(call(requestState="s-1"))
-    assert isinstance(again, Passage)
+    assert isinstance(again, PassedMessage)
     await again.end("not_run")
     assert asked.policy.outcomes == ["unknown"]
 

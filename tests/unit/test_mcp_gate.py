@@ -15,17 +15,17 @@ from mcp_policy import Policy
 from muniment.errors import SpoolFull
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.permit.meta import META_KEY
-from muniment_gateway.deciding.decisions import Call
+from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with_data
-from muniment_gateway.mcp.gate import Gate, Passage, Rules
-from muniment_gateway.mcp.lines import Lines
+from muniment_gateway.mcp.gate import McpGate, McpRules, PassedMessage
+from muniment_gateway.mcp.lines import MessageLines
 from muniment_gateway.mcp.mapping import Caller, Declared
 from muniment_gateway.mcp.messages import VERSION_KEY, encode, read_message
 from muniment_gateway.mcp.stdio import StdioGate
 from waiting import close_writer
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
-PLAIN = Rules()
+PLAIN = McpRules()
 
 
 class End:
@@ -52,10 +52,12 @@ async def pair() -> tuple[Any, End]:
 
 
 @asynccontextmanager
-async def gated(policy: Policy, rules: Rules = PLAIN) -> AsyncIterator[tuple[End, End]]:
+async def gated(policy: Policy, rules: McpRules = PLAIN) -> AsyncIterator[tuple[End, End]]:
     to_client, client = await pair()
     to_server, server = await pair()
-    gate = StdioGate(Gate(policy, policy, rules), ALICE, Call("alice", "mcp"), to_client, to_server)
+    gate = StdioGate(
+        McpGate(policy, policy, rules), ALICE, RequestDetails("alice", "mcp"), to_client, to_server
+    )
     running = asyncio.create_task(gate.run())
     try:
         yield client, server
@@ -215,10 +217,10 @@ async def test_who_only_observes_is_answered_before_the_outcome_is_on_disk() -> 
             return outcome  # type: ignore[no-any-return]
 
     policy = SlowEnd()
-    gate = Gate(policy, policy, Rules(answers_at_once=True))
+    gate = McpGate(policy, policy, McpRules(answers_at_once=True))
     message = read_message(encode(call("add")))
-    passage = await gate.judge(message, ALICE, Call("alice", "mcp"))
-    assert isinstance(passage, Passage)
+    passage = await gate.judge(message, ALICE, RequestDetails("alice", "mcp"))
+    assert isinstance(passage, PassedMessage)
     answer = read_message(encode(result(1)))
     assert await gate.answered(passage, answer) == answer.data
     closing = asyncio.create_task(gate.close())
@@ -255,7 +257,7 @@ async def test_what_servers_send_passes_and_what_is_no_message_does_not() -> Non
 
 async def test_a_listing_is_filtered_and_teaches_mappings() -> None:
     policy = Policy()
-    rules = Rules(filters=True, declared=Declared())
+    rules = McpRules(filters=True, declared=Declared())
     mapping = {"evaluation": {
         "action": {"name": "read"}, "resource": {"type": "file", "id": "$params.arguments.path"},
     }}  # fmt: skip
@@ -287,7 +289,7 @@ async def test_lines_are_those_that_were_written_however_they_come(
     reader.feed_data(data)
     reader.feed_eof()
     found = []
-    read = Lines(reader, most=8)
+    read = MessageLines(reader, most=8)
     original = reader.read
     reader.read = lambda n=-1: original(size)  # type: ignore[method-assign]
     while True:

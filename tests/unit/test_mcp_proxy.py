@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from mcp_policy import Policy
 from muniment.permit.meta import META_KEY
-from muniment_gateway.mcp.gate import Gate, Rules
+from muniment_gateway.mcp.gate import McpGate, McpRules
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import VERSION_KEY, encode
 from muniment_gateway.mcp.proxy import McpProxy
@@ -56,7 +56,7 @@ class Server:
 
 @asynccontextmanager
 async def proxied(
-    server: Server, rules: Rules | None = None
+    server: Server, rules: McpRules | None = None
 ) -> AsyncIterator[tuple[McpProxy, aiohttp.ClientSession]]:
     """A gate before the server, and a client of it."""
     upstream = web.Application()
@@ -64,7 +64,7 @@ async def proxied(
     async with TestServer(upstream) as there, aiohttp.ClientSession() as http:
         hosts: set[str] = set()
         proxy = McpProxy(
-            Gate(server.policy, server.policy, rules or Rules()),
+            McpGate(server.policy, server.policy, rules or McpRules()),
             str(there.make_url("/mcp")),
             http,
             named=lambda request: request.headers.get("Authorization", "alice"),
@@ -199,7 +199,7 @@ async def test_a_stream_that_cannot_be_resumed_ends_the_call() -> None:
 
 async def test_a_listing_is_filtered_on_any_stream_also_when_it_comes_again() -> None:
     server = Server()
-    async with proxied(server, Rules(filters=True)) as (_, client):
+    async with proxied(server, McpRules(filters=True)) as (_, client):
         await _cut(server, client, asked("tools/list"))
         for _ in range(2):
             shown = await get(client)

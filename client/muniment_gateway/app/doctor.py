@@ -15,7 +15,7 @@ from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.approvals import People
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import Panel
-from muniment_gateway.engines.port import Asked
+from muniment_gateway.engines.port import PassedOn
 from muniment_gateway.envoy.messages import Messages
 from muniment_gateway.proxytable import Proxy
 from muniment_gateway.store.held import HeldCalls
@@ -34,7 +34,7 @@ _SMALL: Final = 64 << 10
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-class Finding(NamedTuple):
+class DoctorCheck(NamedTuple):
     """One check: what was looked at, what is wrong (empty for nothing), and what was seen."""
 
     subject: str
@@ -42,7 +42,7 @@ class Finding(NamedTuple):
     seen: str = ""
 
 
-async def examine(config: GatewayConfig) -> AsyncIterator[Finding]:
+async def examine(config: GatewayConfig) -> AsyncIterator[DoctorCheck]:
     """Checks the log, its witnesses, key and clock, the engines, the proxies and the files."""
     access = config.file.outgoing.access
     async with HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http:
@@ -58,73 +58,73 @@ async def examine(config: GatewayConfig) -> AsyncIterator[Finding]:
         yield await asyncio.to_thread(_place, path, what)
 
 
-async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Finding]:
+async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[DoctorCheck]:
     url = config.file.log.rstrip("/")
     try:
         answer = await http.request("GET", f"{url}/readyz", limit=_SMALL, seconds=ASK_TIMEOUT)
     except (HttpError, TimeoutError) as error:
         why = str(error) or "in time"
-        yield Finding("log", f"{url} does not answer ({why}): is it running there?")
+        yield DoctorCheck("log", f"{url} does not answer ({why}): is it running there?")
         return
     detail = answer.body.decode("utf-8", "replace")[:200]
     ready = answer.status == 200
-    yield Finding("log", "" if ready else f"{url} is not ready: {detail}", f"{url} is ready")
+    yield DoctorCheck("log", "" if ready else f"{url} is not ready: {detail}", f"{url} is ready")
     yield _clock(answer.headers.get("date"))
     async with LogClient(url, timeout=ASK_TIMEOUT, access=config.file.outgoing.access) as client:
         try:
             policy = config.policy.at(int(time.time()))
             cosigned = policy.verify(await client.checkpoint())
         except MunimentError as error:
-            yield Finding("witnesses", f"no head that the policy accepts: {error}")
+            yield DoctorCheck("witnesses", f"no head that the policy accepts: {error}")
         else:
             yield _head(cosigned)
         try:
             head = await client.stream(config.file.name, config.file.stream)
         except MunimentError as error:
-            yield Finding(
+            yield DoctorCheck(
                 "key",
                 f"the log does not know the gateway {config.file.name} ({error}): add "
                 f'[[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it',
             )
         else:
             wrong = "" if head.origin in {"", config.origin} else f"the log is {head.origin}"
-            yield Finding("key", wrong, f"stream {config.file.stream} is at record {head.next}")
+            yield DoctorCheck("key", wrong, f"stream {config.file.stream} is at record {head.next}")
 
 
-def _head(cosigned: CosignedCheckpoint) -> Finding:
+def _head(cosigned: CosignedCheckpoint) -> DoctorCheck:
     now = int(time.time())
     age = now - cosigned.time(now)
     if age > OLDEST_HEAD:
-        return Finding("witnesses", f"the newest cosigned head is {age} s old: no quorum since")
-    return Finding("witnesses", "", f"head of {cosigned.size} leaves, cosigned {age} s ago")
+        return DoctorCheck("witnesses", f"the newest cosigned head is {age} s old: no quorum since")
+    return DoctorCheck("witnesses", "", f"head of {cosigned.size} leaves, cosigned {age} s ago")
 
 
-def _clock(date: str | None) -> Finding:
+def _clock(date: str | None) -> DoctorCheck:
     if date is None:
-        return Finding("clock", "", "the log tells no time")
+        return DoctorCheck("clock", "", "the log tells no time")
     try:
         apart = time.time() - parsedate_to_datetime(date).timestamp()
     except ValueError:
-        return Finding("clock", f"the log tells no time but {date!a}")
+        return DoctorCheck("clock", f"the log tells no time but {date!a}")
     # The header has whole seconds.
     if not -MOST_APART <= apart <= MOST_APART + 1:
-        return Finding("clock", f"{apart:+.0f} s from the log's clock: synchronise both by NTP")
-    return Finding("clock", "", "within seconds of the log's")
+        return DoctorCheck("clock", f"{apart:+.0f} s from the log's clock: synchronise both by NTP")
+    return DoctorCheck("clock", "", "within seconds of the log's")
 
 
-async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Finding]:
+async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[DoctorCheck]:
     panel = Panel(config.authorities, http, Counts(Metrics("muniment_gateway_doctor")))
     if not panel.seats:
-        yield Finding("authority", "there is no [[authority]]: nobody can allow anything")
+        yield DoctorCheck("authority", "there is no [[authority]]: nobody can allow anything")
     request = {
         "subject": {"type": "gateway", "id": config.file.name},
         "action": {"name": "muniment.doctor"},
         "resource": {"type": "gateway", "id": "doctor"},
     }
-    for answer in await panel.ask(request, Asked({})):
+    for answer in await panel.ask(request, PassedOn({})):
         subject = f"authority {answer.authority}"
         if answer.response is None:
-            yield Finding(subject, answer.error)
+            yield DoctorCheck(subject, answer.error)
             continue
         policy = answer.policy
         if policy is None:
@@ -132,17 +132,17 @@ async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Fi
         else:
             named = f"policy {policy.id}, revision {policy.revision}"
         word = "allows" if answer.allows else "denies"
-        yield Finding(
+        yield DoctorCheck(
             subject, "", f"answers ({word} a test) in {answer.took * 1000:.0f} ms; {named}"
         )
 
 
-async def _people(config: GatewayConfig, people: People) -> Finding:
+async def _people(config: GatewayConfig, people: People) -> DoctorCheck:
     """What waits for people; the file is read as a running gateway has it."""
     subject = f"authority {people.name}"
     seen = f"{people.required} of {len(set(people.approvers.values()))} people approve"
     if not config.held_database.exists():
-        return Finding(subject, "", f"{seen}; nothing has waited yet")
+        return DoctorCheck(subject, "", f"{seen}; nothing has waited yet")
     now = int(time.time())
     try:
         calls = await HeldCalls.open(config.held_database)
@@ -151,43 +151,43 @@ async def _people(config: GatewayConfig, people: People) -> Finding:
         finally:
             await calls.close()
     except MunimentError as error:
-        return Finding(subject, f"what waits cannot be read: {error}")
+        return DoctorCheck(subject, f"what waits cannot be read: {error}")
     if found is None:
-        return Finding(subject, "", f"{seen}; nothing waits")
+        return DoctorCheck(subject, "", f"{seen}; nothing waits")
     age = max(0, now - found.since)
     waits = f"{found.calls} calls wait, the oldest for {age} s of {people.request_seconds}"
     if 2 * age > people.request_seconds:
         hook = "" if people.webhook else ", and no webhook tells them"
-        return Finding(subject, f"{waits}: does anybody look (muniment approve list){hook}")
-    return Finding(subject, "", f"{seen}; {waits}")
+        return DoctorCheck(subject, f"{waits}: does anybody look (muniment approve list){hook}")
+    return DoctorCheck(subject, "", f"{seen}; {waits}")
 
 
-def _proxy(config: GatewayConfig, proxy: Proxy) -> Finding:
+def _proxy(config: GatewayConfig, proxy: Proxy) -> DoctorCheck:
     table, subject = proxy.table, f"proxy {proxy.table.name}"
     try:
         if table.kind == "envoy":
             Messages()
     except MunimentError as error:
-        return Finding(subject, str(error))
+        return DoctorCheck(subject, str(error))
     address = table.listen or config.file.listen
     certified = config.file.tls is not None and config.file.tls.client_ca is not None
     if not config.clients and not certified and address.host not in _LOOPBACK:
-        return Finding(
+        return DoctorCheck(
             subject,
             f"who reaches {address} can ask in anybody's name: add a [[client]], or client_ca to "
             "[tls]",
         )
-    return Finding(subject, "", f"is answered within {table.deadline_seconds:g} s")
+    return DoctorCheck(subject, "", f"is answered within {table.deadline_seconds:g} s")
 
 
-def _place(path: Path, what: str) -> Finding:
+def _place(path: Path, what: str) -> DoctorCheck:
     folder = path.parent
     if not folder.is_dir():
-        return Finding(what, f"{folder}: no such folder")
+        return DoctorCheck(what, f"{folder}: no such folder")
     try:
         probe = folder / f".{path.name}.doctor"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        return Finding(what, f"{folder}: cannot be written: {error.strerror}")
-    return Finding(what, "", str(path))
+        return DoctorCheck(what, f"{folder}: cannot be written: {error.strerror}")
+    return DoctorCheck(what, "", str(path))

@@ -28,15 +28,15 @@ from muniment.records.addenda import ARGUMENTS
 from muniment.records.preparation import RecordInput
 from muniment_gateway.config import GatewayConfig
 from muniment_gateway.deciding.approvals import Approvals
-from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.changes import ChangeReporter
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
-from muniment_gateway.deciding.decisions import Call
+from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.deciding.notices import Notices
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.http.access import Clients
-from muniment_gateway.mcp.gate import PATIENCE, Gate, Rules
+from muniment_gateway.mcp.gate import PATIENCE, McpGate, McpRules
 from muniment_gateway.mcp.mapping import Caller, Declared
 from muniment_gateway.mcp.messages import MAX_MESSAGE
 from muniment_gateway.mcp.proxy import CONNECT_SECONDS, McpProxy
@@ -69,7 +69,7 @@ class McpOptions:
         subject: For whom the client acts.
         agent: What the client is; None when that is not told.
         server: The server's name, in the policy.
-        passed, ask_unknown, filters: See `gate.Rules`.
+        passed, ask_unknown, filters: See `gate.McpRules`.
         declared: Whether the mappings that the server declares count.
     """
 
@@ -88,10 +88,10 @@ class McpOptions:
             claims["client_id"] = self.agent
         return Caller(claims)
 
-    def rules(self, config: GatewayConfig) -> Rules:
+    def rules(self, config: GatewayConfig) -> McpRules:
         """How the gate judges."""
         signed = any(one.vkey is not None for one in config.authorities)
-        return Rules(
+        return McpRules(
             passed=self.passed,
             ask_unknown=self.ask_unknown,
             declared=Declared() if self.declared else None,
@@ -111,7 +111,7 @@ async def run_stdio(config: GatewayConfig, options: McpOptions, command: Sequenc
     """
     async with gate_of(config, options) as gate:
         withheld = options.rules(config).withheld
-        call = Call(options.subject, "mcp", withheld=withheld, patience=PATIENCE)
+        call = RequestDetails(options.subject, "mcp", withheld=withheld, patience=PATIENCE)
         return await until_stopped(
             lambda: serve_stdio(gate, options.caller(), call, command), STOPPED
         )
@@ -205,7 +205,7 @@ async def until_stopped(work: Callable[[], Awaitable[int]], stopped: int) -> int
 
 
 @asynccontextmanager
-async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[Gate]:
+async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[McpGate]:
     """Builds a gate in a place of its own.
 
     Raises MunimentError if no place is free, or its files cannot be used.
@@ -225,7 +225,7 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
             async def submit(records: Sequence[RecordInput]) -> int:
                 return await link.submit(records, TELL_SECONDS)
 
-            changes = Changes(own.file.name, store, submit)
+            changes = ChangeReporter(own.file.name, store, submit)
             counts = Counts(Metrics("muniment_mcp"))
             panel = Panel(own.authorities, http, counts, own.quorum, own.file.grace_seconds)
             approvals = await resources.enter_async_context(approvals_of(own, submit))
@@ -235,7 +235,7 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
                 asyncio.create_task(link.run()),
                 asyncio.create_task(_keep_telling(link, changes, panel, own)),
             ]
-            gate = Gate(decider, link, options.rules(own))
+            gate = McpGate(decider, link, options.rules(own))
             try:
                 yield gate
             finally:
@@ -298,7 +298,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 async def _keep_telling(
-    link: LogLink, changes: Changes, panel: Panel, config: GatewayConfig
+    link: LogLink, changes: ChangeReporter, panel: Panel, config: GatewayConfig
 ) -> None:
     while True:
         is_told = changes.is_told("mode", config.file.mode)
@@ -306,7 +306,9 @@ async def _keep_telling(
         await _tell(link, changes, panel, config)
 
 
-async def _tell(link: LogLink, changes: Changes, panel: Panel, config: GatewayConfig) -> None:
+async def _tell(
+    link: LogLink, changes: ChangeReporter, panel: Panel, config: GatewayConfig
+) -> None:
     """Tells the log what is in force, as far as it can be told now."""
     with Contained("what is in force"):
         if not link.away:

@@ -20,7 +20,7 @@ from muniment_gateway.core.authzen import REQUESTS_PATH
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding.approvals import Approvals
 from muniment_gateway.deciding.callbacks import CallbackSender
-from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.changes import ChangeReporter
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.loglink import LogLink
@@ -94,7 +94,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
             asyncio.TaskGroup() as tasks,
         ):
             link = LogLink(config, http, access)
-            running = Running(config, link, store, originals, http)
+            running = RunningGateway(config, link, store, originals, http)
             try:
                 await running.start()
                 await link.start()
@@ -127,7 +127,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
         await database.close()
 
 
-class Running:
+class RunningGateway:
     """A gateway that serves, and applies a changed configuration without a restart.
 
     Attributes:
@@ -148,7 +148,7 @@ class Running:
         self._link = link
         self._originals = originals
         self._http = http
-        self._changes = Changes(config.file.name, store, self._submit)
+        self._changes = ChangeReporter(config.file.name, store, self._submit)
         self._in_force = InForce(config.path)
         self._reloading = asyncio.Lock()
         self._calls: HeldCalls | None = None

@@ -29,7 +29,7 @@ Submit = Callable[[Sequence[RecordInput]], Awaitable[int]]
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Changes:
+class ChangeReporter:
     """Tells the log what is in force."""
 
     def __init__(self, gateway: str, store: InForceStore, submit: Submit) -> None:

@@ -21,11 +21,11 @@ from muniment_gateway.core.anyjson import MOST_RECORDED
 from muniment_gateway.core.authzen import own_context
 from muniment_gateway.core.quorum import AuthorityAnswer, Combined, combine
 from muniment_gateway.deciding.approvals import Approvals
-from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.changes import ChangeReporter
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decisions import (
-    Call,
     Decided,
+    RequestDetails,
     artifact_of,
     counted_ids,
     denial_of,
@@ -60,7 +60,7 @@ class Decider:
         config: GatewayConfig,
         panel: Panel,
         link: LogLink,
-        changes: Changes,
+        changes: ChangeReporter,
         counts: Counts,
         approvals: Approvals | None = None,
         within: float | None = None,
@@ -83,7 +83,7 @@ class Decider:
         self._decisions = counts.decisions
         self._seconds = counts.decision_seconds
 
-    async def decide(self, request: dict[str, Any], call: Call) -> Decided:
+    async def decide(self, request: dict[str, Any], call: RequestDetails) -> Decided:
         """Decides a request, which `core.authzen.check_request` accepts; raises nothing."""
         started = time.perf_counter()
         id_ = self._ids()
@@ -102,12 +102,12 @@ class Decider:
         self._seconds.observe(time.perf_counter() - started)
         return decided
 
-    async def refuse(self, request: object, call: Call, reason: str) -> Decided:
+    async def refuse(self, request: object, call: RequestDetails, reason: str) -> Decided:
         """Denies what is no request, and records that as far as it can be."""
         shown = request if isinstance(request, dict) else {}
         return await self._unasked(self._ids(), shown, call, ("could_not_evaluate",), reason)
 
-    async def _decide(self, id_: str, request: dict[str, Any], call: Call) -> Decided:
+    async def _decide(self, id_: str, request: dict[str, Any], call: RequestDetails) -> Decided:
         if not self._changes.is_told("mode", self.config.file.mode):
             reason = "the log was not told the mode yet"
             return await self._unasked(id_, request, call, _BUSY, reason)
@@ -173,7 +173,7 @@ class Decider:
             own["reasons"] = [settled.reason, *own.get("reasons", ())]
         return replace(decided, context=described(settled, request, id_, allowed=decided.decision))
 
-    async def would_allow(self, request: dict[str, Any], call: Call) -> bool:
+    async def would_allow(self, request: dict[str, Any], call: RequestDetails) -> bool:
         """What the engines say of a request; nothing is authorised by it, and nothing logged."""
         answers = await self.panel.ask(request, call.asked)
         return combine(answers, self.config.quorum).decision
@@ -251,7 +251,7 @@ class Decider:
         self,
         id_: str,
         request: dict[str, Any],
-        call: Call,
+        call: RequestDetails,
         codes: tuple[DenialCode, ...],
         reason: str,
     ) -> Decided:

@@ -20,11 +20,11 @@ from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.anyjson import recordable
 from muniment_gateway.core.authzen import OWN, own_context
 from muniment_gateway.core.quorum import AuthorityAnswer, Combined
-from muniment_gateway.engines.port import Asked
+from muniment_gateway.engines.port import PassedOn
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestDetails:
     """What came with a request.
 
     Attributes:
@@ -42,7 +42,7 @@ class Call:
 
     client: str = ""
     surface: str = "authzen"
-    asked: Asked = field(default_factory=lambda: Asked({}))
+    asked: PassedOn = field(default_factory=lambda: PassedOn({}))
     traceparent: str | None = None
     is_exact: bool = False
     withheld: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ def members_of(
     id_: str,
     execution: str,
     request: Mapping[str, Any],
-    call: Call,
+    call: RequestDetails,
     told: Mapping[str, Any],
     combined: Combined | None = None,
 ) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def members_of(
 
 
 def withhold(
-    record: dict[str, Any], call: Call, nonce: Callable[[str], str] = new_nonce
+    record: dict[str, Any], call: RequestDetails, nonce: Callable[[str], str] = new_nonce
 ) -> tuple[dict[str, Any], list[bytes]]:
     """A record without what it withholds, and the addenda, which the log keeps.
 

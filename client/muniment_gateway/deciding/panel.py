@@ -21,7 +21,7 @@ from muniment_gateway.core.quorum import AuthorityAnswer, Quorum, is_settled
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine
 from muniment_gateway.engines.policyfiles import configured_policy
-from muniment_gateway.engines.port import Asked, Engine, NoAnswerError, UnfitError
+from muniment_gateway.engines.port import Engine, NoAnswerError, PassedOn, UnfitError
 
 NOT_AWAITED: Final = "not waited for: the decision was certain without it"
 
@@ -79,7 +79,7 @@ class Panel:
         hasty.most_seconds = seconds
         return hasty
 
-    async def ask(self, request: dict[str, Any], asked: Asked) -> list[AuthorityAnswer]:
+    async def ask(self, request: dict[str, Any], asked: PassedOn) -> list[AuthorityAnswer]:
         """Asks all of them; none raises."""
         if len(self.seats) == 1:
             return [await self._ask(self.seats[0], request, asked)]
@@ -132,7 +132,7 @@ class Panel:
         self._late[task] = None
         task.add_done_callback(lambda done: self._late.pop(done, None))
 
-    async def _ask(self, seat: Seat, request: dict[str, Any], asked: Asked) -> AuthorityAnswer:
+    async def _ask(self, seat: Seat, request: dict[str, Any], asked: PassedOn) -> AuthorityAnswer:
         started = time.perf_counter()
         seconds = min(seat.authority.entry.deadline_seconds, self.most_seconds)
         found, policy, error = None, None, ""

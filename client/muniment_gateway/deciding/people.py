@@ -16,7 +16,7 @@ from muniment_gateway.core.accessrequests import timestamp
 from muniment_gateway.core.approvals import ApprovalRefusedError, People
 from muniment_gateway.core.quorum import AuthorityAnswer, Combined
 from muniment_gateway.deciding.approvals import Approvals, Want, policy_of
-from muniment_gateway.deciding.decisions import Call
+from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.store.held import TooManyError
 
 NO_ANSWER: Final = Combined(decision=False, codes=("could_not_evaluate",), speaker=None)
@@ -55,7 +55,7 @@ class Settled:
 async def settle(
     approvals: Approvals | None,
     request: dict[str, Any],
-    call: Call,
+    call: RequestDetails,
     decision: str,
     ask: Callable[[], Awaitable[Engines]],
     away: Callable[[], str],
@@ -90,7 +90,11 @@ async def settle(
 
 
 async def _want(
-    approvals: Approvals, people: People, request: dict[str, Any], call: Call, decision: str
+    approvals: Approvals,
+    people: People,
+    request: dict[str, Any],
+    call: RequestDetails,
+    decision: str,
 ) -> Want:
     return await approvals.want(
         people,

@@ -19,8 +19,8 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.proxied import Proxied
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
-from muniment_gateway.deciding.decisions import Call, Decided
-from muniment_gateway.engines.port import Asked
+from muniment_gateway.deciding.decisions import Decided, RequestDetails
+from muniment_gateway.engines.port import PassedOn
 from muniment_gateway.proxytable import Proxy
 from muniment_service.http import PROBLEM_PREFIX
 
@@ -100,7 +100,7 @@ class ProxyDecider:
         self._answers.labels(self.proxy.table.name, "refused").inc()
         return ProxyAnswer(allows=False, headers=_PROBLEM, body=_problem(slug, detail, {}))
 
-    def _call(self, headers: Mapping[str, str], client: str) -> Call:
+    def _call(self, headers: Mapping[str, str], client: str) -> RequestDetails:
         passed = {
             name: value
             for name in _PASSED_ON
@@ -108,10 +108,10 @@ class ProxyDecider:
             and len(value) <= _MOST_PASSED
         }  # fmt: skip
         trace = passed.get("traceparent")
-        return Call(
+        return RequestDetails(
             client,
             self.proxy.table.kind,
-            Asked(passed),
+            PassedOn(passed),
             trace if is_traceparent(trace) else None,
             withheld=self._withheld,
             patience=0.0,  # a proxy's clients ask again, and have no access requests

@@ -17,7 +17,7 @@ from muniment_gateway.core.anyjson import encode_any
 from muniment_gateway.core.authzen import SEARCH_PATH, Kind, endpoint
 from muniment_gateway.core.search import check_results, said_by
 from muniment_gateway.engines.http import StatusError, ask_json, bearer
-from muniment_gateway.engines.port import Asked, NoAnswerError
+from muniment_gateway.engines.port import NoAnswerError, PassedOn
 from muniment_service.metrics import Metrics
 
 MOST_SEARCHES: Final = 32
@@ -53,7 +53,7 @@ class Searches:
         self._under_way = 0
         self._counted = metrics.counter("searches", "Searches, by what they ended with.", ("end",))
 
-    async def search(self, kind: Kind, request: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    async def search(self, kind: Kind, request: dict[str, Any], asked: PassedOn) -> dict[str, Any]:
         """Answers a request that `check_search` has accepted.
 
         Raises NoSearchError if nobody could, TooManySearchesError or RefusedSearchError, and
@@ -82,7 +82,7 @@ class Searches:
         return said_by(found, self._pdp.entry.name)
 
     async def _ask(
-        self, pdp: Authority, kind: Kind, request: dict[str, Any], asked: Asked
+        self, pdp: Authority, kind: Kind, request: dict[str, Any], asked: PassedOn
     ) -> dict[str, Any]:
         name, seconds = pdp.entry.name, pdp.entry.deadline_seconds
         found: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from muniment_gateway.config import AuthorityConfig
 from muniment_gateway.core.authzen import OWN
 from muniment_gateway.core.quorum import AuthorityAnswer
 from muniment_gateway.deciding.panel import Panel
-from muniment_gateway.engines.port import Asked
+from muniment_gateway.engines.port import PassedOn
 
 TICKET_SECONDS: Final = 30.0
 """How long an answer may be signed."""
@@ -57,7 +57,7 @@ class Tickets:
 
     async def answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> AuthorityAnswer:
         """Asks the engine about a request that was checked."""
-        [answer] = await self._panel.ask(request, Asked(headers))
+        [answer] = await self._panel.ask(request, PassedOn(headers))
         return answer
 
     def issue(self, request: dict[str, Any], answer: AuthorityAnswer) -> str:

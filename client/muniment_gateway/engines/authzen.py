@@ -10,7 +10,13 @@ from muniment.records.kinds import Signature
 from muniment_gateway.authorities import Authority
 from muniment_gateway.core.authzen import EVALUATION_PATH, OWN
 from muniment_gateway.engines.http import ask_json, bearer
-from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError, response_of
+from muniment_gateway.engines.port import (
+    Evaluation,
+    JsonObject,
+    NoAnswerError,
+    PassedOn,
+    response_of,
+)
 
 SIGN_PATH: Final = "/v1/sign"
 """Where an authority signs the record of a decision that it has answered."""
@@ -30,7 +36,7 @@ class AuthzenEngine:
         self._signs = authority.vkey is not None
         self._http = http
 
-    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+    async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
         """See `Engine`."""
         value = await ask_json(
             self._http,

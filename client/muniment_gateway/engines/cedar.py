@@ -20,10 +20,10 @@ from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment_gateway.authorities import Authority
 from muniment_gateway.engines.policyfiles import policy_of, read_files
 from muniment_gateway.engines.port import (
-    Asked,
     Evaluation,
     JsonObject,
     NoAnswerError,
+    PassedOn,
     UnfitError,
 )
 
@@ -56,7 +56,7 @@ class CedarEngine:
         self._looked = 0.0
         self._longest = inf
 
-    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+    async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
         """See `Engine`.
 
         A thread costs more than a quick evaluation; but of several that are under way each gives

@@ -20,7 +20,7 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.authorities import Authority
 from muniment_gateway.engines.authzen import AuthzenEngine
 from muniment_gateway.engines.http import ask_json
-from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
+from muniment_gateway.engines.port import Evaluation, JsonObject, NoAnswerError, PassedOn
 
 POLICY_SECONDS: Final = 10.0
 """How long a digest of the policies is believed."""
@@ -57,7 +57,7 @@ class CerbosEngine:
         self._known: tuple[PolicyRef, float] | None = None  # when it was read
         self._reading = asyncio.Lock()
 
-    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+    async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
         """See `Engine`."""
         found = await self._authzen.evaluate(known_members(request), asked)
         return found._replace(policy=await self.policy())

@@ -13,10 +13,10 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.authorities import Authority
 from muniment_gateway.core.anyjson import parse_any
 from muniment_gateway.engines.port import (
-    Asked,
     Evaluation,
     JsonObject,
     NoAnswerError,
+    PassedOn,
     UnfitError,
     response_of,
 )
@@ -39,7 +39,7 @@ class CommandEngine:
         self._argv = authority.entry.command
         self._slots = asyncio.Semaphore(MAX_COMMANDS)
 
-    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:  # noqa: ARG002
+    async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:  # noqa: ARG002
         """See `Engine`."""
         async with self._slots:
             output = await self._run(msgspec.json.encode(request))

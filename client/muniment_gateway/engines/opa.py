@@ -22,10 +22,10 @@ from muniment_gateway.core.authzen import check_request
 from muniment_gateway.core.pointers import resolve
 from muniment_gateway.engines.http import ask_json, bearer
 from muniment_gateway.engines.port import (
-    Asked,
     Evaluation,
     JsonObject,
     NoAnswerError,
+    PassedOn,
     UnfitError,
 )
 
@@ -62,7 +62,7 @@ class OpaEngine:
         self._timer = timer
         self._digest: tuple[str, str, float] | None = None  # revision, digest, when read
 
-    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+    async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
         """See `Engine`."""
         value = await self._ask(input_of(request), asked)
         if "result" not in value:
@@ -70,7 +70,7 @@ class OpaEngine:
         response = response_of_result(value["result"], self._decision, self._name)
         return Evaluation(response, await self._policy_of(value), raw=value)
 
-    async def _ask(self, input_: Any, asked: Asked) -> dict[str, Any]:
+    async def _ask(self, input_: Any, asked: PassedOn) -> dict[str, Any]:
         query = "&".join(one for one in ("provenance=true", asked.query) if one)
         value = await ask_json(
             self._http,

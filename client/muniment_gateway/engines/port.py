@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PassedOn:
     """What goes with a request, and is not part of it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Asked:
 class Engine(Protocol):
     """A policy engine."""
 
-    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+    async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
         """Answers an AuthZEN request; the caller bounds the time.
 
         Raises NoAnswerError if it does not.

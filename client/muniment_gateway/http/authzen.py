@@ -21,7 +21,7 @@ from muniment_gateway.core.authzen import (
     single_of,
 )
 from muniment_gateway.deciding.decider import Decider
-from muniment_gateway.deciding.decisions import Call, Decided
+from muniment_gateway.deciding.decisions import Decided, RequestDetails
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import as_message, call_of, in_form, read_asked
 from muniment_service.http import App, Problem, Request, Response
@@ -66,7 +66,7 @@ class AuthzenFacade:
         call = replace(call, is_exact=is_exact)
         return await self._single(value, call)
 
-    async def _single(self, value: Any, call: Call) -> Response:
+    async def _single(self, value: Any, call: RequestDetails) -> Response:
         try:
             checked = check_request(value)
         except FormatError as error:
@@ -88,7 +88,7 @@ class AuthzenFacade:
             return await self._single(single_of(value), call)
         return _answer({"evaluations": await self._decide_all(batch, call)})
 
-    async def _decide_all(self, batch: Evaluations, call: Call) -> list[dict[str, Any]]:
+    async def _decide_all(self, batch: Evaluations, call: RequestDetails) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         if batch.semantic == "execute_all":
             for start in range(0, len(batch.requests), AT_ONCE):
@@ -103,7 +103,7 @@ class AuthzenFacade:
                 break
         return answers
 
-    async def _item(self, value: Any, call: Call) -> Decided:
+    async def _item(self, value: Any, call: RequestDetails) -> Decided:
         """One of several: what is wrong with it is its own answer."""
         try:
             checked = check_request(value)

@@ -12,8 +12,8 @@ from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
 from muniment_gateway.deciding.decider import Decider
-from muniment_gateway.deciding.decisions import Call
-from muniment_gateway.engines.port import Asked
+from muniment_gateway.deciding.decisions import RequestDetails
+from muniment_gateway.engines.port import PassedOn
 from muniment_gateway.http.access import Clients
 from muniment_service.http import Handler, Problem, Request, Response, json_response
 
@@ -40,13 +40,15 @@ def passed_on(request: Request) -> dict[str, str]:
     return {k: v for k, v in found.items() if v is not None and _PRINTABLE.fullmatch(v)}
 
 
-def call_of(request: Request, clients: Clients, surface: str = "authzen", query: str = "") -> Call:
+def call_of(
+    request: Request, clients: Clients, surface: str = "authzen", query: str = ""
+) -> RequestDetails:
     """What came with a request, with a query for the engine; raises `Problem` 401."""
     trace = request.headers.get("traceparent")
-    return Call(
+    return RequestDetails(
         clients.name(request),
         surface,
-        Asked(passed_on(request), query),
+        PassedOn(passed_on(request), query),
         trace if is_traceparent(trace) else None,
     )
 
@@ -76,7 +78,7 @@ async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
     return parse_any(body, "the body"), False
 
 
-async def read_asked(request: Request, decider: Decider, call: Call) -> tuple[Any, bool]:
+async def read_asked(request: Request, decider: Decider, call: RequestDetails) -> tuple[Any, bool]:
     """As `read_json`, where a decision is asked for: what is none is a denial, on record."""
     try:
         return await read_json(request)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.permit import parse_permit
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.deciding.decisions import Call
+from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import Message
 
@@ -112,7 +112,7 @@ class Again:
 def about_of(
     message: Message,
     caller: Caller,
-    call: Call,
+    call: RequestDetails,
     asked: Sequence[Mapping[str, Any]],
     stated: Mapping[str, Any],
 ) -> bytes:

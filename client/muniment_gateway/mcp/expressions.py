@@ -35,11 +35,11 @@ _TEXT: Final = re.compile(r""""[^"\\\n]*"|'[^'\\\n]*'""")
 _OPTIONAL: Final = re.compile(r"\.\s*\?|\[\s*\?|\{\s*\?")
 
 
-class Absent:
+class NothingSelected:
     """What an optional selection gives that finds nothing: the member is left out."""
 
 
-ABSENT: Final = Absent()
+ABSENT: Final = NothingSelected()
 
 
 class ExpressionError(FormatError):

@@ -22,7 +22,7 @@ from muniment.records.addenda import ARGUMENTS
 from muniment.records.kinds import RunStatus
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.authzen import OWN
-from muniment_gateway.deciding.decisions import Call, Decided
+from muniment_gateway.deciding.decisions import Decided, RequestDetails
 from muniment_gateway.mcp.again import Again, about_of, wants_input
 from muniment_gateway.mcp.mapping import (
     PASSED,
@@ -68,15 +68,15 @@ _LATE: Final = "governance_mesh_discontinuity"
 class Deciding(Protocol):
     """What decides; see `deciding.decider.Decider`."""
 
-    async def decide(self, request: dict[str, Any], call: Call) -> Decided:
+    async def decide(self, request: dict[str, Any], call: RequestDetails) -> Decided:
         """Decides a request, and logs that."""
         ...
 
-    async def refuse(self, request: object, call: Call, reason: str) -> Decided:
+    async def refuse(self, request: object, call: RequestDetails, reason: str) -> Decided:
         """Denies what is no request, and logs that."""
         ...
 
-    async def would_allow(self, request: dict[str, Any], call: Call) -> bool:
+    async def would_allow(self, request: dict[str, Any], call: RequestDetails) -> bool:
         """What would be decided, without a log."""
         ...
 
@@ -90,7 +90,7 @@ class Outcomes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class McpRules:
     """How a gate judges.
 
     Attributes:
@@ -112,7 +112,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Passage:
+class PassedMessage:
     """A message that may pass.
 
     Attributes:
@@ -152,7 +152,7 @@ def _is_begun(result: object) -> bool:
     )
 
 
-def _permitted(passage: Passage) -> bytes:
+def _permitted(passage: PassedMessage) -> bytes:
     meta = meta_of(passage.permits) if passage.permits else None
     return with_meta(passage.message, META_KEY, meta)
 
@@ -168,14 +168,14 @@ async def _end_all(
             await one.keep(status, at_leisure=at_leisure)
 
 
-class Gate:
+class McpGate:
     """Judges what one server is asked."""
 
     def __init__(
         self,
         decider: Deciding,
         outcomes: Outcomes,
-        rules: Rules,
+        rules: McpRules,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Takes what decides, what keeps outcomes, how to judge, and a clock of Unix seconds."""
@@ -185,7 +185,9 @@ class Gate:
         self._rules = rules
         self._ending: set[asyncio.Task[None]] = set()
 
-    async def judge(self, message: Message, caller: Caller, call: Call) -> Passage | bytes:
+    async def judge(
+        self, message: Message, caller: Caller, call: RequestDetails
+    ) -> PassedMessage | bytes:
         """Decides on a message: what passes, or the answer that refuses it.
 
         Raises MessageError for a method that nobody knows, of revision 2026-07-28 or later.
@@ -196,7 +198,7 @@ class Gate:
             data = (
                 message.data if message.kind == "response" else with_meta(message, META_KEY, None)
             )
-            return Passage(message, data, caller)
+            return PassedMessage(message, data, caller)
         try:
             asked = requests_of(
                 message, caller, self._rules.declared, ask_unknown=self._rules.ask_unknown
@@ -210,7 +212,7 @@ class Gate:
             return refusal(message, decided.own)
         for over in self._again.over():
             await _end_all(over.outcomes)
-        passage = Passage(
+        passage = PassedMessage(
             message,
             message.data,
             caller,
@@ -226,11 +228,11 @@ class Gate:
 
     async def _decide(
         self,
-        passage: Passage,
-        call: Call,
+        passage: PassedMessage,
+        call: RequestDetails,
         asked: list[dict[str, Any]],
         stated: dict[str, Any],
-    ) -> Passage | bytes:
+    ) -> PassedMessage | bytes:
         message = passage.message
         permits: list[tuple[str, str]] = []
         is_done = False
@@ -260,7 +262,7 @@ class Gate:
         return passage
 
     async def _decided(
-        self, request: dict[str, Any], call: Call, execution: str
+        self, request: dict[str, Any], call: RequestDetails, execution: str
     ) -> tuple[Decided, PendingOutcome | None]:
         """Decides, and sets room aside for the outcome of what is allowed: both before the run.
 
@@ -290,7 +292,7 @@ class Gate:
                 await _end_unrun(beginning, is_open=is_open)
 
     async def _unmapped(
-        self, message: Message, caller: Caller, call: Call, error: MappingError
+        self, message: Message, caller: Caller, call: RequestDetails, error: MappingError
     ) -> bytes:
         """Refuses what nothing can be asked about, and records that it was asked for."""
         shown = {
@@ -319,7 +321,7 @@ class Gate:
             stated["arguments"] = value_form(given or {}, "arguments").value
         return stated
 
-    async def answered(self, passage: Passage, response: Message) -> bytes:
+    async def answered(self, passage: PassedMessage, response: Message) -> bytes:
         """What the client is told: a response as it came, but for a listing that is filtered."""
         passage.is_answered = True
         result = response.value.get("result")
@@ -386,7 +388,7 @@ class Gate:
             return True  # it cannot be told without arguments: the call itself is decided
         except MessageError:
             return False
-        call = Call(caller.claims.get("sub", ""), "mcp")
+        call = RequestDetails(caller.claims.get("sub", ""), "mcp")
         for one in asked:
             if not await self._decider.would_allow(one, call):
                 return False

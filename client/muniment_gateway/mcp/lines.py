@@ -7,7 +7,7 @@ CHUNK: Final = 64 << 10
 """Bytes read at one time."""
 
 
-class Lines:
+class MessageLines:
     """Reads lines; one that is too long is skipped to its end, and reported by None."""
 
     def __init__(self, reader: asyncio.StreamReader, most: int) -> None:

@@ -15,9 +15,9 @@ import aiohttp
 from aiohttp import web
 
 from muniment.local.logs import event
-from muniment_gateway.deciding.decisions import Call
+from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, has_id, with_data
-from muniment_gateway.mcp.gate import PATIENCE, Gate, Passage
+from muniment_gateway.mcp.gate import PATIENCE, McpGate, PassedMessage
 from muniment_gateway.mcp.headers import check_headers
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import (
@@ -63,7 +63,7 @@ class McpProxy:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: McpGate,
         upstream: str,
         http: aiohttp.ClientSession,
         *,
@@ -138,7 +138,7 @@ class McpProxy:
                 return _malformed(twice)
             self._deciding.add(key)
         try:
-            asked = Call(client, "mcp", withheld=self._withheld, patience=PATIENCE)
+            asked = RequestDetails(client, "mcp", withheld=self._withheld, patience=PATIENCE)
             judged = await self._gate.judge(message, caller, asked)
             is_cancelled = key in self._cancelled
         except MessageError as error:
@@ -170,7 +170,7 @@ class McpProxy:
         request: web.Request,
         client: str,
         caller: Caller,
-        passage: Passage | None,
+        passage: PassedMessage | None,
     ) -> web.StreamResponse:
         id_ = passage.message.id if passage is not None and passage.is_of_request else None
         try:
@@ -204,7 +204,7 @@ class McpProxy:
         request: web.Request,
         answer: aiohttp.ClientResponse,
         caller: Caller,
-        passage: Passage | None,
+        passage: PassedMessage | None,
     ) -> web.StreamResponse:
         headers = {
             name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers
@@ -228,7 +228,7 @@ class McpProxy:
         sent: web.StreamResponse,
         answer: aiohttp.ClientResponse,
         caller: Caller,
-        passage: Passage | None,
+        passage: PassedMessage | None,
     ) -> web.StreamResponse:
         events = Events()
         try:
@@ -241,7 +241,7 @@ class McpProxy:
         await sent.write_eof()
         return sent
 
-    async def _event(self, one: bytes, caller: Caller, passage: Passage | None) -> bytes:
+    async def _event(self, one: bytes, caller: Caller, passage: PassedMessage | None) -> bytes:
         session = caller.session or ""
         if session and passage is not None and passage.is_of_request and has_id(one):
             await self._unanswered.keep((session, *passage.message.key), passage)

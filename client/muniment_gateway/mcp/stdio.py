@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from muniment.errors import MunimentError
 from muniment.local.logs import event
-from muniment_gateway.deciding.decisions import Call
-from muniment_gateway.mcp.gate import Gate, Passage
-from muniment_gateway.mcp.lines import Lines
+from muniment_gateway.deciding.decisions import RequestDetails
+from muniment_gateway.mcp.gate import McpGate, PassedMessage
+from muniment_gateway.mcp.lines import MessageLines
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import (
     INTERNAL_ERROR,
@@ -48,9 +48,9 @@ class StdioGate:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: McpGate,
         caller: Caller,
-        call: Call,
+        call: RequestDetails,
         client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
@@ -61,7 +61,7 @@ class StdioGate:
         self._from_client, self._to_client = client
         self._from_server, self._to_server = server
         self._deciding: dict[tuple[type, object], asyncio.Task[None]] = {}
-        self._running: dict[tuple[type, object], Passage] = {}
+        self._running: dict[tuple[type, object], PassedMessage] = {}
         self._cancelled: set[tuple[type, object]] = set()
         self._late: dict[tuple[type, object], None] = {}
         self._room = asyncio.Semaphore(MOST_PENDING)
@@ -86,7 +86,7 @@ class StdioGate:
                 await passage.end("unknown")
 
     async def _client(self) -> None:
-        lines = Lines(self._from_client, MAX_MESSAGE)
+        lines = MessageLines(self._from_client, MAX_MESSAGE)
         while True:
             try:
                 line = await lines.next()
@@ -117,7 +117,7 @@ class StdioGate:
         try:
             judged = await self._gate.judge(message, self._caller, self._call)
             if key in self._cancelled:
-                if isinstance(judged, Passage):
+                if isinstance(judged, PassedMessage):
                     await judged.end("not_run")
             elif isinstance(judged, bytes):
                 await self._tell_client(judged)
@@ -151,11 +151,11 @@ class StdioGate:
                     del self._late[next(iter(self._late))]
                 await passage.end("unknown")
         judged = await self._gate.judge(message, self._caller, self._call)
-        if isinstance(judged, Passage):
+        if isinstance(judged, PassedMessage):
             await _write(self._to_server, judged.data)
 
     async def _server(self) -> None:
-        lines = Lines(self._from_server, MAX_ANSWER)
+        lines = MessageLines(self._from_server, MAX_ANSWER)
         while True:
             try:
                 line = await lines.next()
@@ -195,7 +195,9 @@ async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
-async def serve_stdio(gate: Gate, caller: Caller, call: Call, command: Sequence[str]) -> int:
+async def serve_stdio(
+    gate: McpGate, caller: Caller, call: RequestDetails, command: Sequence[str]
+) -> int:
     """Runs a server behind the gate until it ends or its client does; the server's exit code.
 
     Raises:

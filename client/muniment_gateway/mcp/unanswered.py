@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from muniment_gateway.mcp.gate import Passage
+from muniment_gateway.mcp.gate import PassedMessage
 
 MOST: Final = 1024
 """Most requests that are remembered; of the oldest one beyond, the answer passes all the same, and
@@ -23,9 +23,9 @@ class Unanswered:
 
     def __init__(self) -> None:
         """None yet."""
-        self._passages: dict[Key, Passage] = {}
+        self._passages: dict[Key, PassedMessage] = {}
 
-    async def keep(self, key: Key, passage: Passage) -> None:
+    async def keep(self, key: Key, passage: PassedMessage) -> None:
         """Remembers a request whose stream can be resumed."""
         if self._passages.get(key) is not passage:
             await self.give_up(key)
@@ -36,11 +36,11 @@ class Unanswered:
         while len(self._passages) > MOST:
             await self.give_up(next(iter(self._passages)))
 
-    def take(self, key: Key) -> Passage | None:
+    def take(self, key: Key) -> PassedMessage | None:
         """The request that an answer is to; None if it is not known, or was answered."""
         return self._passages.pop(key, None)
 
-    async def leave(self, key: Key, passage: Passage) -> None:
+    async def leave(self, key: Key, passage: PassedMessage) -> None:
         """Ends a request whose stream is over, unless its answer may come on another one."""
         if self._passages.get(key) is passage and not passage.is_answered:
             return
