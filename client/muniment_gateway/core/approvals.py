@@ -171,14 +171,14 @@ class Held:
     def asked_about(self, now: int, asked: Mapping[str, Any]) -> "Held":
         """It after people were asked; as it is, if they were asked already.
 
-        Raises RefusedError if that is too late.
+        Raises ApprovalRefusedError if that is too late.
         """
         if self.status(now) == "expired":
             raise ApprovalRefusedError("expired", "the denial cannot be requested any more")
         return self if self.asked is not None else replace(self, asked=dict(asked))
 
     def taken_back(self, now: int) -> "Held":
-        """It after who asked has taken it back; RefusedError if it does not wait any more."""
+        """It after who asked has taken it back; ApprovalRefusedError unless it still waits."""
         status = self.status(now)
         if status != "pending":
             raise ApprovalRefusedError(
@@ -201,7 +201,7 @@ class Held:
         return replace(self, approval=approval, leaf=leaf, earlier=earlier)
 
     def used_by(self, decision: str, people: People, now: int) -> "Held":
-        """It after a decision by its approval; RefusedError if there is none to be used."""
+        """It after a decision by its approval; ApprovalRefusedError if there is none to be used."""
         status = self.status(now)
         if status != "approved":
             raise ApprovalRefusedError("not-approved", f"the approval cannot be used: {status}")
@@ -215,7 +215,7 @@ class Held:
 
 
 def check_word(held: Held, approval: SignedApproval, people: People, now: int) -> None:
-    """Checks that a person's word on a call counts now; RefusedError tells why not."""
+    """Checks that a person's word on a call counts now; ApprovalRefusedError tells why not."""
     status = held.status(now)
     if status == "expired":
         raise ApprovalRefusedError("expired", f"too late: the call waited until {held.expires}")
@@ -238,7 +238,7 @@ def check_word(held: Held, approval: SignedApproval, people: People, now: int) -
 
 
 def check_author(held: Held, approval: SignedApproval, people: People) -> None:
-    """Checks that one of the people has signed about this call; RefusedError tells why not."""
+    """Checks that one of the people signed about this call; ApprovalRefusedError tells why not."""
     try:
         vkey = verify_approval(approval, people.approvers)
     except VerificationError as error:

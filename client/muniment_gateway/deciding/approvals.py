@@ -151,7 +151,7 @@ class Approvals:
     async def use(self, want: Want, decision: str) -> tuple[SignedApproval, ...]:
         """Takes the approvals of a call for one decision.
 
-        Raises RefusedError if there are none to be used any more, or not enough.
+        Raises ApprovalRefusedError if there are none to be used any more, or not enough.
         """
         now = self.now()
         held = await self._calls.change(
@@ -164,7 +164,8 @@ class Approvals:
     async def request(self, held: Held, asked: Mapping[str, Any]) -> Held:
         """Has people asked about a call, once.
 
-        Raises RefusedError if it is too late for that, TooManyError if they have enough to do.
+        Raises ApprovalRefusedError if it is too late for that, TooManyError if they have enough
+        to do.
         """
         people = self.named(held.authority)
         if people is None:
@@ -182,7 +183,7 @@ class Approvals:
         return found
 
     async def cancel(self, held: Held) -> Held:
-        """Takes a call back that waits; RefusedError if it does not wait any more."""
+        """Takes a call back that waits; ApprovalRefusedError if it does not wait any more."""
         async with self._deciding.setdefault(held.id, asyncio.Lock()):
             now = self.now()
             found = await self._calls.change(held.id, lambda one: one.taken_back(now))
@@ -217,8 +218,8 @@ class Approvals:
     async def decide(self, id_: str, approval: SignedApproval) -> Held | None:
         """Takes a person's word: checks it, logs it, and lets it count; None for no such call.
 
-        Raises RefusedError if it does not count, MunimentError if it is not in the log for certain:
-        then the call goes on waiting.
+        Raises ApprovalRefusedError if it does not count, MunimentError if it is not in the log for
+        certain: then the call goes on waiting.
         """
         # One after the other: what comes too late is refused before it is logged.
         async with self._deciding.setdefault(id_, asyncio.Lock()):
