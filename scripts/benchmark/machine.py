@@ -75,10 +75,10 @@ class RatedRounds:
         return {**rounds(self.rates), "of_hash_limit": share}
 
 
-def best_rate(work: Callable[[], int], rounds: int = 3) -> float:
-    """Units of work a second: the median of some rounds; `work` returns how many it did."""
+def best_rate(work: Callable[[], int]) -> float:
+    """Units of work a second: the median of three rounds; `work` returns how many it did."""
     rates = []
-    for _ in range(rounds):
+    for _ in range(3):
         began = time.perf_counter()
         done = work()
         rates.append(done / (time.perf_counter() - began))

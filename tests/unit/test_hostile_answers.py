@@ -263,8 +263,7 @@ async def test_a_webhook(hostile: Hostile, caplog: pytest.LogCaptureFixture) -> 
     async with webhook.Webhook(hostile.stand.url(), first_pause=0.0) as hook:
         for hostile.name in ALL:
             hook.put({"event": hostile.name})
-            assert await hook.drain(60)
-            assert hook.is_delivering, hostile.name
+            assert await hook.drain(60), hostile.name
     assert "webhook not delivered" in caplog.text
 
 

@@ -111,8 +111,12 @@ def test_an_address_may_fail_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     clock.now += 2.1
     made.check_address("10.0.0.1")
     for number in range(1000):
-        made.failed(f"10.0.1.{number}")  # of which 744 are no addresses
-    assert made.failing_addresses == 50
+        for _ in range(6):
+            made.failed(f"10.0.1.{number}")  # of which 744 are no addresses
+    # The last fifty are remembered, and none before them.
+    made.check_address("10.0.1.949")
+    with pytest.raises(OverBudgetError):
+        made.check_address("10.0.1.950")
 
 
 def configured(folder: Path, more: str) -> Path:

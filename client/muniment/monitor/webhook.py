@@ -78,11 +78,6 @@ class Webhook:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    @property
-    def is_delivering(self) -> bool:
-        """Whether it is open, and goes on sending what it is given."""
-        return self._task is not None and not self._task.done()
-
     def put(self, message: Mapping[str, Any]) -> None:
         """Queues a message; never waits."""
         if self._task is not None and self._task.done():

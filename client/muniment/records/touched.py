@@ -20,7 +20,7 @@ are committed to stand as they are in the leaf.
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from struct import pack
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
@@ -67,17 +67,7 @@ kind            value                     leaves
 ==============  ========================  ==========================================================
 """
 
-KINDS: Final[tuple[Kind, ...]] = (
-    "revocations",
-    "execution",
-    "from",
-    "to",
-    "decision",
-    "approval",
-    "subject",
-    "stream",
-    "erasure",
-)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _NUMBERS: Final = {kind: bytes((number,)) for number, kind in enumerate(KINDS, 1)}
 _STARTS: Final = {kind: sha256(f"muniment map v1\n{kind}\n".encode()) for kind in KINDS}

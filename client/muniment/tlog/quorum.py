@@ -29,24 +29,16 @@ def witnessed(policy: "Policy", cosigners: Collection[str]) -> set[str]:
     return found
 
 
-def ahead(
-    stated: Iterable[tuple[str, int]], now: int, *, skew: int = CLOCK_SKEW
-) -> tuple[tuple[str, int], ...]:
-    """Of (witness, Unix seconds) those whose time is in the future, by more than the skew."""
-    return tuple((name, time) for name, time in stated if time > now + skew)
+def ahead(stated: Iterable[tuple[str, int]], now: int) -> tuple[tuple[str, int], ...]:
+    """Of (witness, Unix seconds) those whose time is in the future, by more than CLOCK_SKEW."""
+    return tuple((name, time) for name, time in stated if time > now + CLOCK_SKEW)
 
 
-def time_of(
-    policy: "Policy",
-    stated: Iterable[tuple[str, int]],
-    now: int | None = None,
-    *,
-    skew: int = CLOCK_SKEW,
-) -> int:
+def time_of(policy: "Policy", stated: Iterable[tuple[str, int]], now: int | None = None) -> int:
     """The time of a head: the latest one up to which cosignatures still make the quorum.
 
     A group of threshold k has the k-th best time of its members, so a clock that is wrong moves the
-    time of a head no further than a witness that is away would. Times that are more than `skew`
+    time of a head no further than a witness that is away would. Times that are more than CLOCK_SKEW
     seconds after `now` do not count (without a clock, None, every time does); when the others alone
     make no quorum, those who state them keep their seats in it, and the time is that of the others.
     Times of 0 make no statement. For the quorum ``none``, which any cosignature exceeds, it is the
@@ -55,11 +47,11 @@ def time_of(
     lines = tuple(stated)
     if now is None:
         return _best(policy, lines)
-    late = ahead(lines, now, skew=skew)
+    late = ahead(lines, now)
     time = _best(policy, [line for line in lines if line not in late])
     if late and not time:
         time = _best(policy, lines)
-    return time if time <= now + skew else 0
+    return time if time <= now + CLOCK_SKEW else 0
 
 
 def _best(policy: "Policy", stated: Iterable[tuple[str, int]]) -> int:

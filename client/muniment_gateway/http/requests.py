@@ -61,7 +61,7 @@ def with_request_id(request: Request, response: Response) -> Response:
     return structs.replace(response, headers={**response.headers, REQUEST_ID: given})
 
 
-async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
+async def read_json(request: Request) -> tuple[Any, bool]:
     """Reads a body of JSON; also tells whether a record can surely hold all of it.
 
     Raises:
@@ -69,7 +69,7 @@ async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
         FormatError: If it is not JSON.
     """
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    body = await request.body(most)
+    body = await request.body(MAX_BODY)
     if media_type != "application/json":
         raise Problem(400, "media-type", "the Content-Type must be application/json")
     if len(body) <= MOST_SURE:

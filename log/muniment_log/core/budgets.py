@@ -113,11 +113,6 @@ class Budgets:
         self._accounts: dict[str, _Account] = {}
         self._failed: OrderedDict[str, Bucket] = OrderedDict()
 
-    @property
-    def failing_addresses(self) -> int:
-        """Addresses, and networks of IPv6, from which something failed of late; bounded."""
-        return len(self._failed)
-
     def replace(self, rates: Mapping[str, Rates]) -> None:
         """Takes other rates of producers; whose rates are other now begins with full budgets."""
         for producer in self._rates.keys() | rates.keys():

@@ -164,7 +164,3 @@ def _failing() -> Iterator[None]:
         fail(EXIT_UNREACHABLE, error)
     except KeyboardInterrupt:
         fail(EXIT_FAILED, "interrupted")
-
-
-QUERIES: Final = (status, export_command, feed)
-"""All of them."""
