@@ -5,14 +5,11 @@ Tessera's POSIX log, at settings of one's choice where its conformance server fi
 client. Rounds alternate; a row is told by its medians and by the median of the rounds' ratios.
 """
 
-import json
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -24,9 +21,11 @@ from typing import Any, Final
 
 from deployment import BIN, WITNESSES, Deployment, cpu_seconds
 
-from benchmark.beside import go, in_turn, ratios
+from benchmark.beside import in_turn
 from benchmark.load import endless
 from benchmark.options import Options
+from benchmark.peerprograms import BUILT, RUN_SECONDS, build, rate_of, run_peer, timed, used_by
+from benchmark.peertable import Row, Table
 from benchmark.receipts import check_receipts
 from benchmark.rig import PRODUCER, BenchError, Rig
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -38,100 +37,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from byzantine import View as History  # pyright: ignore[reportMissingImports]  # of the tests
 from foreign import Litewitness  # pyright: ignore[reportMissingImports]
 
-SOURCE: Final = Path(__file__).parent / "peer"
-BUILT: Final = Path(__file__).resolve().parents[2] / ".venv" / "foreign"
-PROGRAMS: Final = {
-    "peer": ".",
-    "fsck": "github.com/transparency-dev/tessera/cmd/fsck",
-    "litewitness": "filippo.io/torchwood/cmd/litewitness",
-}
-RUN_SECONDS: Final = 900
 INGEST: Final = ("-batch", "1024", "-age", "50ms")
 """Tessera's fastest settings for many writers here; larger batches gain nothing."""
 SINGLE: Final = ("-batch", "64", "-age", "5ms")
 """Its fastest for 64 writers: the batch is full when all of them wait."""
 LONE: Final = ("-batch", "1", "-age", "1ms", "-interval", "100ms")
 """Its fastest for one writer: a shorter interval is refused."""
-
-
-OVER_HTTP: Final = "ingest over HTTP, durable"
-IN_PROCESS: Final = "the same, the peer called in its own process"
-SINGLE_RATE: Final = "single records, 64 connections"
-SINGLE_CPU: Final = "the same, the log's processor time a record"
-LONE_TIME: Final = "lone decision to a verified proof, 2 of 3 witnesses"
-START: Final = "the log, from start to ready"
-COMMAND: Final = "a command's own start: muniment --version, fsck -help"
-READY_MEMORY: Final = "memory of the log: ready"
-SINGLE_MEMORY: Final = "memory of the log: after single records"
-INGEST_MEMORY: Final = "memory of the log: after ingest"
-BUNDLE: Final = "an entry bundle served, processor time"
-BUNDLE_GZIP: Final = "the same, compressed by Muniment, plain from a file"
-TILE: Final = "a hash tile served, processor time"
-INCLUSION: Final = (
-    "an inclusion proof served, processor time; a peer's clients build them from tiles"
-)
-AUDIT: Final = "audit of a static export, all records, beside fsck (hashes)"
-AUDIT_TREE: Final = "audit --tree of it, beside fsck"
-AUDIT_CPU: Final = "audit of all records, processor time an entry, beside fsck"
-WITNESS: Final = "add-checkpoint at a witness, four logs, processor time a request"
-WITNESS_MANY: Final = "the same, 64 logs at the same time"
-VERIFY: Final = "verifying a proof: parse, signature, inclusion"
-
-UNITS: Final[Mapping[str, str]] = {
-    OVER_HTTP: "/s",
-    IN_PROCESS: "/s",
-    SINGLE_RATE: "/s",
-    SINGLE_CPU: "µs",
-    LONE_TIME: "ms",
-    AUDIT: "/s",
-    AUDIT_TREE: "/s",
-    AUDIT_CPU: "µs",
-    BUNDLE: "µs",
-    BUNDLE_GZIP: "µs",
-    TILE: "µs",
-    INCLUSION: "µs",
-    WITNESS: "µs",
-    WITNESS_MANY: "µs",
-    VERIFY: "µs",
-    READY_MEMORY: "MB",
-    SINGLE_MEMORY: "MB",
-    INGEST_MEMORY: "MB",
-    START: "ms",
-    COMMAND: "ms",
-}
-"""Every row, in the order of the table. More is better of what is a second, less of all else."""
-
-
-class Table:
-    """What the rounds have measured, by row: Muniment's figures and the peer's."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[list[float], list[float]]] = {n: ([], []) for n in UNITS}
-
-    def ours(self, row: str, value: float) -> None:
-        self._found[row][0].append(value)
-
-    def theirs(self, row: str, value: float) -> None:
-        self._found[row][1].append(value)
-
-    def figures(self) -> dict[str, Any]:
-        """Of each row the medians and their ratio: more than 1 is better for Muniment.
-
-        Its least and most are of single rounds. A row that no peer has is without.
-        """
-        found: dict[str, Any] = {}
-        for row, (ours, theirs) in self._found.items():
-            unit = UNITS[row]
-            found[row] = {"unit": unit, "muniment": _short(statistics.median(ours))}
-            if theirs:
-                better = ratios(ours, theirs, more_is_better=unit == "/s")
-                found[row] |= {
-                    "peer": _short(statistics.median(theirs)),
-                    "ratio": round(statistics.median(better), 2),
-                    "ratio_least": round(min(better), 2),
-                    "ratio_most": round(max(better), 2),
-                }
-        return found
 
 
 def peers(options: Options) -> dict[str, Any]:
@@ -158,22 +69,6 @@ def peers(options: Options) -> dict[str, Any]:
         return table.figures()
 
 
-def build() -> None:
-    """The peers' programs, once for each state of the sources.
-
-    Raises:
-        BenchError: There is no Go, or the module proxy does not have what is pinned.
-    """
-    state = "".join(path.read_text() for path in sorted(SOURCE.iterdir()))
-    stamp = BUILT / "peer.sources"
-    if stamp.exists() and stamp.read_text() == state:
-        return
-    BUILT.mkdir(parents=True, exist_ok=True)
-    for name, package in PROGRAMS.items():
-        go(SOURCE, "build", "-o", str(BUILT / name), package)
-    stamp.write_text(state)
-
-
 class Rounds:
     """The rounds of one run; each measures both sides, which take turns to be first."""
 
@@ -185,7 +80,7 @@ class Rounds:
         self._made = 0
         self._full: Rig | None = None
         self._size = 0
-        key = _peer("key", "tessera.example/log")
+        key = run_peer("key", "tessera.example/log")
         self._private, self._public = str(key["private"]), str(key["public"])
 
     def close(self) -> None:
@@ -225,16 +120,16 @@ class Rounds:
                 rig.deployment.end("log")
                 began = time.perf_counter()
                 rig.deployment.start_log()
-                self._table.ours(START, (time.perf_counter() - began) * 1e3)
-                self._table.ours(READY_MEMORY, rig.deployment.rss("log") / 1e6)
-            self._table.ours(COMMAND, _used(BIN / "muniment", "--version") * 1e3)
+                self._table.ours(Row.START, (time.perf_counter() - began) * 1e3)
+                self._table.ours(Row.READY_MEMORY, rig.deployment.rss("log") / 1e6)
+            self._table.ours(Row.COMMAND, used_by(BIN / "muniment", "--version") * 1e3)
 
         def theirs() -> None:
             began = time.perf_counter()
             with self._tessera() as (deployment, _):
-                self._table.theirs(START, (time.perf_counter() - began) * 1e3)
-                self._table.theirs(READY_MEMORY, deployment.rss("peer") / 1e6)
-            self._table.theirs(COMMAND, _used(BUILT / "fsck", "-help") * 1e3)
+                self._table.theirs(Row.START, (time.perf_counter() - began) * 1e3)
+                self._table.theirs(Row.READY_MEMORY, deployment.rss("peer") / 1e6)
+            self._table.theirs(Row.COMMAND, used_by(BUILT / "fsck", "-help") * 1e3)
 
         in_turn(number, ours, theirs)
 
@@ -245,19 +140,19 @@ class Rounds:
         def ours() -> None:
             with Rig(witnesses=False) as rig:
                 rate = _fill(rig, count, self._seed + number)
-                self._table.ours(OVER_HTTP, rate)
-                self._table.ours(IN_PROCESS, rate)
-                self._table.ours(INGEST_MEMORY, rig.deployment.rss("log") / 1e6)
+                self._table.ours(Row.OVER_HTTP, rate)
+                self._table.ours(Row.IN_PROCESS, rate)
+                self._table.ours(Row.INGEST_MEMORY, rig.deployment.rss("log") / 1e6)
 
         def theirs() -> None:
             file = self._records(count // 4)
             with self._tessera(*INGEST) as (deployment, url):
                 argv = ("-url", f"{url}/add", "-records", file, "-connections", "2048")
-                self._table.theirs(OVER_HTTP, _rate(_peer("post", *argv)))
-                self._table.theirs(INGEST_MEMORY, deployment.rss("peer") / 1e6)
+                self._table.theirs(Row.OVER_HTTP, rate_of(run_peer("post", *argv)))
+                self._table.theirs(Row.INGEST_MEMORY, deployment.rss("peer") / 1e6)
             argv = ("-folder", str(self._new("fill")), "-private", self._private, "-batch", "4096")
-            found = _peer("fill", *argv, "-records", self._records(count))
-            self._table.theirs(IN_PROCESS, _rate(found))
+            found = run_peer("fill", *argv, "-records", self._records(count))
+            self._table.theirs(Row.IN_PROCESS, rate_of(found))
 
         in_turn(number, ours, theirs)
 
@@ -266,13 +161,13 @@ class Rounds:
         count = 10_000 if self._quick else 30_000
 
         def measure(
-            note: Callable[[str, float], None], deployment: Deployment, server: str, *argv: str
+            note: Callable[[Row, float], None], deployment: Deployment, server: str, *argv: str
         ) -> None:
             file = self._records(count)
             before = deployment.cpu_seconds(server)
-            note(SINGLE_RATE, _rate(_peer("post", "-records", file, *argv)))
-            note(SINGLE_CPU, (deployment.cpu_seconds(server) - before) / count * 1e6)
-            note(SINGLE_MEMORY, deployment.rss(server) / 1e6)
+            note(Row.SINGLE_RATE, rate_of(run_peer("post", "-records", file, *argv)))
+            note(Row.SINGLE_CPU, (deployment.cpu_seconds(server) - before) / count * 1e6)
+            note(Row.SINGLE_MEMORY, deployment.rss(server) / 1e6)
 
         def ours() -> None:
             with Rig(witnesses=False) as rig:
@@ -295,7 +190,7 @@ class Rounds:
                 job = rig.worker("lone", seed=self._seed, count=5 * count, warm_up=20, rate=0)
                 job.go()
                 latencies = job.result()["latencies"]
-                self._table.ours(LONE_TIME, statistics.median(latencies) * 1e3)
+                self._table.ours(Row.LONE_TIME, statistics.median(latencies) * 1e3)
 
         def theirs() -> None:
             deployment = Deployment(self._new("witnesses"))
@@ -309,9 +204,9 @@ class Rounds:
                 policy.write_text("\n".join([*lines, quorum]))
                 with self._tessera(*LONE, "-policy", str(policy)) as (_, url):
                     argv = ("-url", url, "-public", self._public, "-policy", str(policy))
-                    _peer("lone", *argv, "-records", self._records(5))  # to get warm
-                    found = _peer("lone", *argv, "-records", self._records(count))
-                    self._table.theirs(LONE_TIME, float(found["p50_ms"]))
+                    run_peer("lone", *argv, "-records", self._records(5))  # to get warm
+                    found = run_peer("lone", *argv, "-records", self._records(count))
+                    self._table.theirs(Row.LONE_TIME, float(found["p50_ms"]))
             finally:
                 deployment.stop()
 
@@ -339,18 +234,18 @@ class Rounds:
         places = [n * 7919 % (self._size // TILE_WIDTH) for n in range(100)]
         bundles = [f"/{Tile(ENTRIES, n, TILE_WIDTH).path}" for n in places]
         paths = {
-            BUNDLE: bundles,
-            BUNDLE_GZIP: bundles,
-            TILE: [f"/{Tile(0, n, TILE_WIDTH).path}" for n in places],
-            INCLUSION: [f"/v1/proofs/inclusion?index={n * TILE_WIDTH}" for n in places],
+            Row.BUNDLE: bundles,
+            Row.BUNDLE_GZIP: bundles,
+            Row.TILE: [f"/{Tile(0, n, TILE_WIDTH).path}" for n in places],
+            Row.INCLUSION: [f"/v1/proofs/inclusion?index={n * TILE_WIDTH}" for n in places],
         }
 
-        def measure(note: Callable[[str, float], None], server: str, row: str) -> None:
+        def measure(note: Callable[[Row, float], None], server: str, row: Row) -> None:
             urls = [deployment.urls[server] + path for path in paths[row]]
-            more = ("-encoding", "gzip") if row == BUNDLE_GZIP else ()
-            _peer("get", "-count", str(len(urls)), *more, *urls)  # to get warm
+            more = ("-encoding", "gzip") if row == Row.BUNDLE_GZIP else ()
+            run_peer("get", "-count", str(len(urls)), *more, *urls)  # to get warm
             before = deployment.cpu_seconds(server)
-            _peer("get", "-count", str(count), *more, *urls)
+            run_peer("get", "-count", str(count), *more, *urls)
             note(row, (deployment.cpu_seconds(server) - before) / count * 1e6)
 
         def ours() -> None:
@@ -358,7 +253,7 @@ class Rounds:
                 measure(self._table.ours, "log", row)
 
         def theirs() -> None:
-            for row in (BUNDLE, BUNDLE_GZIP, TILE):
+            for row in (Row.BUNDLE, Row.BUNDLE_GZIP, Row.TILE):
                 measure(self._table.theirs, "files", row)
 
         in_turn(number, ours, theirs)
@@ -371,18 +266,18 @@ class Rounds:
 
         def ours() -> None:
             argv = ("muniment", "audit", "--log", url, "--policy", "trust.policy", "--json")
-            for row, more in ((AUDIT, ()), (AUDIT_TREE, ("--tree",))):
-                seconds, used = _timed(place, BIN / argv[0], *argv[1:], *more)
+            for row, more in ((Row.AUDIT, ()), (Row.AUDIT_TREE, ("--tree",))):
+                seconds, used = timed(place, BIN / argv[0], *argv[1:], *more)
                 self._table.ours(row, self._size / seconds)
-                if row == AUDIT:
-                    self._table.ours(AUDIT_CPU, used / self._size * 1e6)
+                if row == Row.AUDIT:
+                    self._table.ours(Row.AUDIT_CPU, used / self._size * 1e6)
 
         def theirs() -> None:
             argv = ("-storage_url", f"{url}/", "-public_key", "log.vkey", "-ui=false", "-N", "2")
-            seconds, used = _timed(place, BUILT / "fsck", *argv)
-            for row in (AUDIT, AUDIT_TREE):
+            seconds, used = timed(place, BUILT / "fsck", *argv)
+            for row in (Row.AUDIT, Row.AUDIT_TREE):
                 self._table.theirs(row, self._size / seconds)
-            self._table.theirs(AUDIT_CPU, used / self._size * 1e6)
+            self._table.theirs(Row.AUDIT_CPU, used / self._size * 1e6)
 
         in_turn(number, ours, theirs)
 
@@ -393,15 +288,15 @@ class Rounds:
         many = [History(f"log-{n}.example/many") for n in range(64)]
         at_once = [_requests([log], 5 if self._quick else 20) for log in many]
 
-        def cosign(url: str, used: Callable[[], float], tell: Callable[[str, float], None]) -> None:
+        def cosign(url: str, used: Callable[[], float], tell: Callable[[Row, float], None]) -> None:
             before = used()
             _cosign(url, one_by_one)
             between = used()
-            tell(WITNESS, (between - before) / len(one_by_one) * 1e6)
+            tell(Row.WITNESS, (between - before) / len(one_by_one) * 1e6)
             with ThreadPoolExecutor(len(many)) as clients:
                 for _ in clients.map(partial(_cosign, url), at_once):
                     pass
-            tell(WITNESS_MANY, (used() - between) / sum(map(len, at_once)) * 1e6)
+            tell(Row.WITNESS_MANY, (used() - between) / sum(map(len, at_once)) * 1e6)
 
         def ours() -> None:
             deployment = Deployment(self._new("witness"))
@@ -436,29 +331,14 @@ class Rounds:
             began = time.perf_counter()
             for _ in range(count):
                 verify_tlog_proof(parse_tlog_proof(proof), entry, trusted)
-            self._table.ours(VERIFY, (time.perf_counter() - began) / count * 1e6)
+            self._table.ours(Row.VERIFY, (time.perf_counter() - began) / count * 1e6)
 
         def theirs() -> None:
             argv = [str(rig.place / name) for name in ("one.policy", "entry", "proof")]
-            found = _peer("verify", "-count", str(count), *argv)
-            self._table.theirs(VERIFY, found["seconds"] / count * 1e6)
+            found = run_peer("verify", "-count", str(count), *argv)
+            self._table.theirs(Row.VERIFY, found["seconds"] / count * 1e6)
 
         in_turn(number, ours, theirs)
-
-
-def _peer(*argv: str) -> dict[str, Any]:
-    """What a subcommand of `peer` tells."""
-    done = subprocess.run(
-        [BUILT / "peer", *argv], capture_output=True, text=True, timeout=RUN_SECONDS, check=False
-    )
-    if done.returncode:
-        raise BenchError(f"peer {argv[0]}: {done.stderr.strip()[-500:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _rate(found: dict[str, Any]) -> float:
-    return float(found["count"] / found["seconds"])
 
 
 def _fill(rig: Rig, count: int, seed: int) -> float:
@@ -468,34 +348,6 @@ def _fill(rig: Rig, count: int, seed: int) -> float:
     result = job.result()
     check_receipts(rig, result["checks"])
     return float(result["count"] / result["seconds"])
-
-
-def _timed(place: Path, *argv: str | Path) -> tuple[float, float]:
-    """Seconds, and seconds of processor time, of a command that must succeed."""
-    before, began = _children(), time.perf_counter()
-    done = subprocess.run(
-        argv, cwd=place, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
-    )
-    took, used = time.perf_counter() - began, _children() - before
-    if done.returncode:
-        raise BenchError(f"{argv[0]}: exit {done.returncode}\n{done.stderr[-500:]}")
-    return took, used
-
-
-def _children() -> float:
-    """Seconds of processor time of all that has run and ended below this process."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _used(*argv: str | Path) -> float:
-    """Seconds of processor time of a command: the least of five, which others disturb less."""
-    found = []
-    for _ in range(5):
-        before = _children()
-        subprocess.run(argv, capture_output=True, timeout=RUN_SECONDS, check=False)
-        found.append(_children() - before)
-    return min(found)
 
 
 def _requests(logs: Sequence[History], rounds: int) -> list[bytes]:
@@ -518,8 +370,3 @@ def _cosign(url: str, bodies: Sequence[bytes]) -> None:
             text = answer.read()
             if answer.status != HTTPStatus.OK:
                 raise BenchError(f"{url} answered {answer.status}: {text[:200]!r}")
-
-
-def _short(value: float) -> float:
-    """Three digits, or whole."""
-    return round(value) if value >= 100 else round(value, 1 if value >= 10 else 2)
