@@ -5,7 +5,7 @@ import os
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from muniment.cli.lines import MAX_LINE, Line
 from muniment.errors import InputError
@@ -15,7 +15,7 @@ MAX_FILE: Final = 1 << 30
 
 
 class SetAside:
-    """The file; close it at the end.
+    """The file, a context manager that closes it.
 
     A line has the members `line` (its number in the input, from 1), `reason`, and its bytes:
     `text`, or `base64` where they are no UTF-8. Of a line that is too long they are the first ones.
@@ -38,13 +38,15 @@ class SetAside:
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}") from None
         if self._known and not goes_on:
-            self.close()
+            self._file.close()
             raise InputError(
                 f"{path}: lines were set aside there before; go on with --resume, or name another"
             )
 
-    def close(self) -> None:
-        """Closes the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def knows(self, line: Line) -> bool:
@@ -90,7 +92,7 @@ class SetAside:
             except (ValueError, KeyError, TypeError):
                 line = None
             if not isinstance(line, int) or len(text) > 8 * MAX_LINE:
-                self.close()
+                self._file.close()
                 raise InputError(f"{self._path}: line {number} is no line that was set aside")
             known.add(line)
         return frozenset(known)
