@@ -11,9 +11,10 @@ from muniment.errors import Denied
 from muniment.permit.meta import META_KEY
 from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.again import KEPT_SECONDS, MOST_KEPT
-from muniment_gateway.mcp.gate import McpGate, McpRules, PassedMessage
+from muniment_gateway.mcp.gate import McpGate, McpRules
 from muniment_gateway.mcp.mapping import DECLARED, Caller, Declared
 from muniment_gateway.mcp.messages import VERSION_KEY, Message, encode, read_message
+from muniment_gateway.mcp.passage import PassedMessage
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
 ANSWERS = {"user": {"action": "accept"}}

@@ -7,23 +7,23 @@ a run ended, and what the server declares. Transports carry the bytes: `stdio` a
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from muniment.errors import MunimentError
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.valueform import value_form
 from muniment.local.logs import event
-from muniment.permit.meta import META_KEY, meta_of
+from muniment.permit.meta import META_KEY
 from muniment.records.addenda import ARGUMENTS
-from muniment.records.kinds import RunStatus
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.authzen import OWN
 from muniment_gateway.deciding.decisions import Decided, RequestDetails
 from muniment_gateway.mcp.again import Again, about_of, wants_input
+from muniment_gateway.mcp.listings import Listings, listing_of
 from muniment_gateway.mcp.mapping import (
     PASSED,
     Caller,
@@ -38,30 +38,21 @@ from muniment_gateway.mcp.messages import (
     METHOD_NOT_FOUND,
     Message,
     MessageError,
-    encode,
     error_answer,
-    read_message,
     with_meta,
 )
+from muniment_gateway.mcp.passage import PassedMessage, end_all
 from muniment_gateway.mcp.refusals import refusal
 from muniment_gateway.mcp.waiting import asked_again
 
-LISTED: Final[Mapping[str, tuple[str, str, str]]] = {
-    "tools/list": ("tools", "tools/call", "name"),
-    "prompts/list": ("prompts", "prompts/get", "name"),
-    "resources/list": ("resources", "resources/read", "uri"),
-}
-"""Listings that can be filtered: their member, and the method that it is good for, by what."""
+if TYPE_CHECKING:
+    from muniment.records.kinds import RunStatus
 
 PATIENCE: Final = 300.0
 """Seconds that clients of MCP can be held at the most, while a person decides: see `hold_seconds`
 of an authority."""
 
-MOST_LISTED: Final = 10_000
-"""Most entries of a listing that is filtered; the others are left out."""
-
 _LOGGER: Final = logging.getLogger(__name__)
-_AT_ONCE: Final = 32
 _LATE: Final = "governance_mesh_discontinuity"
 
 
@@ -111,61 +102,11 @@ class McpRules:
     answers_at_once: bool = False
 
 
-@dataclass(slots=True)
-class PassedMessage:
-    """A message that may pass.
-
-    Attributes:
-        message: What came.
-        data: What goes on.
-        about: What tells its call from others, which may have to be repeated; else empty.
-        permits: Of each evaluation the run and the permit.
-        is_again: Whether its run has begun already, by an earlier request.
-        is_answered: Whether its answer was seen.
-    """
-
-    message: Message
-    data: bytes
-    caller: Caller
-    about: bytes = b""
-    is_again: bool = False
-    is_answered: bool = False
-    permits: Sequence[tuple[str, str]] = ()
-    outcomes: list[PendingOutcome] = field(default_factory=list)
-
-    @property
-    def is_of_request(self) -> bool:
-        """Whether it is a request, which has an answer."""
-        return self.message.kind == "request"
-
-    async def end(self, status: RunStatus, *, at_leisure: bool = False) -> None:
-        """Says how the runs ended that this has begun; the first word counts."""
-        outcomes, self.outcomes = self.outcomes, []
-        is_begun = self.is_again and status == "not_run"
-        await _end_all(outcomes, "unknown" if is_begun else status, at_leisure=at_leisure)
-
-
 def _is_begun(result: object) -> bool:
     """Whether a result says that a call goes on as a task, whose end nobody has seen yet."""
     return isinstance(result, dict) and (
         result.get("resultType") == "task" or isinstance(result.get("task"), dict)
     )
-
-
-def _permitted(passage: PassedMessage) -> bytes:
-    meta = meta_of(passage.permits) if passage.permits else None
-    return with_meta(passage.message, META_KEY, meta)
-
-
-async def _end_all(
-    outcomes: Sequence[PendingOutcome],
-    status: RunStatus = "unknown",
-    *,
-    at_leisure: bool = False,
-) -> None:
-    for one in outcomes:
-        with suppress(MunimentError):  # it is `unknown` on disk, and stays so
-            await one.keep(status, at_leisure=at_leisure)
 
 
 class McpGate:
@@ -183,6 +124,7 @@ class McpGate:
         self._again = Again(clock)
         self._outcomes = outcomes
         self._rules = rules
+        self._listings = Listings(decider.would_allow, rules.declared) if rules.filters else None
         self._ending: set[asyncio.Task[None]] = set()
 
     async def judge(
@@ -211,7 +153,7 @@ class McpGate:
             decided = await self._decider.refuse(_bare(asked[0]), call, str(error))
             return refusal(message, decided.own)
         for over in self._again.over():
-            await _end_all(over.outcomes)
+            await end_all(over.outcomes)
         passage = PassedMessage(
             message,
             message.data,
@@ -221,8 +163,8 @@ class McpGate:
         begun = self._again.take(passage.about, message)
         if begun is not None:
             passage.is_again = True
-            passage.permits, passage.outcomes = begun.permits, [*begun.outcomes]
-            passage.data = _permitted(passage)
+            passage.outcomes = [*begun.outcomes]
+            passage.permit(begun.permits)
             return passage
         return await self._decide(passage, call, asked, stated)
 
@@ -253,8 +195,7 @@ class McpGate:
                     passage.outcomes.append(outcome)
                 if "permit" in decided.own:
                     permits.append((decided.own["execution"], decided.own["permit"]))
-            passage.permits = permits
-            passage.data = _permitted(passage)
+            passage.permit(permits)
             is_done = True
         finally:
             if not is_done:  # what was allowed by then does not run
@@ -350,49 +291,16 @@ class McpGate:
         """Says of calls that wait for their clients that their end was not seen."""
         await asyncio.gather(*self._ending)
         for begun in self._again.all():
-            await _end_all(begun.outcomes)
+            await end_all(begun.outcomes)
 
     async def replayed(self, caller: Caller, response: Message) -> bytes:
         """What the client is told again of a response that has passed: a listing by its members."""
-        result = response.value.get("result")
-        for method, (member, _, _) in LISTED.items():
-            if isinstance(result, dict) and member in result:
-                return await self._shown(method, caller, response)
-        return response.data
+        return await self._shown(listing_of(response), caller, response)
 
-    async def _shown(self, listing: str, caller: Caller, response: Message) -> bytes:
-        result = response.value.get("result")
-        if not self._rules.filters or listing not in LISTED or not isinstance(result, dict):
+    async def _shown(self, method: str | None, caller: Caller, response: Message) -> bytes:
+        if self._listings is None or method is None:
             return response.data
-        member, method, by = LISTED[listing]
-        listed = result.get(member)
-        if not isinstance(listed, list):
-            return response.data
-        shown: list[Any] = []
-        for start in range(0, min(len(listed), MOST_LISTED), _AT_ONCE):
-            some = listed[start : start + _AT_ONCE]
-            allowed = await asyncio.gather(
-                *(self._is_allowed(caller, method, by, one) for one in some)
-            )
-            shown += [one for one, is_allowed in zip(some, allowed, strict=True) if is_allowed]
-        return encode({**response.value, "result": {**result, member: shown}})
-
-    async def _is_allowed(self, caller: Caller, method: str, by: str, entry: Any) -> bool:
-        name = entry.get(by) if isinstance(entry, dict) else None
-        if not isinstance(name, str):
-            return False
-        value = {"jsonrpc": "2.0", "id": 0, "method": method, "params": {by: name, "arguments": {}}}
-        try:
-            asked = requests_of(read_message(encode(value)), caller, self._rules.declared)
-        except MappingError:
-            return True  # it cannot be told without arguments: the call itself is decided
-        except MessageError:
-            return False
-        call = RequestDetails(caller.claims.get("sub", ""), "mcp")
-        for one in asked:
-            if not await self._decider.would_allow(one, call):
-                return False
-        return True
+        return await self._listings.filter(method, caller, response)
 
 
 async def _end_unrun(beginning: "asyncio.Task[PendingOutcome | None]", *, is_open: bool) -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 from muniment.local.logs import event
 from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, has_id, with_data
-from muniment_gateway.mcp.gate import PATIENCE, McpGate, PassedMessage
+from muniment_gateway.mcp.gate import PATIENCE, McpGate
 from muniment_gateway.mcp.headers import check_headers
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import (
@@ -31,6 +31,7 @@ from muniment_gateway.mcp.messages import (
     error_answer,
     read_message,
 )
+from muniment_gateway.mcp.passage import PassedMessage
 from muniment_gateway.mcp.stdio import CANCELLED
 from muniment_gateway.mcp.unanswered import Unanswered
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from muniment.errors import MunimentError
 from muniment.local.logs import event
 from muniment_gateway.deciding.decisions import RequestDetails
-from muniment_gateway.mcp.gate import McpGate, PassedMessage
+from muniment_gateway.mcp.gate import McpGate
 from muniment_gateway.mcp.lines import MessageLines
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import (
@@ -28,6 +28,7 @@ from muniment_gateway.mcp.messages import (
     error_answer,
     read_message,
 )
+from muniment_gateway.mcp.passage import PassedMessage
 
 MOST_PENDING: Final = 256
 """Requests that are decided, or answered by the server, at one time."""

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from muniment_gateway.mcp.gate import PassedMessage
+from muniment_gateway.mcp.passage import PassedMessage
 
 MOST: Final = 1024
 """Most requests that are remembered; of the oldest one beyond, the answer passes all the same, and
