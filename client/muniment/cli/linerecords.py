@@ -29,7 +29,9 @@ class Ready(NamedTuple):
 class LineRecords:
     """Makes records of lines, for one gateway."""
 
-    def __init__(self, gateway: Gateway, content: ContentFiles, aside: SetAside | None = None) -> None:
+    def __init__(
+        self, gateway: Gateway, content: ContentFiles, aside: SetAside | None = None
+    ) -> None:
         """`aside` is where lines go that cannot be logged; without it the first one is an error."""
         self._gateway = gateway
         self._content = content

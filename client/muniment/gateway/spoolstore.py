@@ -8,7 +8,6 @@ After an error of the disk nobody knows what is in the file, so it is opened ane
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -17,6 +16,7 @@ from muniment.errors import SpoolFull
 from muniment.gateway.keptaddenda import KeptBytes
 from muniment.gateway.spareroom import SpareRoom
 from muniment.gateway.spoolfile import Change, SpoolFile
+from muniment.gateway.spoolputs import Put, change_of, settle
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.gateway.withholding import Addenda
 from muniment.local.mending import MendingWriter
@@ -36,34 +36,6 @@ T = TypeVar("T")
 
 _Inode: TypeAlias = tuple[int, int] | None
 """Device and inode of a file; None if it is not there, or was cut off."""
-
-
-@dataclass(slots=True, eq=False)
-class _Put:
-    """What one caller has to write; ``addenda`` of a call that begins are at number 0."""
-
-    done: "asyncio.Future[None]"
-    entries: Sequence[bytes] = ()
-    begun: tuple[int, bytes] | None = None
-    ended: int | None = None
-    addenda: Addenda | None = None
-    kept: Sequence[KeptBytes] = ()
-    names: Sequence[bytes] = ()
-    is_beginning: bool = False
-    """Whether something is to begin that may as well not: it does not need the spare room."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the records, and of their addenda to be sent."""
-        size = sum(map(len, self.entries))
-        return size + sum(len(data) for _, data in self.of_entries) if self.addenda else size
-
-    @property
-    def of_entries(self) -> list[tuple[int, bytes]]:
-        """The addenda of the records, with the record's number."""
-        if self.begun is not None or self.addenda is None:
-            return []
-        return [(at, data) for at, several in self.addenda.items() for data in several]
 
 
 class SpoolStore:
@@ -90,7 +62,7 @@ class SpoolStore:
         self._writer = MendingWriter(writer, again, self._look)
         self._identity = _identity(writer.path)
         self._spare = SpareRoom(writer.path.with_name(writer.path.name + SPARE_SUFFIX))
-        self._waiting: list[_Put] = []
+        self._waiting: list[Put] = []
         self._flushing: asyncio.Task[None] | None = None
         self._later: asyncio.TimerHandle | None = None
         self._last: bytes | None = None  # last record of the transaction under way
@@ -133,7 +105,7 @@ class SpoolStore:
         ``addenda`` are sent with them, by their number; ``kept`` stay; ``names`` are those by which
         they are recognised. Without records it raises as ``begin`` too.
         """
-        put = _Put(_future(), entries, None, None, addenda, kept, names, not entries)
+        put = Put(entries, addenda=addenda, kept=kept, names=names, is_beginning=not entries)
         await self._take(put)
 
     async def begin(
@@ -156,7 +128,7 @@ class SpoolStore:
         try:
             own = {0: addenda} if addenda else None
             begun = (call, unseen)
-            await self._take(_Put(_future(), (), begun, None, own, kept, is_beginning=True))
+            await self._take(Put(begun=begun, addenda=own, kept=kept, is_beginning=True))
         except BaseException:
             self.forget(call)
             raise
@@ -175,13 +147,13 @@ class SpoolStore:
         What is written `at_leisure` goes with the next record, or after LEISURE_SECONDS alone.
         """
         own = {0: addenda} if addenda else None
-        put = _Put(_future(), [outcome], ended=call, addenda=own, kept=kept)
+        put = Put([outcome], ended=call, addenda=own, kept=kept)
         await self._take(put, at_leisure=at_leisure)
 
     def forget(self, call: int) -> None:
         """Ends a call without an outcome, soon."""
         self.going_on.pop(call, None)
-        self._waiting.append(_Put(_future(), ended=call))
+        self._waiting.append(Put(ended=call))
         self._begin_to_flush()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
@@ -233,7 +205,7 @@ class SpoolStore:
 
     # Writing
 
-    async def _take(self, put: _Put, *, at_leisure: bool = False) -> None:
+    async def _take(self, put: Put, *, at_leisure: bool = False) -> None:
         self._waiting.append(put)
         if not at_leisure:
             self._begin_to_flush()
@@ -257,7 +229,7 @@ class SpoolStore:
                 try:
                     await self._check_disk()
                 except Exception as error:  # noqa: BLE001 - each caller gets it
-                    _settle([one for one in taken if one.is_beginning], error)
+                    settle([one for one in taken if one.is_beginning], error)
                     taken = [one for one in taken if not one.is_beginning]
             if taken:
                 await self._write(taken)
@@ -275,8 +247,8 @@ class SpoolStore:
         if self.is_broken:
             await self.mend()
 
-    async def _write(self, taken: Sequence[_Put]) -> None:
-        change = _change(taken)
+    async def _write(self, taken: Sequence[Put]) -> None:
+        change = change_of(taken)
         self._last, self._is_written = change.entries[-1] if change.entries else None, False
         try:
             await self._apply(change)
@@ -284,10 +256,10 @@ class SpoolStore:
             self.fail(error)
             await self._write_again(taken, error)
         except Exception as error:  # noqa: BLE001 - each caller gets it
-            _settle(taken, error)
+            settle(taken, error)
         else:
             self._note(change)
-            _settle(taken)
+            settle(taken)
         self._last = None
 
     async def _apply(self, change: Change) -> None:
@@ -308,25 +280,25 @@ class SpoolStore:
         if change.entries:
             self.changed.set()
 
-    async def _write_again(self, taken: Sequence[_Put], error: Exception) -> None:
+    async def _write_again(self, taken: Sequence[Put], error: Exception) -> None:
         """Writes what has happened into the room that was set aside, the disk being full."""
-        _settle([one for one in taken if one.is_beginning], error)
+        settle([one for one in taken if one.is_beginning], error)
         happened = [one for one in taken if not one.is_beginning]
         try:
             if any(one.entries for one in happened):
                 self._spare.spend()
                 await self.mend()
-                change = _change(happened)
+                change = change_of(happened)
                 if self._is_written:  # and counted, in the file as it is now
                     change = Change(ended=change.ended)
                 await self._apply(change)
                 self._note(change)
                 self.changed.set()
         except Exception as again:  # noqa: BLE001 - each caller gets it
-            _settle(happened, again)
+            settle(happened, again)
         else:
             # A call that is only to be forgotten is: it is not among those that are going on.
-            _settle(happened)
+            settle(happened)
 
     @property
     def is_broken(self) -> bool:
@@ -343,47 +315,6 @@ class SpoolStore:
         """Finds out what is in a file that was opened anew."""
         reload = partial(SpoolFile.reload, self._last, tuple(self.going_on))
         self.file, self._is_written = await writer.run(reload)
-
-
-def _future() -> "asyncio.Future[None]":
-    return asyncio.get_running_loop().create_future()
-
-
-def _change(taken: Sequence[_Put]) -> Change:
-    entries = [entry for one in taken for entry in one.entries]
-    begun = [one.begun for one in taken if one.begun is not None]
-    ended = [one.ended for one in taken if one.ended is not None]
-    names: list[bytes] = []
-    has_addenda = False
-    for one in taken:
-        names += one.names
-        has_addenda = has_addenda or bool(one.addenda or one.kept)
-    if not has_addenda:
-        return Change(entries, begun, ended, (), (), (), names)
-    addenda: list[tuple[int, bytes]] = []
-    before = 0
-    for one in taken:
-        addenda += [(before + at, data) for at, data in one.of_entries]
-        before += len(one.entries)
-    of_calls = [
-        (one.begun[0], data)
-        for one in taken
-        if one.begun is not None and one.addenda is not None
-        for data in one.addenda.get(0, ())
-    ]
-    kept = [addendum for one in taken for addendum in one.kept]
-    return Change(entries, begun, ended, addenda, of_calls, kept, names)
-
-
-def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:
-    for one in taken:
-        if one.done.done():
-            continue
-        if error is None:
-            one.done.set_result(None)
-        else:
-            one.done.set_exception(error)
-            one.done.exception()  # the caller may have been cancelled
 
 
 def _identity(path: Path) -> tuple[_Inode, _Inode]:
