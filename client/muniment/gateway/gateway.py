@@ -25,9 +25,9 @@ from itertools import count
 from pathlib import Path
 from typing import Final, Self
 
-from muniment.errors import MunimentError, NotPublished, StreamError, Undelivered
+from muniment.errors import MunimentError, StreamError
 from muniment.gateway.authorization import authorize
-from muniment.gateway.breaker import ENOUGH, Breaker
+from muniment.gateway.breaker import Breaker
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import GatewaySource
 from muniment.gateway.logstream import (
@@ -36,17 +36,13 @@ from muniment.gateway.logstream import (
     DEFAULT_WINDOW,
     LogStream,
 )
-from muniment.gateway.mirrored import (
-    Require,
-    check_require,
-    mirrored_receipts,
-    naming_mirrors,
-)
+from muniment.gateway.mirrored import Require, check_require
 from muniment.gateway.once import ONCE_SUFFIX, OnceStore
 from muniment.gateway.outcomes import PendingOutcome, Unfinished
 from muniment.gateway.reach import Reach, reach_of
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
+from muniment.gateway.sending import Sender
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import (
@@ -168,7 +164,13 @@ class Gateway(GatewaySource):
             window=window,
             publish_wait=publish_wait,
             access=access,
-            answered=lambda: self.breaker.answered(),  # noqa: PLW0108 - that of then
+            answered=self.breaker.answered,
+        )
+        self._sender = Sender(
+            self.log,
+            policy,
+            self.breaker,
+            keeper=(lambda: self.spool) if keep == "gateway" else None,
         )
         self._spool_stream = partial(
             LogStream,
@@ -410,45 +412,11 @@ class Gateway(GatewaySource):
         """
         self._home.check()
         self.log.check_open()
-        limit = self.deadline if timeout is None else timeout
-        mirroring = naming_mirrors(self.policy) if mirrored else None
-        clock = asyncio.get_running_loop().time
-        until = clock() + limit
-        if addenda and self.withholding is not None and self.withholding.keep == "gateway":
-            await self._keep_addenda(entries, addenda, limit)
-            addenda = NO_ADDENDA
-        try:
-            receipts = await self.log.submit_encoded(
-                entries,
-                timeout=until - clock(),
-                published=published or mirrored,
-                passage=passage,
-                addenda=addenda,
-            )
-        except Undelivered:
-            if limit >= ENOUGH:
-                self.breaker.failed(self.log.last_error)
-            raise
-        except NotPublished as error:
-            self.breaker.failed(str(error))
-            raise
-        if mirroring is None:
-            return receipts
-        return await mirrored_receipts(
-            self.log.client,
-            receipts,
-            origin=self.origin,
-            policy=mirroring.at(int(time.time())),
-            seconds=until - clock(),
+        return await self._sender.send(
+            entries,
+            published=published,
+            mirrored=mirrored,
+            seconds=self.deadline if timeout is None else timeout,
+            passage=passage,
+            addenda=addenda,
         )
-
-    async def _keep_addenda(
-        self, entries: Sequence[bytes], addenda: Addenda, seconds: float
-    ) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.spool.keep_addenda(entries, addenda)
-        except TimeoutError:
-            raise Undelivered(
-                f"{self.spool.path}: addenda not kept within {seconds:g} s; nothing was sent"
-            ) from None
