@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import os
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -38,6 +41,8 @@ from muniment_log.workers.metrics import (
     rendered,
     summed,
 )
+from muniment_log.workers.pool import WorkerPool
+from muniment_log.workers.pulse import BEAT_SECONDS, HUNG_SECONDS, Pulse
 from muniment_log.workers.remote import RemoteHead, RemoteOrders, SharedBudgets, WorkerTiles
 from muniment_log.workers.sockets import reserve
 from muniment_log.workers.wire import BatchOrder, RecordsOrder, SentParts, pack_file, unpack_file
@@ -45,6 +50,7 @@ from muniment_service import http
 from muniment_service.config import ConfigError
 from muniment_service.metrics import Metrics
 from muniment_service.readers import Readers
+from waiting import until
 
 
 def travelled(value: Any, kind: Any) -> Any:
@@ -121,8 +127,8 @@ def test_records_are_the_same_on_the_other_side(
     assert SentParts.whole(order.sent) == sent
 
 
-def configured(folder: Path, top: str, more: str = "") -> Path:
-    init(folder, origin="log.example/l", listen="[::1]:0", passphrase_file=None, passphrase=None)
+def configured(folder: Path, top: str, more: str = "", *, listen: str = "[::1]:0") -> Path:
+    init(folder, origin="log.example/l", listen=listen, passphrase_file=None, passphrase=None)
     config = folder / "log.toml"
     vkey = signing.log_signer("gw.example/a").vkey
     config.write_text(
@@ -226,6 +232,81 @@ async def test_a_process_that_reads_no_notices_is_given_up() -> None:
             await asyncio.sleep(0)
         assert channel.ended.is_set()
         channel.tell("charged", b"x", unread=1 << 20)
+
+
+class Turns:
+    """A clock's turns: who waits for one goes on when it is `turn`."""
+
+    def __init__(self) -> None:
+        self._waiting: list[asyncio.Future[None]] = []
+        self.seconds: list[float] = []
+
+    async def pause(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        self._waiting.append(asyncio.get_running_loop().create_future())
+        await self._waiting[-1]
+
+    async def turn(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.cancelled():
+                each.set_result(None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@given(st.lists(st.booleans(), max_size=30))
+async def test_a_worker_is_given_up_when_it_leaves_all_unanswered(answers: list[bool]) -> None:
+    turns, pulse, asked = Turns(), Pulse(), 0
+
+    def ask() -> None:
+        nonlocal asked
+        asked += 1
+
+    stops = asyncio.create_task(pulse.stops(ask, turns.pause))
+    await asyncio.sleep(0)
+    silent = 0
+    for number, is_answered in enumerate(answers, start=1):
+        assert asked == number
+        if is_answered:
+            pulse.answered()
+        silent = 0 if is_answered else silent + 1
+        await turns.turn()
+        assert stops.done() == (silent * BEAT_SECONDS >= HUNG_SECONDS)
+        if stops.done():
+            return
+    assert set(turns.seconds) == {BEAT_SECONDS}
+    stops.cancel()
+
+
+async def stopped(size: int) -> Any:
+    raise UnavailableError(f"the log stops before {size}")
+
+
+async def test_a_worker_that_stands_still_is_killed_and_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unused: Any = None
+    publisher: Any = SimpleNamespace(published=None)
+    ports = Ports(unused, publisher, unused, reached=stopped, damaged=unused, pruned=0)
+    path = await asyncio.to_thread(configured, tmp_path / "log", "", listen="127.0.0.1:0")
+    config = load(path)
+    metrics, turns = Metrics("muniment_log"), Turns()
+    pool = WorkerPool(config, ports, metrics, pause=turns.pause)
+
+    def count(name: str) -> float | None:
+        return metrics.registry.get_sample_value(f"muniment_log_worker_{name}_total")
+
+    async with pool.serving(Repeating()):
+        [still] = pool.pids
+        os.kill(still, signal.SIGSTOP)
+        while count("hangs") == 0:
+            await turns.turn()
+        await until(lambda: count("restarts") == 1 and bool(pool.pids))
+        assert still not in pool.pids
+        [said] = [one for one in caplog.records if one.levelno == logging.ERROR]
+        assert "stands still" in said.getMessage()
+        assert count("hangs") == 1
 
 
 class Repeating:

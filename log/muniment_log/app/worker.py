@@ -105,6 +105,7 @@ class Worker:
             file.limits.failures_per_second,
         )
         self._notices |= {
+            "beat": lambda _: channel.tell("beat"),
             "announced": self._head.announced,
             "served": self._head.served,
             "charged": self._budgets.others_charged,

@@ -1,8 +1,8 @@
 """The workers, as the process that orders and commits sees them: it starts and watches them.
 
 Each has a socket to this process, and none to another. One that ends is started again; what it had
-asked for may be logged, and whoever had sent that sends it again and gets the same receipt. When
-this process ends, so do they: their sockets close.
+asked for may be logged, and whoever had sent that sends it again and gets the same receipt. One
+that stands still is killed first. When this process ends, so do they: their sockets close.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ from muniment_log.workers.metrics import (
     rendered,
     summed,
 )
+from muniment_log.workers.pulse import HUNG_SECONDS, Pulse
 from muniment_log.workers.sockets import reserve
 from muniment_log.workers.wire import Setup, pack_file
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
 
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.config import LogConfig
     from muniment_log.workers.channel import Channel
     from muniment_log.workers.desk import Ports
+    from muniment_log.workers.pulse import Pause
     from muniment_service.http import Responder
     from muniment_service.metrics import Metrics
 
@@ -84,12 +87,21 @@ class _Place:
 class WorkerPool:
     """Runs workers while `serving` is entered; belongs to the event loop."""
 
-    def __init__(self, config: LogConfig, ports: Ports, metrics: Metrics) -> None:
-        """Takes what they work with; the configuration says how many there are."""
+    def __init__(
+        self, config: LogConfig, ports: Ports, metrics: Metrics, *, pause: Pause = asyncio.sleep
+    ) -> None:
+        """Takes what they work with; the configuration says how many there are.
+
+        `pause` waits between two questions whether a worker is there.
+        """
         self._config = config
         self._ports = ports
         self._metrics = metrics
+        self._pause = pause
         self._restarts = metrics.counter("worker_restarts", "Times that a worker ended by itself.")
+        self._hangs = metrics.counter(
+            "worker_hangs", "Times that a worker stood still, and was killed."
+        )
         self._places = [_Place(number) for number in range(1, config.file.worker_count + 1)]
         self._listening = asyncio.Event()
         self._is_stopping = False
@@ -227,7 +239,7 @@ class WorkerPool:
 
     async def _run_once(self, place: _Place, app: Responder, port: int) -> int | str | None:
         """Runs a worker to its end; its exit code."""
-        desk = Desk(self._ports, app)
+        desk, pulse = Desk(self._ports, app), Pulse()
         ours, theirs = socket.socketpair()
         file = self._config.file
         options = ("--log-level", file.log_level, "--log-format", file.log_format)
@@ -244,19 +256,44 @@ class WorkerPool:
                     },
                     {
                         **desk.notices,
+                        "beat": pulse.answered,
                         "charged": lambda value: self._tell("charged", value, besides=place),
                         "failed": lambda value: self._tell("failed", value, besides=place),
                     },
                 )
+                watching = asyncio.create_task(self._watch(place, channel, pulse, child))
                 try:
                     await channel.ended.wait()
                 finally:
+                    watching.cancel()
                     place.channel = None
                     self._ended = summed([self._ended, of_the_service(place.counted)])
                     place.counted = []
                     desk.close()
                     await channel.abort()  # it may stand still
         return child.returncode
+
+    async def _watch(self, place: _Place, channel: Channel, pulse: Pulse, child: Process) -> None:
+        """Kills a worker that stands still, whose share of new connections nobody answers."""
+
+        def ask() -> None:
+            if place.channel is channel:
+                channel.tell("beat")
+            else:  # connections come to it when it listens
+                pulse.answered()
+
+        await pulse.stops(ask, self._pause)
+        event(
+            _LOGGER,
+            logging.ERROR,
+            "a worker stands still, and is killed",
+            worker=place.number,
+            pid=child.pid,
+            seconds=HUNG_SECONDS,
+        )
+        self._hangs.inc()
+        with suppress(ProcessLookupError):
+            child.kill()
 
     async def _set_up(self, port: int) -> Setup:
         if self._is_stopping:  # it would take requests that nobody lets finish
