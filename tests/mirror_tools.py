@@ -16,8 +16,9 @@ from muniment.tlog.note import Signer
 from muniment.tlog.tiles import bundles_of, check_bundle, tiles_of
 from muniment.tlog.witnesswire import origin_hash
 from muniment_service.config import Address
-from muniment_service.http import App, Problem, Request, Response
+from muniment_service.http import Problem, Request, Response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_witness import app as assembly
 from muniment_witness.config import LogEntry, LogOptions, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import transport

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from muniment_service.config import Address
-from muniment_service.http import App, Problem
+from muniment_service.http import Problem
+from muniment_service.routing import App
 from muniment_service.server import Limits, serving
 from waiting import close_writer
 

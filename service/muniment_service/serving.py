@@ -8,8 +8,9 @@ from typing import Any
 
 from muniment.local.lifecycle import stop_requested
 from muniment.local.logs import event
-from muniment_service.http import App, Responder
+from muniment_service.http import Responder
 from muniment_service.process import freeze_startup_objects
+from muniment_service.routing import App
 from muniment_service.server import serving, serving_unix
 from muniment_service.servicefile import ServiceFile
 

@@ -22,8 +22,9 @@ from muniment_log.http.lookup import _name
 from muniment_log.http.submit import _waiting
 from muniment_service.coding import accepts_gzip
 from muniment_service.config import Address
-from muniment_service.http import App, Problem, Request, Response
+from muniment_service.http import Problem, Request, Response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_witness.cli.remote import lines_of
 from muniment_witness.config import check_url as check_witness_url
 from muniment_witness.gossip.peers import EvidenceList

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from fuzzing.law import target
 from muniment_service.connection import Server
-from muniment_service.http import App, Request, Response
+from muniment_service.http import Request, Response
 from muniment_service.limits import Limits
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 
 CUT: Final = b"\xfe\xfd"
 """Stands between what arrives at different moments."""

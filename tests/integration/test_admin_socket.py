@@ -20,8 +20,9 @@ from log_deployment import Stream, ask, run
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_service import unixsocket
-from muniment_service.http import App, json_response
+from muniment_service.http import json_response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_service.server import serving_unix
 
 ORIGIN = "log.example/decisions"

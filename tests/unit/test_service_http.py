@@ -13,7 +13,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_service.connection import Connection
 from muniment_service.http import (
-    App,
+    Handler,
     Problem,
     Request,
     Response,
@@ -22,6 +22,7 @@ from muniment_service.http import (
     text_response,
 )
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_service.wire import Headers
 from rawhttp import Body, get, post, server, talk
 from waiting import SECONDS, close_writer, until
@@ -96,6 +97,29 @@ async def test_paths_and_methods() -> None:
     assert (await ask(app, "POST", "/healthz"))[2] == {"Allow": "GET, HEAD"}
     with pytest.raises(ValueError, match="twice"):
         app.operations(dict)
+
+
+async def test_of_several_prefixes_the_longest_is_meant() -> None:
+    app = App(Metrics("service"))
+
+    def named(name: str) -> Handler:
+        async def answer(request: Request) -> Response:
+            return json_response([name, request.rest])
+
+        return answer
+
+    prefixes = ["/a", "/a/", "/a/b/", "/ab", f"/{'c' * 40}/"]
+    for prefix in prefixes:
+        app.prefix("GET", prefix, named(prefix), label="all")
+    app.route("GET", "/a/b/exact", named("exact"))
+    for path in ("/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/ab", "/abc", f"/{'c' * 40}/d"):
+        meant = max((one for one in prefixes if path.startswith(one)), key=len)
+        assert (await ask(app, "GET", path))[:2] == (200, [meant, path.removeprefix(meant)])
+    assert (await ask(app, "GET", "/a/b/exact"))[1] == ["exact", ""]
+    for path in ("/", "/b", f"/{'c' * 40}"):
+        assert (await ask(app, "GET", path))[0] == 404
+    assert app.routes == [("GET", "/a/b/exact"), *(("GET", f"{one}*") for one in prefixes)]
+    assert 'route="all"' in app.metrics.render().decode()
 
 
 async def test_errors_become_problems(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,11 +12,12 @@ from h2.settings import SettingCodes
 
 from bastions import Client, client_of
 from muniment_service import http2, http2frames
-from muniment_service.http import App, Request, Response, text_response
+from muniment_service.http import Request, Response, text_response
 from muniment_service.http2 import MAX_STREAMS, Http2Connection
 from muniment_service.http2frames import PREFACE, Frames, Http2Error
 from muniment_service.limits import Budget, Limits
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_service.wire import MAX_HEADERS
 from waiting import until
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from muniment_service.http import App, Request, Response
+from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_service.wire import MAX_HEAD, MAX_HEADERS
 from rawhttp import post, server, talk
 from waiting import close_writer

@@ -24,8 +24,9 @@ from muniment.tlog.witnesswire import (
     parse_subtree_signature,
 )
 from muniment_service.config import Address
-from muniment_service.http import App, Request, Response
+from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_witness.app import build
 from muniment_witness.config import LogOptions, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import transport

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from muniment.local.logs import event
 from muniment.tlog.loglist import ListedLog
-from muniment_service.http import App, Request, Response, json_response
+from muniment_service.http import Request, Response, json_response
 from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_service.servicefile import reread_file
 from muniment_witness.config import WitnessConfig, add_listed, bastions_of, watched
 from muniment_witness.gossip.net import HttpTransport

@@ -12,9 +12,10 @@ from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.tickets import Tickets
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.authority import AuthorityHttp
-from muniment_service.http import App, Problem
+from muniment_service.http import Problem
 from muniment_service.metrics import Metrics
 from muniment_service.process import allow_connections, print_ready
+from muniment_service.routing import App
 from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context
 

@@ -43,10 +43,11 @@ from muniment_gateway.store.held import HeldCalls
 from muniment_gateway.store.inforce import InForceStore
 from muniment_gateway.store.originals import Originals
 from muniment_service.config import config_error
-from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.http import Problem, Request, Response, json_response
 from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
 from muniment_service.process import allow_connections, print_ready
+from muniment_service.routing import App
 from muniment_service.servicefile import reread_file
 from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context

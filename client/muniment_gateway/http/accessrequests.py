@@ -26,7 +26,8 @@ from muniment_gateway.deciding.callbacks import CallbackSender
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import read_json
 from muniment_gateway.store.held import TooManyError
-from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.http import Problem, Request, Response, json_response
+from muniment_service.routing import App
 
 PROBLEMS: Final = "urn:openid:authzen:access-request:error:"
 CANCEL_PATH: Final = f"{REQUESTS_PATH}/cancel/"

@@ -6,8 +6,9 @@ from typing import Any, Final, Protocol
 from muniment.local.sqlitefile import DatabaseError
 from muniment_gateway.http.openapi import document
 from muniment_gateway.http.requests import with_request_id
-from muniment_service.http import App, Request, Response, json_response
+from muniment_service.http import Request, Response, json_response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 
 ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     DatabaseError: (503, "storage-failed"),

@@ -18,7 +18,8 @@ from muniment.tlog.note import VKey
 from muniment_gateway.core.accessrequests import timestamp
 from muniment_gateway.core.approvals import ApprovalRefusedError, Held
 from muniment_gateway.deciding.approvals import Approvals, recorded_request
-from muniment_service.http import App, Problem, Request, Response, json_response, overloaded
+from muniment_service.http import Problem, Request, Response, json_response, overloaded
+from muniment_service.routing import App
 
 MOST_LISTED: Final = 1000
 """Most calls in one listing: the oldest."""

@@ -17,8 +17,9 @@ from muniment_gateway.http.requests import (
     read_json,
     with_request_id,
 )
-from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.http import Problem, Request, Response, json_response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 
 ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {NotSignedError: (403, "not-signed")}
 

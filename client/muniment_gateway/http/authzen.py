@@ -24,7 +24,8 @@ from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.decisions import Decided, RequestDetails
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import as_message, call_of, in_form, read_asked
-from muniment_service.http import App, Problem, Request, Response
+from muniment_service.http import Problem, Request, Response
+from muniment_service.routing import App
 
 AT_ONCE: Final = 64
 """Evaluations of one request that are decided at one time."""

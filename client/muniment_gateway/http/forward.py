@@ -12,7 +12,8 @@ from muniment_gateway.core.proxied import PARTIAL, Proxied
 from muniment_gateway.deciding.proxied import CLIENT_HEADER, ProxyAnswer, ProxyDecider
 from muniment_gateway.http.access import Clients
 from muniment_gateway.proxytable import Kind
-from muniment_service.http import ANY, App, Problem, Request, Response
+from muniment_service.http import Problem, Request, Response
+from muniment_service.routing import ANY, App
 
 MAX_BODY: Final = 1 << 20
 """Largest body of a checked request, in bytes."""

@@ -18,7 +18,8 @@ from muniment_gateway.deciding.decisions import Decided
 from muniment_gateway.engines.opa import DATA_PREFIX, request_of
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import call_of, in_form, read_asked
-from muniment_service.http import App, Problem, Request, Response
+from muniment_service.http import Problem, Request, Response
+from muniment_service.routing import App
 
 _QUERY: Final = re.compile(
     r"(?:(?:pretty|metrics|instrument|provenance|strict-builtin-errors)"

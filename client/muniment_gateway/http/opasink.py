@@ -10,7 +10,8 @@ from typing import Final
 from muniment.tlog.encoding import MunimentError
 from muniment_gateway.deciding.opasink import OpaSink
 from muniment_gateway.http.access import Clients
-from muniment_service.http import App, Request, Response, json_response, overloaded
+from muniment_service.http import Request, Response, json_response, overloaded
+from muniment_service.routing import App
 
 MAX_UPLOAD: Final = 64 << 20
 """Largest upload, in bytes as it is sent; `upload_size_limit_bytes` of an OPA stays below."""

@@ -14,7 +14,8 @@ from muniment_gateway.deciding.searches import (
 from muniment_gateway.engines.port import NoAnswerError
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import as_message, call_of, in_form, read_json
-from muniment_service.http import App, Problem, Request, Response, overloaded
+from muniment_service.http import Problem, Request, Response, overloaded
+from muniment_service.routing import App
 
 
 class SearchFacade:

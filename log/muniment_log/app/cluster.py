@@ -43,12 +43,12 @@ from muniment_log.http.api import build
 from muniment_log.http.problems import ERRORS
 from muniment_log.index.bucket import bucket_index
 from muniment_log.metrics import LogMetrics
-from muniment_service.http import App
 from muniment_service.metrics import Metrics
 from muniment_service.process import (
     allow_connections,
     print_ready,
 )
+from muniment_service.routing import App
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:

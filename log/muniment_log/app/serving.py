@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from muniment_log.logfile import LogFile
-    from muniment_service.http import App
+    from muniment_service.routing import App
 
 _LOGGER: Final = logging.getLogger("muniment_log.app")
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from muniment.local.logs import event
 from muniment_log.inforce import PolicyInForce, reread
-from muniment_service.http import App, Request, Response, json_response
+from muniment_service.http import Request, Response, json_response
 from muniment_service.metrics import CONTENT_TYPE, Metrics
+from muniment_service.routing import App
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,7 +17,8 @@ from muniment_log.http.reads import Reads
 from muniment_log.http.streams import Streams
 from muniment_log.http.submit import Submit
 from muniment_log.publish.published import published_size
-from muniment_service.http import App, Problem, Request, Response, text_response
+from muniment_service.http import Problem, Request, Response, text_response
+from muniment_service.routing import App
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

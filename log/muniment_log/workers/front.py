@@ -20,7 +20,8 @@ from muniment_log.http.query import Query
 from muniment_log.http.reads import Reads
 from muniment_log.http.submit import Submit
 from muniment_log.workers.wire import Answered, Forwarded
-from muniment_service.http import App, Problem, Response
+from muniment_service.http import Problem, Response
+from muniment_service.routing import App
 
 if TYPE_CHECKING:
     from muniment_log.core.budgets import Budgets

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from muniment import __version__
-from muniment_service.http import App, Request, Response
+from muniment_service.http import Request, Response
+from muniment_service.routing import App
 from muniment_witness.gossip.watch import Watch
 
 _PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}

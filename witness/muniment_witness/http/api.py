@@ -25,16 +25,9 @@ from muniment.tlog.witnesswire import (
     parse_add_checkpoint,
     parse_sign_subtree,
 )
-from muniment_service.http import (
-    App,
-    Handler,
-    Problem,
-    Request,
-    Response,
-    json_response,
-    overloaded,
-)
+from muniment_service.http import Handler, Problem, Request, Response, json_response, overloaded
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.about import add_about
 from muniment_witness.http.gossip import add_routes

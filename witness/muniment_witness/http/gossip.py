@@ -18,7 +18,8 @@ from muniment.tlog.encoding import FormatError, parse_decimal
 from muniment.tlog.evidence import EXTENSION, MAX_EVIDENCE_SIZE
 from muniment.tlog.tiles import parse_tile_path
 from muniment.tlog.witnesswire import origin_hash
-from muniment_service.http import App, Handler, Problem, Request, Response, json_response
+from muniment_service.http import Handler, Problem, Request, Response, json_response
+from muniment_service.routing import App
 from muniment_witness.gossip.peers import (
     EVIDENCE_PATH,
     HEADS_PATH,
@@ -50,7 +51,8 @@ def add_routes(app: App, watch: Watch) -> None:
     app.route("POST", EVIDENCE_PATH, served.take_evidence)
     app.prefix("GET", EVIDENCE_PATH + "/", served.file)
     for origin in sorted(watch.config.logs.keys() | watch.store.latest.keys()):
-        app.prefix("GET", f"/{origin_hash(origin)}/", served.below(origin))
+        path = f"/{origin_hash(origin)}/"
+        app.prefix("GET", path, served.below(origin), label="/{origin hash}/*")
 
 
 class _Served:

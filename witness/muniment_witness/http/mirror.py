@@ -17,8 +17,9 @@ from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE, UPLOAD_CONTENT_TYPE
 from muniment.tlog.tiles import CHECKPOINT, ENTRIES, parse_tile_path
 from muniment.tlog.witnesswire import format_cosignatures, origin_hash
 from muniment_service.coding import COMPRESS_FROM, accepts_gzip, gzipped
-from muniment_service.http import App, Handler, Problem, Request, Response
+from muniment_service.http import Handler, Problem, Request, Response
 from muniment_service.metrics import Metrics
+from muniment_service.routing import App
 from muniment_witness.config import About
 from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.mirror import Mirror
@@ -62,7 +63,7 @@ class MirrorHttp:
         app.route("GET", f"{path}/mirror.v0.json", self._about_json)
         for origin, copy in self._mirror.copies.items():
             prefix = f"{path}/{origin_hash(origin)}/"
-            app.prefix("GET", prefix, self._reading(copy))
+            app.prefix("GET", prefix, self._reading(copy), label=f"{path}/{{origin hash}}/*")
             self._show(copy)
 
     async def _add_entries(self, request: Request) -> Response:
