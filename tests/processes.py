@@ -50,6 +50,16 @@ def muniment(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "muniment", *map(str, arguments)]
 
 
+def children_of(pid: int, module: str) -> list[int]:
+    """The running processes of one module that another process has started."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if module.encode() in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                found.append(int(child))
+    return found
+
+
 Done = subprocess.CompletedProcess[str]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processes import children_of
+
 SECONDS = 60.0
 """How long an answer may take: for a machine with much else to do."""
 
@@ -115,9 +117,7 @@ def files(pid: int) -> int:
 
 def with_workers(pid: int) -> list[int]:
     """The processes of a service that take requests, or order them."""
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-    return [pid, *(child for child, line in lines.items() if b"muniment_log.app.worker" in line)]
+    return [pid, *children_of(pid, "muniment_log.app.worker")]
 
 
 @contextlib.contextmanager

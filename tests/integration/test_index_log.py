@@ -153,11 +153,8 @@ def test_it_is_told_and_counted(deployment: Deployment) -> None:
 
 def child_of(deployment: Deployment, module: str) -> int:
     """The process of a module that the log has started."""
-    pid = deployment.log.pid
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if module.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
-    raise AssertionError(module)
+    [found] = processes.children_of(deployment.log.pid, module)
+    return found
 
 
 def test_a_map_process_that_is_killed_is_started_again(deployment: Deployment) -> None:

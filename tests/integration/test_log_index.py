@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 import index_tools as tools
+import processes
 from log_deployment import GATEWAY, Answer, Deployment, ask, cluster_for, deployed
 from muniment.records.api import (
     Decision,
@@ -26,6 +27,7 @@ from muniment.records.thingnames import thing_name
 from waiting import eventually
 
 SECONDS = 40
+INDEXER = "muniment_log.index.indexer"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "cluster"])
@@ -75,10 +77,8 @@ def get(deployment: Deployment, path: str) -> Answer:
 
 def child_of(deployment: Deployment) -> int:
     """The index process."""
-    pid = deployment.log.pid
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    assert len(found) == 1, found
-    return int(found[0])
+    [found] = processes.children_of(deployment.log.pid, INDEXER)
+    return found
 
 
 def is_alive(pid: int) -> bool:
@@ -292,8 +292,7 @@ def test_a_log_without_an_index(deployment: Deployment) -> None:
         deployment.start_log()
         get(deployment, "decisions/d-1").problem(404, "index-disabled")
         assert "index" not in ask(f"{deployment.url}/readyz").json
-        pid = deployment.log.pid
-        assert not Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        assert not processes.children_of(deployment.log.pid, INDEXER)
     finally:
         deployment.log.terminate()
         deployment.config.write_text(text)
