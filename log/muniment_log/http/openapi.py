@@ -2,21 +2,28 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
+from typing import Any, Final
 
-from msgspec import Meta
-
-from muniment.complete.keys import MAX_KEY_TEXT
-from muniment.complete.listing import MAX_LISTED
-from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK
-from muniment.lineage.walk import Direction
-from muniment.records.batchbody import MAX_ADDENDA
-from muniment.records.kinds import ThingType
-from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
-from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
+from muniment.index.query import MAX_WALK
+from muniment.records.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http import bodies
-from muniment_log.http.complete import MAX_KEYS
+from muniment_log.http.openapirequests import (
+    About,
+    AddendumPlace,
+    Complete,
+    ConsistencyQuery,
+    Entry,
+    InclusionQuery,
+    KeyId,
+    Mirrored,
+    Search,
+    StreamKey,
+    Submission,
+    Tile,
+    Waiting,
+    Walk,
+)
 from muniment_service import openapi
 from muniment_service.openapi import (
     BYTES,
@@ -26,11 +33,7 @@ from muniment_service.openapi import (
     TEXT,
     Binary,
     Call,
-    Number,
     paths_and_schemas,
-    reference,
-    says,
-    text,
 )
 
 _PROBLEMS: Final[dict[int, str]] = {
@@ -72,195 +75,17 @@ _PROBLEMS: Final[dict[int, str]] = {
     ),
 }
 
-_Limit: TypeAlias = Annotated[
-    int,
-    Meta(ge=1, le=MAX_LIMIT),
-    says(f"Most of them in the answer, {LIMIT} if not given."),
-]
-_LeafIndex: TypeAlias = Annotated[Number, says("Leaf index.")]
-_RECORDS: Final = {
-    "type": "array",
-    "items": {"anyOf": [reference("Evaluation"), reference("Record")]},
-    "minItems": 1,
-    "maxItems": MAX_BATCH_RECORDS,
-}
-_Submission: TypeAlias = Annotated[
-    Any,
-    Meta(
-        extra_json_schema={
-            "anyOf": [
-                reference("Evaluation"),
-                reference("Record"),
-                _RECORDS,
-                {
-                    "type": "object",
-                    "properties": {
-                        "records": _RECORDS,
-                        "addenda": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "properties": {
-                                    "nonce": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-                                    "value": True,
-                                },
-                                "required": ["nonce", "value"],
-                                "additionalProperties": False,
-                            },
-                            "maxItems": MAX_ADDENDA,
-                        },
-                    },
-                    "required": ["records"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
-
-
-_BYTE: Final = "[0-9a-f]{2}"
-
-
-class _Waiting(TypedDict, total=False):
-    wait: Annotated[
-        Literal["published"],
-        says("`published` waits for a cosigned checkpoint and answers it with inclusion proofs."),
-    ]
-    timeout: Annotated[
-        str,
-        text(
-            r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60",
-            "Seconds to wait for it, at most 60, with up to six decimal places; 10 if not given.",
-        ),
-    ]
-
-
-class _Mirrored(TypedDict, total=False):
-    size: Annotated[Number, says("Waits for a tree of so many leaves.")]
-    timeout: Annotated[
-        str,
-        text(
-            r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60",
-            "Seconds to wait for it, at most 60, with up to six decimal places; 0 if not given.",
-        ),
-    ]
-
-
-class _Tile(TypedDict):
-    path: Annotated[
-        str,
-        text(
-            r"(?:entries|[0-9]|[1-5][0-9]|6[0-3])/(?:x[0-9]{3}/){0,5}[0-9]{3}"
-            r"(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?",
-            "`<L>/<N>` or `entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles).",
-        ),
-    ]
-
-
-class _Addendum(TypedDict):
-    s0: Annotated[str, text(_BYTE, "The digest's first byte.")]
-    s1: Annotated[str, text(_BYTE, "Its second byte.")]
-    digest: Annotated[str, text("[0-9a-f]{64}", "SHA-256 of the addendum.")]
-
-
-class _StreamKey(TypedDict):
-    gateway: Annotated[str, text(r"[^\s+]+", "Key name; its slashes may stay.")]
-    stream: Annotated[str, text(LABEL, "Stream label.", most=64)]
-
-
-class _Entry(TypedDict):
-    index: _LeafIndex
-
-
-class _Page(TypedDict, total=False):
-    after: Annotated[Number, says("Only records with a greater index: `next` of the page before.")]
-    limit: _Limit
-
-
-class _Search(_Page, total=False):
-    subject: Annotated[str, text("[^:]+:.+", "The subject, as type, colon, id.")]
-    resource: Annotated[str, text("[^:]+:.+", "The resource, as type, colon, id.")]
-    since: Annotated[
-        Number, says("Made at this time or later, Unix milliseconds by the producer's clock.")
-    ]
-    until: Annotated[Number, says("Made before this time, likewise.")]
-
-
-class _About(_Page):
-    id: Annotated[str, text("[!-~]+", "The id.", most=MAX_ID)]
-
-
-class _Key(TypedDict):
-    key: Annotated[
-        str,
-        text(
-            "[!-~]+",
-            "The key: its name, a plus sign, its key ID in hexadecimal digits.",
-            most=MAX_KEY_NAME + 9,
-        ),
-    ]
-
-
-class _Walk(TypedDict):
-    type: Annotated[ThingType, says("What it is.")]
-    id: Annotated[str, text("[!-~]+", "Which one; slashes may stay.", most=MAX_NAME)]
-    direction: NotRequired[
-        Annotated[Direction, says("To what came before it (if not given), or to what came of it.")]
-    ]
-    depth: NotRequired[
-        Annotated[int, Meta(ge=1, le=MAX_DEPTH), says(f"Most hops, {DEPTH} if not given.")]
-    ]
-    limit: NotRequired[_Limit]
-    page: NotRequired[
-        Annotated[str, text(r"(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)", "`next` of the page before.")]
-    ]
-
-
-class _InclusionQuery(TypedDict):
-    index: _LeafIndex
-    size: NotRequired[Annotated[Number, says("Tree size.")]]
-
-
-_ConsistencyQuery = TypedDict(  # `from` is a keyword
-    "_ConsistencyQuery",
-    {"from": Annotated[Number, says("Older size.")], "to": Annotated[Number, says("Newer size.")]},
-)
-
-
-class _Complete(TypedDict):
-    key: Annotated[
-        list[Annotated[str, text("[a-z]+(?: [!-~]+){1,3}", "A key.", most=MAX_KEY_TEXT)]],
-        Meta(min_length=1, max_length=MAX_KEYS),
-        says(
-            "What to prove all leaves of: a kind and its parts, percent-encoded, parted by spaces, "
-            "such as `revocations execution run-17`. May be repeated."
-        ),
-    ]
-    size: NotRequired[Annotated[Number, says("The proof must be about so many leaves at least.")]]
-    limit: NotRequired[
-        Annotated[
-            int,
-            Meta(ge=1, le=MAX_LISTED),
-            says(f"Leaves of each list that are named, {MAX_LISTED} if not given."),
-        ]
-    ]
-    records: NotRequired[
-        Annotated[Literal["0", "1"], says("1: with the records, their manifests and proofs.")]
-    ]
-
-
 # Reads of `/v1`, the C2SP reads and the metrics may need a read token.
 _READERS: Final = (None, "readToken")
 _ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
 _read = partial(Call, security=_READERS, problems=(400, 401, 404, 410, 503))
-_submit = partial(Call, method="post", parameters=_Waiting, answer={JSON: bodies.Receipt})
+_submit = partial(Call, method="post", parameters=Waiting, answer={JSON: bodies.Receipt})
 _about = partial(
     _read,
     success="The records verbatim, in the order of the log; `size` is the tree size that the "
     "answer reflects. `conflicting`: its producer used the id for other content, too.",
     answer={JSON: bodies.Answer},
-    parameters=_About,
+    parameters=About,
 )
 
 _CALLS: Final = (
@@ -298,7 +123,7 @@ _CALLS: Final = (
         headers=_ETAG,
         problems=(400, 401, 404, 503),
         security=_READERS,
-        parameters=_Mirrored,
+        parameters=Mirrored,
     ),
     Call(
         path="/min_index",
@@ -326,7 +151,7 @@ _CALLS: Final = (
         success="Its bytes.",
         answer={BYTES: Binary},
         headers=_ETAG,
-        parameters=_Tile,
+        parameters=Tile,
     ),
     Call(
         path="/index/checkpoint",
@@ -345,7 +170,7 @@ _CALLS: Final = (
         success="Its bytes.",
         answer={BYTES: Binary},
         headers=_ETAG,
-        parameters=_Tile,
+        parameters=Tile,
     ),
     _read(
         path="/addenda/{s0}/{s1}/{digest}",
@@ -353,7 +178,7 @@ _CALLS: Final = (
         summary="What a record withholds, by its digest (C2SP draft tlog-addenda)",
         success="Its bytes: canonical JSON of `nonce` and `value`, or what somebody else made.",
         answer={BYTES: Binary},
-        parameters=_Addendum,
+        parameters=AddendumPlace,
         problems=(400, 401, 403, 404, 410, 503),
     ),
     _submit(
@@ -373,7 +198,7 @@ _CALLS: Final = (
         "with the same `Idempotency-Key` header, or as records with the same ids. A lone record "
         "of a run that states no `traceparent` gets the one of the header.",
         problems=(400, 401, 408, 409, 413, 415, 422, 429, 503),
-        body={JSON: _Submission, "application/x-ndjson": str},
+        body={JSON: Submission, "application/x-ndjson": str},
         security=("token",),
     ),
     _read(
@@ -382,7 +207,7 @@ _CALLS: Final = (
         summary="Where a stream continues",
         success="Its next sequence number and its last manifest's leaf hash.",
         answer={JSON: bodies.Stream},
-        parameters=_StreamKey,
+        parameters=StreamKey,
     ),
     _read(
         path="/v1/entries/{index}",
@@ -391,7 +216,7 @@ _CALLS: Final = (
         success="The leaf's bytes: a record, or a manifest as text.",
         answer={JSON: dict[str, Any], TEXT: str},
         headers={"Muniment-Leaf-Index": "The leaf's index."},
-        parameters=_Entry,
+        parameters=Entry,
     ),
     _read(
         path="/v1/decisions",
@@ -400,7 +225,7 @@ _CALLS: Final = (
         success="The records verbatim, in the order of the log; `size` is the tree size that the "
         "answer reflects. A page may end before it is full; `next` goes on.",
         answer={JSON: bodies.Answer},
-        parameters=_Search,
+        parameters=Search,
     ),
     _read(
         path="/v1/keys/{key}",
@@ -409,7 +234,7 @@ _CALLS: Final = (
         success="`index` is a leaf that it signed, or null; `first` the first leaf that was "
         "looked at: an index that an older version began knows keys from some leaf on.",
         answer={JSON: bodies.KeySeen},
-        parameters=_Key,
+        parameters=KeyId,
     ),
     _about(
         path="/v1/decisions/{id}",
@@ -428,7 +253,7 @@ _CALLS: Final = (
         success="The edges verbatim; `size` is the tree size that all pages reflect. `truncated`: "
         f"the walk ended at {MAX_WALK} edges, and there are more.",
         answer={JSON: bodies.Lineage},
-        parameters=_Walk,
+        parameters=Walk,
     ),
     _read(
         path="/v1/index/proof",
@@ -436,7 +261,7 @@ _CALLS: Final = (
         summary="That some leaves are all that the log has on some keys",
         success="A completeness proof, which verifies offline.",
         answer={TEXT: str},
-        parameters=_Complete,
+        parameters=Complete,
         problems=(400, 401, 404, 422, 431, 503),
     ),
     _read(
@@ -455,7 +280,7 @@ _CALLS: Final = (
         summary="That a leaf is in the published tree",
         success="A C2SP tlog-proof, or JSON for any published size with `Accept`.",
         answer={TEXT: str, JSON: bodies.Inclusion},
-        parameters=_InclusionQuery,
+        parameters=InclusionQuery,
     ),
     _read(
         path="/v1/proofs/consistency",
@@ -463,7 +288,7 @@ _CALLS: Final = (
         summary="That one published tree extends another",
         success="The proof.",
         answer={JSON: bodies.Consistency},
-        parameters=_ConsistencyQuery,
+        parameters=ConsistencyQuery,
     ),
     *(
         replace(call, security=_READERS, problems=(401,)) if call.name == "metrics" else call
