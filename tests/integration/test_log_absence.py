@@ -137,6 +137,7 @@ def test_a_log_of_before_goes_on(home: Path) -> None:
     with closing(sqlite3.connect(home / "log.db")) as db:
         db.executescript(
             "DROP TABLE made; DROP TABLE recall; DROP TABLE copied; DROP TABLE pruned; "
+            "DROP TABLE recalled; DROP TABLE recalled_by_name; DROP TABLE recalled_state; "
             "PRAGMA user_version=1"
         )
     assert _status(home / "log.toml") == {"made": None, "by": None}

@@ -21,7 +21,7 @@ KEPT: Final = 1_000_000
 """Records of one producer, counted from its newest, for which it is kept what recognises them."""
 
 NAME_SIZE: Final = 16
-_SCOPE_SIZE: Final = 8
+SCOPE_SIZE: Final = 8
 _RUN: Final = Struct(">QQQ")
 
 
@@ -96,8 +96,8 @@ def joined(runs: Sequence[RecordSpan]) -> tuple[RecordSpan, ...]:
 
 
 def scope_of(key: StreamKey) -> bytes:
-    """What stands for a producer's stream where its recalls are kept."""
-    return sha256(f"{key.gateway}\0{key.label}".encode()).digest()[:_SCOPE_SIZE]
+    """SCOPE_SIZE bytes that stand for a producer's stream where its recalls are kept."""
+    return sha256(f"{key.gateway}\0{key.label}".encode()).digest()[:SCOPE_SIZE]
 
 
 def pack_runs(runs: Iterable[RecordSpan]) -> bytes:

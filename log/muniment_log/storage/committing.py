@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment_log.core.ordering import KnownError
-from muniment_log.core.recall import pack_runs, scope_of
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
     import sqlite3
 
     from muniment.tlog.heads import Head
-    from muniment_log.core.ordering import Commit, Kept
+    from muniment_log.core.ordering import Commit
+    from muniment_log.storage.recalled import Recalled
 
 
-def write(db: sqlite3.Connection, commit: Commit) -> bytes | None:
+def write(db: sqlite3.Connection, recalled: Recalled, commit: Commit) -> bytes | None:
     """Writes a group, and returns the signed checkpoint, when one was asked for.
 
     The tree row moves only from exactly the tree that the change starts from.
@@ -27,9 +26,7 @@ def write(db: sqlite3.Connection, commit: Commit) -> bytes | None:
     # Few statements: after each one this thread has to win the interpreter lock back from a busy
     # event loop.
     change = commit.change
-    for kept in commit.kept:
-        if keep(db, kept) < len(kept.recalls):
-            raise KnownError
+    recalled.check_new(db, commit.kept)
     note = commit.sign() if commit.sign is not None else None
     moved = db.execute(
         "UPDATE tree SET size = ?, root = ? WHERE size = ? AND root = ?",
@@ -62,30 +59,8 @@ def write(db: sqlite3.Connection, commit: Commit) -> bytes | None:
         )
     if note is not None:
         put_head(db, "signed", note)
+    recalled.add(db, commit.kept)
     return note
-
-
-def keep(db: sqlite3.Connection, kept: Kept) -> int:
-    """Stores recalls, and returns how many of them were not there.
-
-    Of the oldest, as many go as come; as many again while there are too many.
-    """
-    scope = scope_of(kept.key)
-    added = db.executemany(
-        "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        [
-            (scope, one.name, one.content, one.time, kept.place, pack_runs(one.runs))
-            for one in kept.recalls
-        ],
-    ).rowcount
-    if kept.oldest:  # something is before it
-        db.execute(
-            "DELETE FROM recall WHERE stream = ?1 AND name IN (SELECT name FROM recall"
-            " WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
-            (scope, kept.oldest, 2 * len(kept.recalls)),
-        )
-    return added
 
 
 def put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:

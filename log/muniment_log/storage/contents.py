@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.local.sqlitefile import open_reader
 from muniment_log.core.ordering import Accepted
 from muniment_log.core.ports import StreamKey, StreamState
+from muniment_log.core.recall import pack_runs
 from muniment_log.errors import StorageError
+from muniment_log.storage.recalled import recalls_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 5000
 """Rows given out together."""
+
+_PACKS: Final = 64  # rows of which each has many
 
 
 class Contents:
@@ -51,11 +55,17 @@ class Contents:
         """What recognises the records of producers that cannot sign, as stored; see `streams`."""
         for rows in self._chunks("SELECT stream, name, content, time, place, runs FROM recall"):
             yield [(row[0], *row[1:]) for row in rows]
+        for rows in self._chunks("SELECT stream, place, names, data FROM recalled", _PACKS):
+            yield [
+                (stream, one.name, one.content, one.time, place, pack_runs(one.runs))
+                for stream, place, names, data in rows
+                for one in recalls_of(names, data)
+            ]
 
-    def _chunks(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+    def _chunks(self, sql: str, size: int = CHUNK) -> Iterator[list[tuple[Any, ...]]]:
         with reading(self._path) as db:
             cursor = db.execute(sql)
-            while rows := cursor.fetchmany(CHUNK):
+            while rows := cursor.fetchmany(size):
                 yield rows
 
 

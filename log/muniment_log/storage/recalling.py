@@ -6,15 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment_log.core.recall import Recall, scope_of, unpack_runs
+from muniment_log.storage.newest import numbers, places
+from muniment_log.storage.recalled import ROWS, recalls_of
 from muniment_log.storage.reporting import reported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment_log.core.ports import StreamKey
+    from muniment_log.storage.recalled import Recalled
     from muniment_service.readers import Readers
 
-_RECALL: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
+_OLD: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
 
 _NAMES: Final = 512
 """Names that one statement asks for."""
@@ -30,8 +33,9 @@ class _Asked(NamedTuple):
 class Recalls:
     """What is kept under names; belongs to one event loop."""
 
-    def __init__(self, readers: Readers) -> None:
+    def __init__(self, readers: Readers, recalled: Recalled) -> None:
         self._readers = readers
+        self._recalled = recalled
         self._asked: dict[bytes, _Asked] = {}
         self._reading = asyncio.Lock()
 
@@ -57,9 +61,19 @@ class Recalls:
             names = list(self._asked.pop(scope).names)
             with reported("reading what was sent before"):
                 for start in range(0, len(names), _NAMES):
-                    some = names[start : start + _NAMES]
-                    statement = _RECALL.format(", ".join("?" * len(some)))
-                    rows = await self._readers.rows(statement, (scope, *some))
-                    for name, content, time_, runs in rows:
-                        found[name] = Recall(name, content, time_, unpack_runs(runs))
+                    found.update(await self._find(scope, names[start : start + _NAMES]))
+        return found
+
+    async def _find(self, scope: bytes, names: Sequence[bytes]) -> dict[bytes, Recall]:
+        keys = [scope + name for name in names]
+        newest = [self._recalled.newest.get(key) for key in keys]
+        ids = numbers(id_ for id_ in newest if id_ is not None)
+        wanted = frozenset(names)
+        found: dict[bytes, Recall] = {}
+        for row in await self._readers.rows(ROWS, (*places(keys), scope, ids)):
+            found.update({one.name: one for one in recalls_of(*row) if one.name in wanted})
+        if self._recalled.has_old:
+            statement = _OLD.format(", ".join("?" * len(names)))
+            for name, content, time, runs in await self._readers.rows(statement, (scope, *names)):
+                found[name] = Recall(name, content, time, unpack_runs(runs))
         return found

@@ -8,16 +8,18 @@ once, and the partial one is a row per commit until it is full.
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Final
 
-from muniment.local.sqlitefile import AbsentDatabaseError, Writer, log_pages
+from muniment.local.sqlitefile import AbsentDatabaseError, Writer, log_pages, not_usable
 from muniment.tlog.heads import Head
 from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, Loaded
 from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.errors import StorageError, WrongIdentityError
-from muniment_log.storage.committing import keep, not_alone, put_head, write
+from muniment_log.storage.committing import not_alone, put_head, write
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.prunedsize import pruned_size
+from muniment_log.storage.recalled import Recalled
 from muniment_log.storage.recalling import Recalls
 from muniment_log.storage.reporting import reported
 from muniment_log.storage.schema import APPLICATION_ID, Made, bind, migrations
@@ -25,7 +27,6 @@ from muniment_log.storage.tilereads import read_tiles
 from muniment_service.readers import Readers
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -49,12 +50,13 @@ _NO_IDENTITY: Final = "{}: the database is of no log: it has no identity"
 class SQLiteStore:
     """The log's one file. Use `open`; `close` when nothing runs any more."""
 
-    def __init__(self, writer: Writer, readers: Readers) -> None:
-        """Takes over an opened writer and readers on the same file."""
+    def __init__(self, writer: Writer, readers: Readers, recalled: Recalled) -> None:
+        """Takes over an opened writer and readers on the same file, and what that keeps."""
         self._writer = writer
         self._readers = readers
         self._tree: Head | None = None  # as loaded or committed; only the writer's thread uses it
-        self._recalls = Recalls(readers)
+        self._recalled = recalled
+        self._recalls = Recalls(readers, recalled)
 
     @classmethod
     async def open(cls, path: Path) -> SQLiteStore:
@@ -67,11 +69,15 @@ class SQLiteStore:
         writer = await Writer.open(path, migrations(), application=APPLICATION_ID, expected="old")
         try:
             await writer.run(lambda db: _set_up(db, path))
+            recalled = await writer.run(Recalled)
             readers = await Readers.open(path, READERS)
+        except sqlite3.Error as error:
+            await writer.close()
+            raise not_usable(path, error) from error
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, readers)
+        return cls(writer, readers, recalled)
 
     async def make_ready(self) -> None:
         """Prepares for commits that somebody waits for.
@@ -235,7 +241,7 @@ class SQLiteStore:
         """
 
         def work(db: sqlite3.Connection) -> bytes | None:
-            note = write(db, commit)
+            note = write(db, self._recalled, commit)
             self._tree = commit.change.edge.head
             return note
 
@@ -334,7 +340,7 @@ class SQLiteStore:
         Raises StorageError if they are not known to be stored.
         """
         with reported("storing what recognises a request"):
-            await self._writer.run(lambda db: keep(db, kept))
+            await self._writer.run(lambda db: self._recalled.remember(db, kept))
 
     async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
         """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.

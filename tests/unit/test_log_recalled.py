@@ -1,0 +1,214 @@
+"""What recognises records is found wherever it is: in memory, in the table, of a log of before."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import signing
+from log_tools import ORIGIN, by_hand, open_store
+from muniment.local.sqlitefile import DatabaseError
+from muniment_log.core.ordering import Kept, KnownError
+from muniment_log.core.ports import StreamKey
+from muniment_log.core.recall import Recall, RecordSpan, pack_runs, scope_of
+from muniment_log.errors import StorageError
+from muniment_log.storage import recalled
+from muniment_log.storage.contents import Contents
+from muniment_log.storage.recalled import Recalled
+from muniment_log.storage.schema import APPLICATION_ID, bind, migrations
+from muniment_log.storage.sqlite import SQLiteStore
+
+BEFORE = 6
+"""The last schema that kept each recall in a row with an index."""
+
+KEPT = 20
+MOST = 60
+KEYS = [StreamKey("a.example", "token:a"), StreamKey("b.example", "token:b")]
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recalled, "MOST_RECENT", 8)
+    monkeypatch.setattr(recalled, "_MOST", 3)
+
+
+def recall(number: int) -> Recall:
+    """Two numbers in turn have the same first six bytes of a name."""
+    name = bytes([number // 2 * 37 % 256, *(number // 2).to_bytes(7, "big")]) + bytes([number] * 8)
+    return Recall(name, bytes([number] * 32), number, (RecordSpan(number, 1, 1000),))
+
+
+def kept(key: StreamKey, place: int, numbers: Sequence[int]) -> Kept:
+    oldest = max(0, place + len(numbers) - KEPT)
+    return Kept(key, place, oldest, [recall(number) for number in numbers])
+
+
+def is_known(db: sqlite3.Connection, at: Recalled, key: StreamKey, number: int) -> bool:
+    try:
+        at.check_new(db, [kept(key, 0, [number])])
+    except KnownError:
+        return True
+    return False
+
+
+@contextmanager
+def file(path: Path | str = ":memory:", *, old: int | None = None) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for script in migrations()[:old]:
+            db.executescript(script)
+        yield db
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "add", "add", "lose", "start"]),
+        st.sampled_from(KEYS),
+        st.lists(st.integers(0, MOST - 1), min_size=1, max_size=8, unique=True),
+    ),
+    max_size=40,
+)
+
+
+@given(steps, st.booleans())
+@settings(
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+def test_what_was_logged_is_known_whatever_was_moved_or_lost(
+    steps: list[tuple[str, StreamKey, list[int]]], is_old: bool
+) -> None:
+    places: dict[tuple[StreamKey, int], int] = {}  # the place of each that may be known
+    following = dict.fromkeys(KEYS, 0)
+    with file() as db:
+        if is_old:
+            for number in range(0, 20, 3):
+                add_old(db, KEYS[0], 0, number)
+                places[KEYS[0], number] = 0
+            following[KEYS[0]] = 20
+        at = Recalled(db)
+        for what, key, chosen in steps:
+            known = {number for number in range(MOST) if is_known(db, at, key, number)}
+            new = [number for number in chosen if number not in known]
+            if what == "start":
+                at = Recalled(db)
+            elif new:
+                db.execute("BEGIN")
+                at.add(db, [kept(key, following[key], new)])
+                if what == "lose":  # with the process, before the commit
+                    db.execute("ROLLBACK")
+                    at = Recalled(db)
+                else:
+                    db.execute("COMMIT")
+                    places.update({(key, number): following[key] for number in new})
+                    following[key] += len(new)
+            for each in KEYS:
+                known = {number for number in range(MOST) if is_known(db, at, each, number)}
+                assert known <= {number for of, number in places if of == each}
+                oldest = following[each] - KEPT
+                assert {n for (of, n), place in places.items() if of == each} & known >= {
+                    n for (of, n), place in places.items() if of == each and place >= oldest
+                }
+
+
+def add_old(db: sqlite3.Connection, key: StreamKey, place: int, number: int) -> None:
+    """As a log of before kept it."""
+    one = recall(number)
+    db.execute(
+        "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)",
+        (scope_of(key), one.name, one.content, one.time, place, pack_runs(one.runs)),
+    )
+
+
+def test_what_is_too_old_leaves_no_more_behind_than_is_kept() -> None:
+    with file() as db:
+        at = Recalled(db)
+        for place in range(0, 240, 4):
+            at.add(db, [kept(KEYS[0], place, range(place, place + 4))])
+        (rows,) = db.execute("SELECT sum(length(names)) / 16 FROM recalled").fetchone()
+        assert KEPT <= rows <= KEPT + 4
+        assert not is_known(db, at, KEYS[0], 0)
+        assert is_known(db, at, KEYS[0], 239)
+        (names,) = db.execute("SELECT count(*) FROM recalled_by_name").fetchone()
+        assert names <= 2 * KEPT
+
+
+async def test_whoever_reads_finds_it_before_and_after_it_is_moved(tmp_path: Path) -> None:
+    store = await open_store(tmp_path / "log.db")
+    try:
+        for start in range(0, 60, 5):
+            await store.remember(kept(KEYS[0], 0, range(start, start + 5)))
+            every = [recall(number) for number in range(start + 5)]
+            found = await store.recall(KEYS[0], [one.name for one in every])
+            assert found == {one.name: one for one in every}
+            assert await store.recall(KEYS[1], [one.name for one in every]) == {}
+        # What is there already is not kept twice.
+        await store.remember(kept(KEYS[0], 0, range(50, 70)))
+    finally:
+        await store.close()
+    rows = [row for some in Contents(tmp_path / "log.db").recalls() for row in some]
+    assert [(row[0], row[1], row[5]) for row in rows] == [
+        (scope_of(KEYS[0]), one.name, pack_runs(one.runs)) for one in map(recall, range(70))
+    ]
+
+
+async def test_a_file_of_before_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    with file(path, old=BEFORE) as db:
+        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version={BEFORE}")
+        bind(db, ORIGIN, [str(signing.log_signer().vkey)])
+        for number in range(10):
+            add_old(db, KEYS[0], number, number)
+    for _ in range(2):
+        store = await open_store(path)
+        try:
+            await store.remember(kept(KEYS[0], 10, range(5, 15)))
+            every = [recall(number) for number in range(15)]
+            found = await store.recall(KEYS[0], [one.name for one in every])
+            assert found == {one.name: one for one in every}
+        finally:
+            await store.close()
+        rows = [row for some in Contents(path).recalls() for row in some]
+        assert [row[1] for row in rows] == [one.name for one in every]
+    store = await open_store(path)
+    try:
+        await store.remember(kept(KEYS[0], 25, range(20, 25)))  # now ten are too old
+        found = await store.recall(KEYS[0], [one.name for one in every])
+        assert set(found) == {one.name for one in every[10:]}
+    finally:
+        await store.close()
+    assert by_hand(path, "SELECT count(*) FROM recall") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DELETE FROM recalled_state",
+        "UPDATE recalled_state SET sorted = 'x'",
+        "UPDATE recalled SET names = 'text'",
+        "UPDATE recalled SET stream = 7",
+    ],
+)
+async def test_a_damaged_file_does_not_open(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "log.db"
+    store = await open_store(path)
+    await store.remember(kept(KEYS[0], 0, [1]))
+    await store.close()
+    by_hand(path, harm)
+    with pytest.raises(DatabaseError, match=r"log\.db: .*damaged"):
+        await SQLiteStore.open(path)
+
+
+async def test_a_damaged_row_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    store = await open_store(path)
+    try:
+        await store.remember(kept(KEYS[0], 0, [1]))
+        by_hand(path, "UPDATE recalled SET data = x'91'")
+        with pytest.raises(StorageError, match="recalled is damaged"):
+            await store.recall(KEYS[0], [recall(1).name])
+    finally:
+        await store.close()
