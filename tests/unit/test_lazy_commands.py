@@ -116,3 +116,17 @@ def test_importing_reads_no_cas_and_looks_for_no_garbage() -> None:
         assert context.verify_mode is ssl.CERT_REQUIRED
     assert gc.isenabled()
     assert "set_default_verify_paths" not in vars(ssl.SSLContext)
+
+
+def test_modules_that_were_imported_are_never_looked_through_again() -> None:
+    """In a process of its own: here they are imported already."""
+    code = (
+        "import gc; from muniment.local.collecting import not_collecting\n"
+        "with not_collecting(): pass\n"
+        "assert gc.get_freeze_count() == 0\n"
+        "with not_collecting(): import muniment.records.codec\n"
+        "assert gc.isenabled()\n"
+        "assert gc.get_freeze_count() > 1_000\n"
+        "assert sum(gc.get_count()) < 700\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
