@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
-from aiohttp import web
 from multidict import CIMultiDictProxy
 
 from muniment_service.http import Problem
@@ -17,6 +16,13 @@ READ_AHEAD: Final = 32 << 10
 _READ_AT_ONCE: Final = 256 << 10
 """The same of a large body that a handler is reading: it takes what has come in each turn of the
 event loop, and pausing the socket in between would cost more than the reading."""
+
+
+class MalformedBodyError(Exception):
+    """What aiohttp's parser is to raise for a body that is not framed as its head says.
+
+    aiohttp's own exception is in its server, which nothing else here is taken from.
+    """
 
 
 class Client(Protocol):
@@ -96,7 +102,7 @@ class Body:
                 return await self._collect(content, most, more, admit)
         except TimeoutError:
             raise _too_slow(self._limits) from None
-        except (web.RequestPayloadError, OSError):
+        except (MalformedBodyError, OSError):
             raise incomplete() from None
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -113,7 +119,7 @@ class Body:
                 yield piece
         except TimeoutError:
             raise _too_slow(self._limits) from None
-        except (web.RequestPayloadError, OSError):
+        except (MalformedBodyError, OSError):
             raise incomplete() from None
 
     async def _collect(

@@ -22,7 +22,7 @@ from http import HTTPStatus
 from math import inf
 from typing import Any, Final, TypeAlias
 
-from aiohttp import HttpVersion10, web
+from aiohttp import HttpVersion10
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
@@ -31,7 +31,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 
 from muniment.local.logs import event
 from muniment_service.answers import BARE, head_of
-from muniment_service.bodies import READ_AHEAD, Body, incomplete
+from muniment_service.bodies import READ_AHEAD, Body, MalformedBodyError, incomplete
 from muniment_service.http import Problem, Request, Responder, Response
 from muniment_service.limits import Budget, Limits
 from muniment_service.wire import (
@@ -129,7 +129,7 @@ class Connection(BaseProtocol):
             max_line_size=MAX_HEAD,
             max_field_size=MAX_HEAD,
             max_headers=MAX_HEADERS + 1,
-            payload_exception=web.RequestPayloadError,
+            payload_exception=MalformedBodyError,
             auto_decompress=False,
             max_msg_queue_size=_AHEAD,
         )
@@ -365,7 +365,7 @@ class Connection(BaseProtocol):
 
     async def _discard(self, content: StreamReader) -> None:
         """Throws away for a moment the body that nobody has read, for the same reason."""
-        with suppress(TimeoutError, web.RequestPayloadError, Problem, OSError):
+        with suppress(TimeoutError, MalformedBodyError, Problem, OSError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while not (content.is_eof() or self._ended):
                     await content.readany()

@@ -87,7 +87,7 @@ def test_a_log_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -
     assert "muniment_log.http.api" in modules
     unasked = ("muniment.complete", "muniment.index.query", "muniment.lineage", "muniment.map")
     unasked += ("muniment.page", "muniment_log.cluster", "muniment_log.http.openapi")
-    unasked += ("asyncpg", "h2", "jinja2", "obstore", "tomlkit", "cryptography.x509")
+    unasked += ("aiohttp.web", "asyncpg", "h2", "jinja2", "obstore", "tomlkit", "cryptography.x509")
     assert [module for module in modules if module.startswith(unasked)] == []
 
 
@@ -104,7 +104,7 @@ def test_a_witness_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Pat
     path = tmp_path / "witness" / "witness.toml"
     modules = imported("muniment_witness.app", "muniment_witness.config", path)
     assert "muniment_witness.http.api" in modules
-    unasked = ("cryptography.x509", "h2", "muniment_witness.http.openapi", "tomlkit")
+    unasked = ("aiohttp.web", "cryptography.x509", "h2", "muniment_witness.http.openapi", "tomlkit")
     assert [module for module in modules if module.startswith(unasked)] == []
 
 
