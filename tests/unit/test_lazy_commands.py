@@ -130,3 +130,17 @@ def test_modules_that_were_imported_are_never_looked_through_again() -> None:
         "assert sum(gc.get_count()) < 700\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_command_ends_without_looking_for_garbage() -> None:
+    program = """
+import atexit, gc, sys
+atexit.register(lambda: print(gc.get_freeze_count(), file=sys.stderr))  # the last that is called
+from muniment.cli import main
+sys.argv = ["muniment", "--version"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert int(done.stderr) > 1000

@@ -10,6 +10,7 @@ import click
 
 from muniment import __version__
 from muniment.cli.lazy import LazyGroup, Places
+from muniment.local.collecting import end_without_collecting
 from muniment.tlog.encoding import MunimentError
 
 _COMMANDS: Final[Places] = {
@@ -90,6 +91,7 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+    end_without_collecting()
     cli(prog_name="muniment")
 
 
