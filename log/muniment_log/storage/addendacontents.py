@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from muniment_log.core.erasable import Mark
 from muniment_log.storage.addendarows import check_version
 from muniment_log.storage.contents import reading
-from muniment_log.storage.digests import numbers
+from muniment_log.storage.newest import numbers
 from muniment_log.storage.packs import ARRIVING, SLOTS_BEHIND, SUBJECT, data_at, stand_in
 
 if TYPE_CHECKING:

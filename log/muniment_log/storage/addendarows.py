@@ -11,7 +11,7 @@ import msgspec
 
 from muniment_log.core.erasable import Totals
 from muniment_log.core.naming import SUBJECT_SIZE
-from muniment_log.storage.digests import numbers
+from muniment_log.storage.newest import numbers
 from muniment_log.storage.packs import add, take_out
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 from muniment_log.core.erasable import Mark, Stored, Totals
 from muniment_log.core.naming import SUBJECT_SIZE
 from muniment_log.storage.addendarows import count, numbers_of
-from muniment_log.storage.digests import numbers, places
+from muniment_log.storage.newest import numbers, places
 from muniment_log.storage.packs import SLOTS_BEHIND, SUBJECT, slots_at, take_out
 
 if TYPE_CHECKING:

@@ -55,6 +55,11 @@ class Newest:
         return len(self._ids)
 
     @property
+    def last(self) -> int:
+        """The greatest id that is known of."""
+        return self._last
+
+    @property
     def mark(self) -> int:
         """All ids up to this one are in the table."""
         return min(self._marks)
@@ -64,9 +69,9 @@ class Newest:
         found = self._ids.get(key)
         return self._moved.get(key) if found is None else found
 
-    def known(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Those of the keys that wait here; for who writes the table."""
-        return self._ids.keys() & keys
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """The ids of those of the keys that wait here; for who writes the table."""
+        return {key: self._ids[key] for key in self._ids.keys() & keys}
 
     def due(self, coming: int, most: int) -> Move | None:
         """What has to go to the table for so many to come, when at most `most` may wait."""

@@ -160,7 +160,7 @@ class Recalled:
     def _known(self, db: sqlite3.Connection, scope: bytes, recalls: Sequence[Recall]) -> set[bytes]:
         """Those of the names that are there."""
         keys = [scope + one.name for one in recalls]
-        known = {key[SCOPE_SIZE:] for key in self.newest.known(keys)}
+        known = {key[SCOPE_SIZE:] for key in self.newest.find(keys)}
         asked = places(keys)
         for number, id_ in db.execute(_FIND, asked).fetchall():
             name = keys[number][SCOPE_SIZE:]
