@@ -12,8 +12,8 @@ import pytest
 
 import muniment
 from muniment.cli.lazy import LazyGroup
+from muniment.http.importing import importing
 from muniment_log.cli import setup as log_setup
-from muniment_service.imports import importing
 from muniment_witness.cli import setup as witness_setup
 
 GROUPS = {
@@ -130,6 +130,17 @@ def test_modules_that_were_imported_are_never_looked_through_again() -> None:
         "assert sum(gc.get_count()) < 700\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_program_that_has_loaded_http_believes_the_same_cas() -> None:
+    program = """
+import ssl
+before = ssl.create_default_context().cert_store_stats()
+from muniment.http.client import load_http, system_tls
+load_http()
+assert system_tls().cert_store_stats() == before, before
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_command_ends_without_looking_for_garbage() -> None:

@@ -20,6 +20,7 @@ from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
+from muniment.http.importing import importing
 from muniment.http.urls import check_url
 from muniment.tlog.contentcoding import ContentTooLong, decode_content
 from muniment.tlog.encoding import FormatError, MunimentError
@@ -56,9 +57,13 @@ def system_tls() -> ssl.SSLContext:
 
 
 def load_http() -> None:
-    """Imports what the first request would, for processes that are forked before they make one."""
-    import aiohttp  # noqa: PLC0415, F401  # as below
-    import yarl  # noqa: PLC0415, F401
+    """Imports what the first request would, for processes that are forked before they make one.
+
+    For a program that has one thread and uses aiohttp only from here; see `importing`.
+    """
+    with importing():
+        import aiohttp  # noqa: PLC0415, F401  # as below
+        import yarl  # noqa: PLC0415, F401
 
 
 class HttpError(MunimentError):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from muniment.http.importing import importing
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.exits import code_of, fail, run_service
 from muniment_log.config import LogConfig, load
 from muniment_service.config import Address, ConfigError
-from muniment_service.imports import importing
 from muniment_service.process import run
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
+from muniment.http.importing import importing
 from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import run_service
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import LogConfig
-from muniment_service.imports import importing
 
 
 @click.command()

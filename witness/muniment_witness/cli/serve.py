@@ -6,11 +6,11 @@ from typing import Final
 
 import click
 
+from muniment.http.importing import importing
 from muniment.local import logs as logging
 from muniment.local.memory import protect_memory
 from muniment.local.sqlitefile import is_unwritable
 from muniment.tlog.encoding import MunimentError
-from muniment_service.imports import importing
 from muniment_service.process import first_error, run
 from muniment_witness.cli.common import CONFIG
 from muniment_witness.cli.exits import (

@@ -1,4 +1,4 @@
-"""How a service imports what it is made of: without what that costs besides, at each start."""
+"""How a program imports what it is made of: without what that costs besides, at each start."""
 
 import ssl
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ def importing() -> Iterator[None]:
 
     No garbage is looked for. And no CAs are read: aiohttp makes two TLS contexts of
     all the system's as it is imported, 40 ms and 2 MB in every process that asks nobody by TLS.
-    `muniment.http.client` makes one when it is needed, and nothing here uses aiohttp's, which
-    trust nobody in such a process.
+    `muniment.http.client` makes one when it is needed, and no such program uses aiohttp's, which
+    trust nobody in its process.
     """
     ssl.SSLContext.set_default_verify_paths = _read_none  # type: ignore[method-assign, assignment]
     try:
