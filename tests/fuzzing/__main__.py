@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / ".fuzz"
 """Working corpora, output and crashes; not in the repository."""
 
 
-def fuzz(names: list[str], seconds: int, jobs: int) -> int:
+def fuzz(names: list[str], hunt: run.Hunt, jobs: int) -> int:
     """Fuzzes targets, some at a time; returns how many failed."""
     targets = run.load()
     FOLDER.mkdir(exist_ok=True)
@@ -23,7 +23,7 @@ def fuzz(names: list[str], seconds: int, jobs: int) -> int:
         while waiting and len(running) < jobs:
             name = waiting.popleft()
             # Files have coarser times than the clock.
-            running[run.start(name, targets[name], seconds, FOLDER)] = (name, time.time() - 0.01)
+            running[run.start(name, targets[name], hunt, FOLDER)] = (name, time.time() - 0.01)
         child, _ = os.wait()
         found = run.report(*_place(running.pop(child)))
         print(
@@ -62,6 +62,12 @@ def main() -> None:
     parser.add_argument("target", nargs="*", metavar="TARGET", help="those named; all of them")
     parser.add_argument("--list", action="store_true", help="name the targets")
     parser.add_argument("--seconds", type=int, default=10, help="for each target (default 10)")
+    parser.add_argument(
+        "--runs", type=int, default=-1, metavar="N", help="for each target, at most (default: any)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same inputs each time (default: new)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run a target on one input")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="add an input to the corpus")
@@ -72,7 +78,8 @@ def main() -> None:
     if given.replay or given.keep or given.keep_found or given.list:
         from fuzzing.targets import TARGETS
     else:
-        sys.exit(bool(fuzz(_known(parser, given.target), given.seconds, given.jobs)))
+        hunt = run.Hunt(given.seconds, given.runs, given.seed)
+        sys.exit(bool(fuzz(_known(parser, given.target), hunt, given.jobs)))
     names = _known(parser, given.target)
     for name in names:
         if given.list:

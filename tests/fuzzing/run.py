@@ -17,13 +17,28 @@ from fuzzing import corpus
 MAX_INPUT: Final = 16 << 10
 """Bytes of an input; more rarely says more, and costs time."""
 
-INPUT_SECONDS: Final = 10
+INPUT_SECONDS: Final = 30
 """How long one input may take: far beyond what any parser of ours needs for MAX_INPUT bytes."""
 
 MEMORY_MB: Final = 2048
 
 _STAT: Final = re.compile(rb"stat::(\w+):\s+(\d+)")
 _FEATURES: Final = re.compile(rb" ft: (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """How inputs are looked for in each target.
+
+    Attributes:
+        seconds: how long, at most.
+        runs: how many inputs, at most; -1: any number.
+        seed: which inputs, for a given corpus and code; 0: others each time.
+    """
+
+    seconds: int
+    runs: int = -1
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +79,13 @@ def load() -> dict[str, Any]:
     return dict(TARGETS)
 
 
-def start(name: str, function: Any, seconds: int, folder: Path) -> int:
+def start(name: str, function: Any, hunt: Hunt, folder: Path) -> int:
     """Starts a target in a child process; returns its process id.
 
     Args:
         name: the target.
         function: what it runs.
-        seconds: how long to run.
+        hunt: which inputs it gets.
         folder: where working corpora are kept, from one run to the next.
     """
     working = folder / name
@@ -88,7 +103,10 @@ def start(name: str, function: Any, seconds: int, folder: Path) -> int:
     arguments = [
         sys.argv[0],
         str(working),
-        f"-max_total_time={seconds}",
+        f"-max_total_time={hunt.seconds}",
+        f"-runs={hunt.runs}",
+        f"-seed={hunt.seed}",
+        "-reload=0",  # by the clock, and nobody else writes there
         f"-max_len={MAX_INPUT}",
         f"-timeout={INPUT_SECONDS}",
         f"-rss_limit_mb={MEMORY_MB}",
