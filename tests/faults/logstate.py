@@ -33,7 +33,7 @@ from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, decide
 from packing import stored
 
 SIGNER = signing.log_signer(ORIGIN)
@@ -161,5 +161,5 @@ async def _witness_accepts(tiles: EmbeddedTiles, known: Head, head: Head) -> Non
     proof = await read_consistency(tiles, known.size, head.size) if known.size else ()
     request = AddCheckpoint(known.size, tuple(proof), note)
     remembered = NEVER if known.size == 0 else WitnessHead(*known)
-    outcome = decide(State(LOG, remembered, 1), request, 2)
+    outcome = decide(HeadState(LOG, remembered, 1), request, 2)
     assert isinstance(outcome, Acceptance), outcome

@@ -20,7 +20,7 @@ from muniment.tlog.evidence import same_size
 from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
 from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
-from muniment_witness.judge.decide import Acceptance, KnownLog, State, decide
+from muniment_witness.judge.decide import Acceptance, HeadState, KnownLog, decide
 from muniment_witness.store.check import DatabaseReport, check
 from muniment_witness.store.database import MIGRATIONS
 from muniment_witness.store.heads import HeadStore
@@ -60,7 +60,7 @@ async def make(path: Path) -> None:
     store = await opened_store(path, KEYS)
     for log, sizes in ((LOG, (3, 20, 70)), (OTHER, (5,))):
         for size in sizes:
-            state = State(LOGS[log.origin], store.head(log.origin))
+            state = HeadState(LOGS[log.origin], store.head(log.origin))
             accepted = decide(state, log.request(state.head.size, size), NOW + size)
             assert isinstance(accepted, Acceptance)
             await store.commit(

@@ -11,7 +11,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, verify_note
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
-from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, Refusal, decide
 from muniment_witness.store.heads import HeadStore
 from witness_tools import GrowingLog, log_signer, set_up
 
@@ -124,7 +124,7 @@ async def look(path: Path, recorded: Recorded) -> Found:
             step = await store.step_from(log.origin, at)
             assert step is not None, f"the history lacks the step from {at}"
             at = step.checkpoint.checkpoint.size
-        state = State(KnownLog(log.origin, log.verifiers), head, latest.time)
+        state = HeadState(KnownLog(log.origin, log.verifiers), head, latest.time)
         step_on = log.request(head.size, head.size + 3)
         assert isinstance(decide(state, step_on, latest.time), Acceptance)
         if head != NEVER:

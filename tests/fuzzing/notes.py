@@ -38,9 +38,9 @@ from muniment_witness.judge.decide import (
     NEVER,
     Acceptance,
     Head,
+    HeadState,
     KnownLog,
     Refusal,
-    State,
     decide,
     decide_subtree,
 )
@@ -62,7 +62,7 @@ LEAVES: Final = [b"leaf %d" % number for number in range(20)]
 """The tree of the seeds of add-checkpoint and sign-subtree."""
 
 _STATES: Final = [
-    State(KnownLog(ORIGIN, VERIFIERS), NEVER if not size else Head(size, MTH(LEAVES[:size])), 0)
+    HeadState(KnownLog(ORIGIN, VERIFIERS), NEVER if not size else Head(size, MTH(LEAVES[:size])), 0)
     for size in (0, 7, 20)
 ]
 

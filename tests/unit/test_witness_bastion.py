@@ -26,7 +26,7 @@ from muniment_service.http import Request, Response, text_response
 from muniment_service.limits import Budget, Limits
 from muniment_witness.bastion import link as links
 from muniment_witness.bastion.identity import _self_signed, client_context
-from muniment_witness.bastion.link import BastionState, Link
+from muniment_witness.bastion.link import BastionLink, BastionState
 from muniment_witness.bastion.links import Bastions
 from muniment_witness.bastion.table import Bastion, BastionEntry, hash_of, read_bastions
 from muniment_witness.bastion.way import Way, forwarded_for
@@ -150,13 +150,13 @@ class Listening:
         )
 
     @contextlib.asynccontextmanager
-    async def linked(self, logs: frozenset[str] | None = None) -> AsyncIterator[Link]:
+    async def linked(self, logs: frozenset[str] | None = None) -> AsyncIterator[BastionLink]:
         listening = await asyncio.start_server(
             lambda *ends: self.accepted.put_nowait(ends), "127.0.0.1", 0, ssl=self.context
         )
         port = listening.sockets[0].getsockname()[1]
         bastion = Bastion("127.0.0.1", port, "prefix", self.key, self.certificate, logs)
-        link = Link(
+        link = BastionLink(
             bastion, self.state, self.app, Limits(), Budget(1 << 20), lambda: self.ca, lambda: NOW
         )
         running = asyncio.create_task(link.run())
@@ -281,7 +281,7 @@ async def test_nobody_listens(key: Path, tmp_path: Path) -> None:
     bastion = Bastion("127.0.0.1", 1, "prefix", key)
     state = BastionState()
     app, limits = Asked(), Limits()
-    link = Link(bastion, state, app, limits, Budget(1), lambda: None, lambda: NOW)
+    link = BastionLink(bastion, state, app, limits, Budget(1), lambda: None, lambda: NOW)
     running = asyncio.create_task(link.run())
     await until(lambda: bool(state.error))
     assert "no connection" in state.error

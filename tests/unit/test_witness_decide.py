@@ -15,9 +15,9 @@ from muniment_witness.judge.decide import (
     NEVER,
     Acceptance,
     Head,
+    HeadState,
     KnownLog,
     Refusal,
-    State,
     authenticate,
     decide,
     decide_subtree,
@@ -30,18 +30,18 @@ KNOWN = KnownLog(LOG.origin, LOG.verifiers)
 OTHER_HASH = bytes(range(32))
 
 
-def at(size: int, *, signed: int = 0) -> State:
+def at(size: int, *, signed: int = 0) -> HeadState:
     head = Head(size, LOG.root(size)) if size else NEVER
-    return State(KNOWN, head, signed)
+    return HeadState(KNOWN, head, signed)
 
 
-def refusal(state: State, request: AddCheckpoint, now: int = NOW) -> tuple[int, str]:
+def refusal(state: HeadState, request: AddCheckpoint, now: int = NOW) -> tuple[int, str]:
     outcome = decide(state, request, now)
     assert isinstance(outcome, Refusal)
     return outcome.status, outcome.slug
 
 
-def accepted(state: State, request: AddCheckpoint) -> Acceptance:
+def accepted(state: HeadState, request: AddCheckpoint) -> Acceptance:
     outcome = decide(state, request, NOW)
     assert isinstance(outcome, Acceptance)
     return outcome
@@ -54,7 +54,7 @@ def spoiled(line: SignatureLine) -> SignatureLine:
 
 def test_unknown_origin_is_404() -> None:
     """tlog-witness, add-checkpoint: "If the checkpoint origin is unknown" ... MUST 404."""
-    assert refusal(State(None), LOG.request(0, 3)) == (404, "unknown-origin")
+    assert refusal(HeadState(None), LOG.request(0, 3)) == (404, "unknown-origin")
 
 
 def test_no_trusted_signature_is_403() -> None:
@@ -90,11 +90,11 @@ def test_checkpoint_may_include_multiple_signatures() -> None:
     """tlog-witness, add-checkpoint: the checkpoint "MAY include multiple signatures"."""
     log = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
     known = KnownLog(log.origin, log.verifiers)
-    outcome = accepted(State(known), log.request(0, 3))
+    outcome = accepted(HeadState(known), log.request(0, 3))
     assert len(outcome.request.note.signatures) == 2
     # During a rotation one of two trusted keys is enough.
     one = log.request(0, 3, checkpoint=log.checkpoint(3, signers=log.signers[:1]))
-    assert isinstance(decide(State(known), one, NOW), Acceptance)
+    assert isinstance(decide(HeadState(known), one, NOW), Acceptance)
 
 
 def test_old_size_above_checkpoint_size_is_400() -> None:

@@ -21,7 +21,7 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey, verify_note
-from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, Refusal, decide
 from muniment_witness.store.database import rebind
 from muniment_witness.store.heads import CosignedHead, HeadStore
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
@@ -38,7 +38,7 @@ def sign(accepted: Acceptance) -> tuple[SignatureLine, ...]:
 
 def accept(head: Head, new: int, now: int = NOW, log: GrowingLog = LOG) -> Acceptance:
     outcome = decide(
-        State(KnownLog(log.origin, log.verifiers), head), log.request(head.size, new), now
+        HeadState(KnownLog(log.origin, log.verifiers), head), log.request(head.size, new), now
     )
     assert isinstance(outcome, Acceptance)
     return outcome
@@ -230,7 +230,7 @@ class WitnessModel(RuleBasedStateMachine):
             claimed = size if old is None else old
             newest = max((time for _, _, time in self.model.values()), default=0)
             head = heads.get(origin, self.store.head(origin))
-            state = State(KnownLog(origin, log.verifiers), head, self.store.signed)
+            state = HeadState(KnownLog(origin, log.verifiers), head, self.store.signed)
             outcome = decide(state, log.request(claimed, new), self.clock)
             good = claimed == size <= new and log.root(size) == root and self.clock >= newest
             assert isinstance(outcome, Acceptance) == good

@@ -25,7 +25,7 @@ from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.gauges import WatchGauges
-from muniment_witness.gossip.lists import Lists
+from muniment_witness.gossip.lists import LogListPuller
 from muniment_witness.gossip.net import Transport, transport
 from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.gossip.pull import Puller
@@ -40,7 +40,7 @@ from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.api import WitnessHttp
 from muniment_witness.http.mirror import MirrorHttp
 from muniment_witness.mirror.mirror import Mirror
-from muniment_witness.running import Parts, Running
+from muniment_witness.running import Parts, RunningWitness
 from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.mirrordb import MirrorStore
 
@@ -84,7 +84,7 @@ async def serve(
             asyncio.TaskGroup() as tasks,
         ):
             quotas = Quotas()
-            lists = Lists(
+            lists = LogListPuller(
                 network,
                 lambda: running.config,
                 lambda logs: running.add_listed(logs),  # noqa: PLW0108 - made below
@@ -119,7 +119,7 @@ async def serve(
                     bastions=bastions,
                 )
 
-            running = Running(parts, rebuild, network, tasks)
+            running = RunningWitness(parts, rebuild, network, tasks)
             await running.start()
             unasked = [
                 tasks.create_task(lists.run(), name="lists"),
@@ -177,7 +177,7 @@ def build(
     cosigner: Cosigner | None = None,
     quotas: Quotas | None = None,
     maps: Maps | None = None,
-    lists: Lists | None = None,
+    lists: LogListPuller | None = None,
     mirror: Mirror | None = None,
     bastions: Bastions | None = None,
 ) -> Parts:

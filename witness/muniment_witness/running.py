@@ -50,7 +50,7 @@ class Parts:
         return self.watch.config
 
 
-class Running:
+class RunningWitness:
     """The parts of a witness as they are now, and their tasks."""
 
     def __init__(

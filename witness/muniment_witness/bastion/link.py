@@ -60,7 +60,7 @@ class BastionState:
     requests: int = 0
 
 
-class Link:
+class BastionLink:
     """Serves through one bastion."""
 
     def __init__(

@@ -7,14 +7,14 @@ from typing import Final, Protocol
 
 from muniment_service.http import Responder
 from muniment_service.limits import Budget, Limits
-from muniment_witness.bastion.link import BastionState, Link
+from muniment_witness.bastion.link import BastionLink, BastionState
 from muniment_witness.bastion.table import Bastion
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks whether a reload has brought or taken a bastion."""
 
 
-class InForce(Protocol):
+class BastionSettings(Protocol):
     """What of a configuration serving through bastions depends on."""
 
     @property
@@ -37,7 +37,7 @@ class Bastions:
 
     def __init__(
         self,
-        config: Callable[[], InForce],
+        config: Callable[[], BastionSettings],
         limits: Limits,
         clock: Callable[[], int],
     ) -> None:
@@ -47,7 +47,7 @@ class Bastions:
         self._limits = limits
         self._budget = Budget(limits.inflight_bytes)
         self._clock = clock
-        self._links: dict[Bastion, tuple[Link, asyncio.Task[None]]] = {}
+        self._links: dict[Bastion, tuple[BastionLink, asyncio.Task[None]]] = {}
         self._is_finished = False
 
     async def run(self, app: Responder) -> None:
@@ -66,8 +66,8 @@ class Bastions:
                         self._links[bastion] = link, tasks.create_task(link.run(), name="bastion")
                 await asyncio.sleep(LOOK_SECONDS)
 
-    def _link(self, bastion: Bastion, app: Responder) -> Link:
-        return Link(
+    def _link(self, bastion: Bastion, app: Responder) -> BastionLink:
+        return BastionLink(
             bastion,
             self.state[bastion.prefix],
             app,
@@ -84,6 +84,6 @@ class Bastions:
         await asyncio.gather(*(_end(link, task) for link, task in links.values()))
 
 
-async def _end(link: Link, task: "asyncio.Task[None]") -> None:
+async def _end(link: BastionLink, task: "asyncio.Task[None]") -> None:
     await link.finish()
     task.cancel()

@@ -18,7 +18,7 @@ from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
 
 
-class RefusedError(MunimentError):
+class FeedRefusedError(MunimentError):
     """The witness does not take the checkpoint; one line says why."""
 
 
@@ -82,7 +82,7 @@ class Feeder:
         except WitnessError as error:
             if isinstance(error.__cause__, FormatError) and not isinstance(error, AheadError):
                 raise  # it does not speak the protocol: that is no refusal
-            raise RefusedError(f"the witness does not sign: {error}") from error
+            raise FeedRefusedError(f"the witness does not sign: {error}") from error
         return FeedResult(signed_head.signed.encode(), new.size, added.old, added.cosigned)
 
     async def _post(self, request: bytes) -> Reply:

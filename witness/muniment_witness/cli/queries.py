@@ -27,7 +27,7 @@ from muniment_witness.cli.exits import (
     EXIT_UNREACHABLE,
     fail,
 )
-from muniment_witness.cli.feed import Feeder, RefusedError
+from muniment_witness.cli.feed import Feeder, FeedRefusedError
 from muniment_witness.cli.remote import lines_of, read_all, read_status, write_all
 from muniment_witness.config import WitnessFile, check_url
 from muniment_witness.gossip.jitter import jittered
@@ -156,7 +156,7 @@ def _address(url: str | None, config: Path | None) -> str:
 def _failing() -> Iterator[None]:
     try:
         yield
-    except RefusedError as error:
+    except FeedRefusedError as error:
         fail(EXIT_REFUSED, error)
     except (ConfigError, InputError) as error:
         fail(EXIT_CONFIG, error)

@@ -40,7 +40,7 @@ class ListState:
     differs: dict[str, str] = field(default_factory=dict[str, str])
 
 
-class Lists:
+class LogListPuller:
     """Pulls all lists of a configuration, each on its jittered period."""
 
     def __init__(

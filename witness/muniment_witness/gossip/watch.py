@@ -24,7 +24,7 @@ from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.gauges import WatchGauges
-from muniment_witness.gossip.lists import Lists
+from muniment_witness.gossip.lists import LogListPuller
 from muniment_witness.gossip.pull import Puller
 from muniment_witness.gossip.push import Pusher
 from muniment_witness.gossip.quotas import Quotas
@@ -64,7 +64,7 @@ class Watch:
     board: AlarmBoard
     gauges: WatchGauges
     quotas: Quotas
-    lists: Lists | None = None
+    lists: LogListPuller | None = None
     bastions: Bastions | None = None
 
     @property

@@ -33,7 +33,7 @@ from muniment_witness.http.about import add_about
 from muniment_witness.http.gossip import add_routes
 from muniment_witness.http.mirror import MirrorHttp
 from muniment_witness.judge.decide import Refusal, authenticate, decide_subtree
-from muniment_witness.mirror.copies import DivergedError
+from muniment_witness.mirror.copies import CopyDivergedError
 
 MAX_SUBTREES: Final = 32
 """Subtrees being signed at one time; ML-DSA-44 takes about a millisecond each."""
@@ -44,7 +44,7 @@ MONITORING_SECONDS: Final = 5
 ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     VerificationError: (422, "proves-nothing"),
     FatalDatabaseError: (503, "storage-failed"),
-    DivergedError: (503, "copy-damaged"),
+    CopyDivergedError: (503, "copy-damaged"),
 }
 
 _TEXT: Final = "text/plain; charset=utf-8"

@@ -23,7 +23,7 @@ from muniment_service.routing import App
 from muniment_witness.config import About
 from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.mirror import Mirror
-from muniment_witness.mirror.receiving import Cosigned, Receiver
+from muniment_witness.mirror.receiving import Receiver, UploadCosigned
 from muniment_witness.mirror.table import MirrorTable
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -87,7 +87,7 @@ class MirrorHttp:
         pieces = request.pieces() if coding == "identity" else _gunzipped(request.pieces())
         outcome = await self._receiver.receive(pieces, request.about)
         self._show(outcome.copy)
-        if isinstance(outcome, Cosigned):
+        if isinstance(outcome, UploadCosigned):
             return Response(200, format_cosignatures(outcome.lines), _TEXT)
         return Response(outcome.status, outcome.info.encode(), INFO_CONTENT_TYPE)
 

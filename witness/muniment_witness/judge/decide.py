@@ -59,7 +59,7 @@ class KnownLog:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class HeadState:
     """What a decision depends on, besides the request and the time.
 
     Attributes:
@@ -125,7 +125,7 @@ class Acceptance:
         return self.request.checkpoint.head
 
 
-def decide(state: State, request: AddCheckpoint, now: int) -> Acceptance | Refusal:
+def decide(state: HeadState, request: AddCheckpoint, now: int) -> Acceptance | Refusal:
     """Judges an add-checkpoint request by all the rules above; `now` is in Unix seconds."""
     authentic = authenticate(state.log, request)
     if isinstance(authentic, Refusal):

@@ -72,7 +72,7 @@ class Growth:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class CopyEdge:
     """The part of a copy that more entries can change: partial tiles, and the partial bundle."""
 
     tiles: TileEdge
@@ -101,7 +101,7 @@ class Edge:
 class Copy:
     """What a mirror holds of one log: `edge`, and what of it was not given out by `grown` yet."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: CopyEdge) -> None:
         self.edge = edge
         self._before = edge.tiles
         self._bundles: list[tuple[int, bytes]] = []
@@ -141,7 +141,7 @@ class Copy:
         if place.end % TILE_WIDTH == 0:
             self._bundles.append((place.base // TILE_WIDTH, tail))
             self._kept, tail = 0, b""
-        self.edge = Edge(tiles, tail)
+        self.edge = CopyEdge(tiles, tail)
 
     def grown(self) -> Growth | None:
         """What was taken since this was asked last; None for nothing."""

@@ -22,7 +22,7 @@ from muniment.tlog.proofs import nodes_from_tiles, plan_root
 from muniment.tlog.tiles import TILE_WIDTH, Tile, cut_tile
 from muniment_service.http import overloaded
 from muniment_witness.judge.mirroring import Copy, verify_package
-from muniment_witness.store.mirrordb import Held, MirrorHead, MirrorStore
+from muniment_witness.store.mirrordb import MirrorCheckpoint, MirrorStore, StoredCopy
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ SAVE_BYTES: Final = 4 << 20
 """Bytes of entries that an upload takes before it waits for the disk."""
 
 
-class DivergedError(MunimentError):
+class CopyDivergedError(MunimentError):
     """What is stored is not the tree that was verified when it was stored: the disk lies."""
 
 
@@ -42,7 +42,7 @@ class LogCopy:
         head: The mirror checkpoint, as stored; None before the first.
     """
 
-    def __init__(self, store: MirrorStore, origin: str, held: Held) -> None:
+    def __init__(self, store: MirrorStore, origin: str, held: StoredCopy) -> None:
         """Takes over what is stored; nobody else extends it."""
         self.origin: Final = origin
         self.head = held.head
@@ -149,11 +149,11 @@ class LogCopy:
                 raise overloaded("clock", "the clock of this mirror is behind its cosignatures")
             lines: tuple[SignatureLine, ...] = ()
 
-            def make() -> MirrorHead:
+            def make() -> MirrorCheckpoint:
                 nonlocal lines
                 text = pending.note.text
                 lines = tuple(signer.sign(text, now) for signer in signers)
-                return MirrorHead(size, pending.with_signatures(lines).encode(), now)
+                return MirrorCheckpoint(size, pending.with_signatures(lines).encode(), now)
 
             self.head = await self._store.put_head(self._number, old, make)
             return lines
@@ -169,6 +169,6 @@ class LogCopy:
             raise self._diverged(str(error)) from error
         return root
 
-    def _diverged(self, what: str) -> DivergedError:
+    def _diverged(self, what: str) -> CopyDivergedError:
         event(_LOGGER, logging.ERROR, "a copy is damaged", origin=self.origin, what=what)
-        return DivergedError(f"the copy of {self.origin} is damaged: {what}")
+        return CopyDivergedError(f"the copy of {self.origin} is damaged: {what}")

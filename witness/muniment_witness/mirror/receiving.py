@@ -20,7 +20,7 @@ from muniment_witness.mirror.mirror import Mirror
 
 
 @dataclass(frozen=True, slots=True)
-class Cosigned:
+class UploadCosigned:
     """All entries are here, and the checkpoint of the upload's end is the mirror's."""
 
     copy: LogCopy
@@ -36,7 +36,7 @@ class GoOn:
     info: MirrorInfo
 
 
-Outcome = Cosigned | GoOn
+Outcome = UploadCosigned | GoOn
 
 
 class Receiver:
@@ -69,7 +69,7 @@ class Receiver:
             body.release()
         if reader.complete:
             lines = await copy.cosign(tree, self._mirror.signers, self._mirror.clock)
-            return self._go_on(409, copy, None) if lines is None else Cosigned(copy, lines)
+            return self._go_on(409, copy, None) if lines is None else UploadCosigned(copy, lines)
         if not taken:
             raise body.refusal()
         return self._go_on(202, copy, tree)

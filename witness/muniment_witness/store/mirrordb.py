@@ -27,7 +27,7 @@ from muniment.tlog.note import VKey
 from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_service.readers import Readers
-from muniment_witness.judge.mirroring import Edge, Growth
+from muniment_witness.judge.mirroring import CopyEdge, Growth
 
 APPLICATION: Final = 0x4D754D72
 """``MuMr``: SQLite application_id of mirror databases."""
@@ -88,7 +88,7 @@ _LOST: Final = (
 )
 
 
-class MirrorHead(NamedTuple):
+class MirrorCheckpoint(NamedTuple):
     """A mirror checkpoint: its size, the note with the log's signatures and ours, and its time."""
 
     size: int
@@ -96,12 +96,12 @@ class MirrorHead(NamedTuple):
     time: int
 
 
-class Held(NamedTuple):
+class StoredCopy(NamedTuple):
     """What is stored of a log: its number, the edge of the copy, and the mirror checkpoint."""
 
     number: int
-    edge: Edge
-    head: MirrorHead | None
+    edge: CopyEdge
+    head: MirrorCheckpoint | None
 
 
 async def create_mirror(path: Path, keys: Sequence[VKey]) -> None:
@@ -153,7 +153,7 @@ class MirrorStore:
             raise
         return cls(writer, readers, secret)
 
-    async def load(self, origin: str) -> Held:
+    async def load(self, origin: str) -> StoredCopy:
         """Reads what is stored of a log, of which there may be nothing yet.
 
         Raises DatabaseError if it is damaged: what was stored does not make the tree.
@@ -175,7 +175,9 @@ class MirrorStore:
         """
         await self._run(lambda connection: _grow(connection, number, growth))
 
-    async def put_head(self, number: int, old: MirrorHead | None, make: "MakeHead") -> MirrorHead:
+    async def put_head(
+        self, number: int, old: MirrorCheckpoint | None, make: "MakeHead"
+    ) -> MirrorCheckpoint:
         """Makes and stores a mirror checkpoint; when this returns, it is synced.
 
         `make` runs on the writer's thread. Raises FatalDatabaseError as `grow`.
@@ -218,7 +220,7 @@ class MirrorStore:
             await self._writer.close()
 
 
-MakeHead = Callable[[], MirrorHead]
+MakeHead = Callable[[], MirrorCheckpoint]
 """Signs: makes the head that is stored."""
 
 
@@ -241,7 +243,7 @@ def _begin(connection: Connection, path: Path, keys: Sequence[VKey]) -> bytes:
     return bytes(secret)
 
 
-def _load(connection: Connection, origin: str) -> Held:
+def _load(connection: Connection, origin: str) -> StoredCopy:
     connection.execute(
         "INSERT INTO copy (origin, size, root) VALUES (?, 0, ?) ON CONFLICT DO NOTHING",
         (origin, EMPTY_ROOT),
@@ -262,7 +264,7 @@ def _load(connection: Connection, origin: str) -> Held:
         row = connection.execute(sql, (number, len(levels), index)).fetchone() if width else None
         levels.append(b"" if row is None else row[0][: width * HASH_SIZE])
         rest = index
-    edge = Edge(TileEdge.restore(size, levels), tail)
+    edge = CopyEdge(TileEdge.restore(size, levels), tail)
     if edge.head != Head(size, root):
         raise FormatError(f"its tiles do not make the root of its tree of {size}")
     head = connection.execute(
@@ -270,7 +272,7 @@ def _load(connection: Connection, origin: str) -> Held:
     ).fetchone()
     if head is not None and head[0] > size:
         raise FormatError(f"its checkpoint has size {head[0]}, beyond its {size} entries")
-    return Held(number, edge, None if head is None else MirrorHead(*head))
+    return StoredCopy(number, edge, None if head is None else MirrorCheckpoint(*head))
 
 
 def _grow(connection: Connection, number: int, growth: Growth) -> None:
@@ -298,8 +300,8 @@ def _grow(connection: Connection, number: int, growth: Growth) -> None:
 
 
 def _put_head(
-    connection: Connection, number: int, old: MirrorHead | None, new: MirrorHead
-) -> MirrorHead:
+    connection: Connection, number: int, old: MirrorCheckpoint | None, new: MirrorCheckpoint
+) -> MirrorCheckpoint:
     moved = connection.execute(
         "UPDATE head SET size = ?, note = ?, time = ?"
         " WHERE log = ? AND size = ? AND time = ? AND size <= ?"
