@@ -63,7 +63,7 @@ from muniment_gateway.core.approvals import People
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.proxytable import Proxy, ProxyTable, checked_proxies
 from muniment_service.config import Config, config_error, config_key, read_file
-from muniment_service.limits import Count, Limits
+from muniment_service.limits import Count, SmallBodyLimits
 from muniment_service.servicefile import NamedFile, read_named
 
 MAX_POLICY_BYTES: Final = 1 << 20
@@ -138,12 +138,6 @@ class OpaTable(Config, frozen=True):
     sink_paths: tuple[Annotated[str, Meta(pattern=r"^/[!-~]{1,200}\Z")], ...] = ()
 
 
-class HttpLimits(Limits, frozen=True):
-    """The `[limits]` table; bodies are smaller than the log's."""
-
-    inflight_bytes: Count = 64 << 20
-
-
 class GatewayFile(NamedFile, frozen=True, kw_only=True):
     """gateway.toml as it stands."""
 
@@ -164,7 +158,7 @@ class GatewayFile(NamedFile, frozen=True, kw_only=True):
     opa: OpaTable = OpaTable()
     proxy: tuple[ProxyTable, ...] = ()
     permit: PermitTable = PermitTable()
-    limits: HttpLimits = HttpLimits()
+    limits: SmallBodyLimits = SmallBodyLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +212,7 @@ class AuthorityFile(NamedFile, frozen=True, kw_only=True):
     client: tuple[ClientEntry, ...] = ()
     gateways: tuple[str, ...] = ()
     most_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 3600
-    limits: HttpLimits = HttpLimits()
+    limits: SmallBodyLimits = SmallBodyLimits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ class Limits(Config, frozen=True):
     grace_seconds: Seconds = 10.0
 
 
+class SmallBodyLimits(Limits, frozen=True):
+    """The same for a service that takes smaller bodies than the log."""
+
+    inflight_bytes: Count = 64 << 20
+
+
 class Budget:
     """How many bytes of request bodies may be held at one time."""
 

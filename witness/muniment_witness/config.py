@@ -66,7 +66,7 @@ from muniment_service.config import (
     config_key,
     load_config,
 )
-from muniment_service.limits import Count, Limits
+from muniment_service.limits import SmallBodyLimits
 from muniment_service.servicefile import NamedFile, signers_of
 from muniment_witness.bastion.table import Bastion, BastionEntry, read_bastions
 from muniment_witness.judge.decide import KnownLog
@@ -165,12 +165,6 @@ class Gossip(Config, frozen=True):
     history: Annotated[int, Meta(ge=16)] = HISTORY
 
 
-class HttpLimits(Limits, frozen=True):
-    """The `[limits]` table: the log's, with less for bodies, as none is larger than a megabyte."""
-
-    inflight_bytes: Count = 64 << 20
-
-
 class WitnessFile(NamedFile, frozen=True, kw_only=True):
     """witness.toml as it stands."""
 
@@ -184,7 +178,7 @@ class WitnessFile(NamedFile, frozen=True, kw_only=True):
     bastion: tuple[BastionEntry, ...] = ()
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
-    limits: HttpLimits = HttpLimits()
+    limits: SmallBodyLimits = SmallBodyLimits()
 
 
 @dataclass(frozen=True, slots=True)
