@@ -59,7 +59,7 @@ class Feeder:
             UnreachableError: If the log or the witness does not answer.
             UnresolvedError: If the log does not give the tiles of its checkpoint.
             VerificationError: If the checkpoint is not signed by the log.
-            RefusedError: If the witness refuses it, or knows a larger tree.
+            FeedRefusedError: If the witness refuses it, or knows a larger tree.
         """
         paths = sumdb.checkpoint_paths(self._log.origin)
         answer = await get_first(self._transport, self._log_url, paths)

@@ -102,7 +102,7 @@ class LogCopy:
 
         Raises:
             LookupError: If one is not: it reaches beyond the copy.
-            DivergedError: If one is damaged, or lost.
+            CopyDivergedError: If one is damaged, or lost.
         """
         edge = self._saved
         found = {tile: data for tile in tiles if (data := edge.read(tile)) is not None}
@@ -129,7 +129,7 @@ class LogCopy:
 
         Raises:
             Problem: 503, while the clock is behind an earlier cosignature.
-            DivergedError: If what is stored does not make its root: nothing is signed.
+            CopyDivergedError: If what is stored does not make its root: nothing is signed.
         """
         return await complete(self._cosign(pending, signers, clock))
 
