@@ -16,7 +16,7 @@ from muniment.records.manifest import NO_PREVIOUS, Batch, build_batch
 from muniment.tlog.note import Ed25519Signer
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import AddendaObjects
-from muniment_log.cluster.database import Connection, Database
+from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.objects import ObjectStore, Version
 from muniment_log.cluster.sweeping import Sweeper
@@ -192,7 +192,7 @@ class Bench:
         return sorted(path.split("/", 2)[2] for path in found)
 
     async def arriving(self) -> int:
-        async def work(db: Connection) -> int:
+        async def work(db: DatabaseConnection) -> int:
             return int(await db.fetchval("SELECT count(*) FROM arriving"))
 
         return await self.database.read(work, "test")

@@ -14,7 +14,7 @@ from muniment_log.cluster import addendarows
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.adoptaddenda import copy_addenda
-from muniment_log.cluster.database import Connection, Database
+from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.privacy import find_public
@@ -310,7 +310,7 @@ async def test_what_is_being_ordered_is_not_taken_for_left(at: Bench) -> None:
     await at.frontend.keep(sent)
     keys = [*at.at_work]
 
-    async def order(db: Connection) -> int:
+    async def order(db: DatabaseConnection) -> int:
         await addendarows.check_arriving(db, keys)
         left, _ = await addendarows.left(at.database, -1, 10)
         return len(left)

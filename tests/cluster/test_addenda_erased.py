@@ -17,7 +17,7 @@ from muniment.records.manifest import MANIFEST, Batch
 from muniment_log.cluster import addendarows
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import GONE, AddendaObjects
-from muniment_log.cluster.database import Connection, Database
+from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
@@ -119,7 +119,7 @@ async def test_what_was_told_when_it_was_stored_saves_a_request(at: Bench) -> No
     one, old, moved = made(), made(), made()
     await at.log(one, old, moved)
 
-    async def forget(db: Connection) -> None:
+    async def forget(db: DatabaseConnection) -> None:
         await db.execute("UPDATE addendum SET e_tag = NULL WHERE digest = $1", old.digest)
         await db.execute("UPDATE addendum SET e_tag = '\"other\"' WHERE digest = $1", moved.digest)
 

@@ -14,7 +14,7 @@ from log_tools import GATEWAY, LIMITS, GatewayStream, all_entries, entries_of, r
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import unframe
 from muniment.tlog.heads import Head
-from muniment_log.cluster.database import Connection, Database
+from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
@@ -50,7 +50,7 @@ def losing(database: Database, monkeypatch: pytest.MonkeyPatch, *, persisted: bo
     once = database._once
     lost = []
 
-    async def lose(work: Callable[[Connection], Awaitable[Any]]) -> Any:
+    async def lose(work: Callable[[DatabaseConnection], Awaitable[Any]]) -> Any:
         if lost:
             return await once(work)
         lost.append(True)

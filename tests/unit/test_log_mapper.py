@@ -18,7 +18,7 @@ from muniment_log.core.integrate import restore
 from muniment_log.errors import IndexLogError
 from muniment_log.index import mapper as mapping
 from muniment_log.index.mapper import IndexLeaves, Mapper, UnreadableError
-from muniment_log.index.mapprocess import Answer, Question
+from muniment_log.index.mapprocess import MapAnswer, Question
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.leaforder import LeafOrder
 from muniment_log.storage.snapshot import LogSnapshot
@@ -64,7 +64,7 @@ class Files:
         self._open.append(made)
         return made
 
-    async def ask(self, mapper: Mapper, size: int, head: bytes | None = None) -> Answer:
+    async def ask(self, mapper: Mapper, size: int, head: bytes | None = None) -> MapAnswer:
         there = root(ENTRIES[:size]) if head is None else head
         return await mapper.answer(Question(ORIGIN, size, there, self.index_log.head.size))
 
@@ -95,8 +95,8 @@ async def files(tmp_path: Path) -> AsyncIterator[Files]:
 async def test_it_answers_the_root_at_each_head(files: Files) -> None:
     mapper = files.started()
     for size in (1, 2, 256, 257, 700):
-        assert await files.ask(mapper, size) == Answer(size, map_root(ENTRIES[:size]))
-    assert await files.ask(mapper, 700) == Answer(700, map_root(ENTRIES))
+        assert await files.ask(mapper, size) == MapAnswer(size, map_root(ENTRIES[:size]))
+    assert await files.ask(mapper, 700) == MapAnswer(700, map_root(ENTRIES))
 
 
 async def test_it_goes_on_where_another_was_killed(
@@ -131,7 +131,7 @@ async def test_a_map_that_is_not_the_log_s_is_built_again(files: Files, harm: st
         other = await MapFile.open(files.map, origin)
         await other.apply(0, ENTRIES[::-1])
         await other.close()
-    assert await files.ask(files.started(), 301) == Answer(301, map_root(ENTRIES[:301]))
+    assert await files.ask(files.started(), 301) == MapAnswer(301, map_root(ENTRIES[:301]))
 
 
 async def test_what_was_published_wrongly_is_named(

@@ -14,7 +14,7 @@ from muniment_log.core.heads import HeadSigner
 from muniment_log.publish.beside import BesideSetup
 from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.mirroring import MirrorSetup
-from muniment_log.publish.published import HeadStore
+from muniment_log.publish.published import CheckpointStore
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rated import RatedSetup, load_kept
 from muniment_log.publish.rollback import (
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from muniment_log.storage.embedded import FullTiles
 
 
-H_co = TypeVar("H_co", bound=HeadStore, covariant=True)
+H_co = TypeVar("H_co", bound=CheckpointStore, covariant=True)
 
 
 class StoredHeads(Protocol):

@@ -15,7 +15,7 @@ from muniment_log.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
     from muniment_log.core.addenda import Addendum
 
 _GATE: Final = SETTLERS + 1
@@ -95,7 +95,7 @@ async def note(
     """
     wanted = frozenset(expected)
 
-    async def work(db: Connection) -> Known:
+    async def work(db: DatabaseConnection) -> Known:
         await db.execute("SELECT pg_advisory_xact_lock_shared($1, $2)", LOCK_CLASS, _GATE)
         rows = await db.fetch(
             "SELECT digest FROM addendum WHERE digest = ANY($1::bytea[])", [*digests, *wanted]
@@ -131,7 +131,7 @@ async def add(
         for one, version in addenda
     ]
 
-    async def work(db: Connection) -> None:
+    async def work(db: DatabaseConnection) -> None:
         now = await db.fetchval(TURN)
         added = await db.fetch(_ADD, now, leaves, key, *_columns(rows, 7)) if rows else ()
         gone = await db.fetch(BAR, barred, now, None) if barred else ()
@@ -151,7 +151,7 @@ async def erase(
     as these were told when they were stored.
     """
 
-    async def work(db: Connection) -> tuple[list[str], dict[bytes, Version]]:
+    async def work(db: DatabaseConnection) -> tuple[list[str], dict[bytes, Version]]:
         await db.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _GATE)
         await db.fetchval(TURN)
         gone = await db.fetch(_ERASE, digests, now_ms, index)
@@ -177,7 +177,7 @@ async def find(database: Database, digest: bytes) -> Erased | str | None:
     None if it is neither kept nor arriving.
     """
 
-    async def work(db: Connection) -> Erased | str | None:
+    async def work(db: DatabaseConnection) -> Erased | str | None:
         row = await db.fetchrow("SELECT erased, erasure FROM addendum WHERE digest = $1", digest)
         if row is not None:
             return "" if row["erased"] is None else Erased(row["erased"], row["erasure"])
@@ -189,7 +189,7 @@ async def find(database: Database, digest: bytes) -> Erased | str | None:
     return await database.transact(work, "looking for an addendum")
 
 
-async def check_arriving(db: Connection, keys: Sequence[str]) -> None:
+async def check_arriving(db: DatabaseConnection, keys: Sequence[str]) -> None:
     """Keeps the sweeper from arrivals until the transaction ends, which orders their requests.
 
     Raises UnavailableError if it has begun with one: the request has to come again.
@@ -210,7 +210,7 @@ async def left(database: Database, seconds: float, most: int) -> tuple[list[Left
     being ordered are left out.
     """
 
-    async def work(db: Connection) -> tuple[list[Left], int]:
+    async def work(db: DatabaseConnection) -> tuple[list[Left], int]:
         rows = await db.fetch(
             "UPDATE arriving SET swept = true WHERE key IN (SELECT key FROM arriving"
             " WHERE since < now() - $1 * interval '1 second' ORDER BY since LIMIT $2"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from muniment_log.cluster.database import Connection
+    from muniment_log.cluster.database import DatabaseConnection
     from muniment_log.config import LogConfig
     from muniment_log.core.ordering import Loaded
 
@@ -167,7 +167,7 @@ def _resources(size: int) -> list[Tile]:
     return [*tiles_of(size), *bundles_of(begin, size, size)]
 
 
-async def _state(db: Connection, head: Head) -> bool:
+async def _state(db: DatabaseConnection, head: Head) -> bool:
     """Whether the cluster has the tree already; False while it has nothing at all."""
     row = await db.fetchrow(_STATE)
     if row is None:
@@ -181,7 +181,7 @@ async def _state(db: Connection, head: Head) -> bool:
     )
 
 
-async def _close(db: Connection, head: Head) -> bool:
+async def _close(db: DatabaseConnection, head: Head) -> bool:
     """Lets the cluster take nothing, unless it has the tree already; whether it does."""
     is_there = await _state(db, head)
     if not is_there:
@@ -189,7 +189,9 @@ async def _close(db: Connection, head: Head) -> bool:
     return is_there
 
 
-async def _adopt(db: Connection, loaded: Loaded, edge: RightEdge, contents: Contents) -> bool:
+async def _adopt(
+    db: DatabaseConnection, loaded: Loaded, edge: RightEdge, contents: Contents
+) -> bool:
     """Writes everything that the database keeps; False when it is there already."""
     head = loaded.head
     if await _state(db, head):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from muniment_log.cluster.addendaobjects import AddendaObjects
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
     from muniment_log.cluster.objects import Version
     from muniment_log.core.erasable import Mark
     from muniment_log.storage.addendacontents import Row
@@ -125,7 +125,7 @@ async def _add(
         for row in rows
     ]
 
-    async def work(db: Connection) -> None:
+    async def work(db: DatabaseConnection) -> None:
         added = await db.fetch(_ROWS, *([row[at] for row in columns] for at in range(11)))
         new = [row["size"] for row in added if row["erased"] is None]
         await db.fetchrow(COUNT, len(new), sum(new), len(added) - len(new))
@@ -134,6 +134,6 @@ async def _add(
     return sum(row.erased is None and row.digest not in gone for row in rows)
 
 
-async def _finish(db: Connection, mark: Mark, erasing: Sequence[tuple[str, bytes]]) -> None:
+async def _finish(db: DatabaseConnection, mark: Mark, erasing: Sequence[tuple[str, bytes]]) -> None:
     await db.execute(_ERASING, [id_ for id_, _ in erasing], [record for _, record in erasing])
     await db.execute("UPDATE addenda SET next = $1, seen = $2 WHERE id = 0", *mark)

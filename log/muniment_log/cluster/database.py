@@ -20,7 +20,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-import asyncpg  # type: ignore[import-untyped]  # it ships no types; `Connection` says what we use
+import asyncpg  # type: ignore[import-untyped]  # it ships no types; `DatabaseConnection` says what we use
 
 from muniment.local.backoff import Backoff
 from muniment.local.sqlitefile import DatabaseError
@@ -93,7 +93,7 @@ _FINAL: Final = (
 """What a server or a pooler says that it would say again, under a code of passing troubles."""
 
 
-class Connection(Protocol):
+class DatabaseConnection(Protocol):
     """What transactions need of asyncpg's connection."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Mapping[str, Any]]:
@@ -113,7 +113,7 @@ class Connection(Protocol):
         ...
 
 
-async def settle(db: Connection) -> None:
+async def settle(db: DatabaseConnection) -> None:
     """Makes the commit of a transaction wait until standbys have all that the transaction saw.
 
     Costs the commit of a message to nobody; nothing without synchronous replication.
@@ -204,7 +204,7 @@ class Database:
         except (TimeoutError, *_LOST):
             self._pool.terminate()
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]], what: str) -> T:
+    async def transact(self, work: Callable[[DatabaseConnection], Awaitable[T]], what: str) -> T:
         """Runs work in a transaction and commits it; work may run several times.
 
         An error that `work` raises rolls everything back and comes out of here; others name `what`
@@ -215,7 +215,7 @@ class Database:
             StorageError: the database refuses, and would again.
         """
 
-        async def transaction(connection: Connection) -> T:
+        async def transaction(connection: DatabaseConnection) -> T:
             await connection.execute("BEGIN")
             try:
                 done = await work(connection)
@@ -241,11 +241,11 @@ class Database:
         )
         return sorted(row["name"] for row in rows)
 
-    async def read(self, work: Callable[[Connection], Awaitable[T]], what: str) -> T:
+    async def read(self, work: Callable[[DatabaseConnection], Awaitable[T]], what: str) -> T:
         """Runs a single statement, which is a transaction of its own; see `transact`."""
         return await self._attempt(work, what)
 
-    async def _attempt(self, work: Callable[[Connection], Awaitable[T]], what: str) -> T:
+    async def _attempt(self, work: Callable[[DatabaseConnection], Awaitable[T]], what: str) -> T:
         loop = asyncio.get_running_loop()
         deadline: float | None = None
         backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
@@ -266,7 +266,7 @@ class Database:
                 raise UnavailableError(f"{what}: {type(error).__name__}: {_text(error)}") from error
             await asyncio.sleep(backoff.next())
 
-    async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _once(self, work: Callable[[DatabaseConnection], Awaitable[T]]) -> T:
         connection: Any = await self._pool.acquire(timeout=COMMAND_SECONDS)
         try:
             return await work(connection)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from muniment_log.cluster.addendaobjects import AddendaObjects
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
     from muniment_log.core.erasable import Selection
 
 _EVER: Final = (1 << 63) - 1
@@ -153,7 +153,7 @@ class ClusterErasable:
     async def forget(self) -> bool:
         """Whether nothing of what was erased is still in an object in which it came."""
 
-        async def work(db: Connection) -> Any:
+        async def work(db: DatabaseConnection) -> Any:
             return await db.fetchval(_HELD)
 
         return not await self._database.read(work, "looking for what is arriving")

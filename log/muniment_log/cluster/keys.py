@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from muniment.tlog.note import VKey
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
 
 
 async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
@@ -27,7 +27,7 @@ async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
         StorageError, UnavailableError: it cannot be used.
     """
 
-    async def work(db: Connection) -> dict[str, str]:
+    async def work(db: DatabaseConnection) -> dict[str, str]:
         owned = await _owned(db)
         if not owned:
             await _insert(db, origin, keys)
@@ -67,7 +67,7 @@ async def rebind(
     """
     gone, fresh = set(before) - set(after), [key for key in after if key not in set(before)]
 
-    async def work(db: Connection) -> None:
+    async def work(db: DatabaseConnection) -> None:
         owned = await _owned(db)
         # Another attempt of this very transaction may have been committed.
         kept = [str(key) for key in before if key not in gone]
@@ -88,14 +88,14 @@ async def rebind(
     await database.transact(work, "changing the log's keys")
 
 
-async def _owned(db: Connection) -> dict[str, str]:
+async def _owned(db: DatabaseConnection) -> dict[str, str]:
     # One row decides who is first; the others of one log wait for it here.
     await db.fetchval("SELECT next FROM coordinator WHERE id = 0 FOR UPDATE")
     rows = await db.fetch("SELECT vkey, origin FROM identity")
     return {row["vkey"]: row["origin"] for row in rows}
 
 
-async def _insert(db: Connection, origin: str, keys: Sequence[str]) -> None:
+async def _insert(db: DatabaseConnection, origin: str, keys: Sequence[str]) -> None:
     await db.execute(
         "INSERT INTO identity (vkey, origin) SELECT v.vkey, $2 FROM unnest($1::text[]) AS v (vkey)",
         list(keys),

@@ -16,7 +16,7 @@ from muniment_log.errors import LogError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Lease:
         Raises UnavailableError or StorageError if the database cannot be used.
         """
 
-        async def work(db: Connection) -> int | None:
+        async def work(db: DatabaseConnection) -> int | None:
             epoch = await db.fetchval(_ACQUIRE, holder, seconds)
             if epoch is not None:
                 # From here on nobody of an earlier epoch moves the tree.

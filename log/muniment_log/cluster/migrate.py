@@ -10,7 +10,7 @@ from muniment.local.sqlitefile import DatabaseError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
 
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS muniment_schema (
@@ -45,7 +45,7 @@ async def migrate(database: Database) -> tuple[int, int]:
     while version < len(scripts):
         number, script = version + 1, scripts[version]
 
-        async def step(db: Connection, number: int = number, script: str = script) -> None:
+        async def step(db: DatabaseConnection, number: int = number, script: str = script) -> None:
             mine = await db.fetchval(
                 "INSERT INTO muniment_schema (version) VALUES ($1)"
                 " ON CONFLICT DO NOTHING RETURNING version",
@@ -89,7 +89,7 @@ async def made_when(database: Database) -> datetime:
 
 
 async def _version(database: Database) -> int:
-    async def work(db: Connection) -> int:
+    async def work(db: DatabaseConnection) -> int:
         if await db.fetchval("SELECT to_regclass('muniment_schema') IS NULL"):
             return 0
         return int(await db.fetchval("SELECT coalesce(max(version), 0) FROM muniment_schema"))

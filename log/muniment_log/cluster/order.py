@@ -35,7 +35,7 @@ from muniment_log.errors import OverloadedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
     from muniment_log.core.ordering import Ordering
 
 DIGEST_SIZE: Final = 32
@@ -175,7 +175,7 @@ class PostgresOrder:
     async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
         """Where streams continue; those never seen are left out."""
 
-        async def work(db: Connection) -> Mapping[StreamKey, StreamState]:
+        async def work(db: DatabaseConnection) -> Mapping[StreamKey, StreamState]:
             found = await _streams(db, keys)
             if found:
                 await settle(db)
@@ -186,7 +186,7 @@ class PostgresOrder:
     async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
         """The batch that begins at a sequence number; None if none begins there."""
 
-        async def work(db: Connection) -> Mapping[str, Any] | None:
+        async def work(db: DatabaseConnection) -> Mapping[str, Any] | None:
             found = await db.fetchrow(_ACCEPTED, *key, first)
             if found is not None:
                 await settle(db)
@@ -200,7 +200,7 @@ class PostgresOrder:
     async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
         """What is kept under names of a stream of the log's own."""
 
-        async def work(db: Connection) -> Mapping[bytes, Recall]:
+        async def work(db: DatabaseConnection) -> Mapping[bytes, Recall]:
             found = await _recall(db, scope_of(key), names)
             if found:
                 await settle(db)
@@ -211,7 +211,7 @@ class PostgresOrder:
     async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
         """Keeps recalls of records that have their indices already; see `Order.remember`."""
 
-        async def work(db: Connection) -> None:
+        async def work(db: DatabaseConnection) -> None:
             place = await db.fetchval(_LOCK, *key)
             if found := await _recall(db, scope_of(key), [recall.name for recall in recalls]):
                 raise RecalledError({key: frozenset(found)})
@@ -273,7 +273,7 @@ class _Group:
 
 
 async def _order(
-    db: Connection, group: _Group, backlog: Backlog, kept: int, arriving: Sequence[str]
+    db: DatabaseConnection, group: _Group, backlog: Backlog, kept: int, arriving: Sequence[str]
 ) -> int:
     moves = list(group.moves.items())
     fresh = [key for key, (before, _) in moves if before == NEW_STREAM]
@@ -313,7 +313,9 @@ async def _order(
     return int(at)
 
 
-async def _recall(db: Connection, scope: bytes, names: Sequence[bytes]) -> dict[bytes, Recall]:
+async def _recall(
+    db: DatabaseConnection, scope: bytes, names: Sequence[bytes]
+) -> dict[bytes, Recall]:
     rows = await db.fetch(_RECALL, scope, list(names))
     return {
         row["name"]: Recall(row["name"], row["content"], row["time"], unpack_runs(row["runs"]))
@@ -321,7 +323,7 @@ async def _recall(db: Connection, scope: bytes, names: Sequence[bytes]) -> dict[
     }
 
 
-async def _check_new(db: Connection, orderings: Sequence[Ordering]) -> None:
+async def _check_new(db: DatabaseConnection, orderings: Sequence[Ordering]) -> None:
     """Makes sure that nothing of what is to be ordered was ordered before."""
     known: dict[StreamKey, frozenset[bytes]] = {}
     for ordering in orderings:
@@ -333,14 +335,14 @@ async def _check_new(db: Connection, orderings: Sequence[Ordering]) -> None:
         raise RecalledError(known)
 
 
-async def _keep(db: Connection, kept: Kept) -> None:
+async def _keep(db: DatabaseConnection, kept: Kept) -> None:
     scope = scope_of(kept.key)
     rows = [(one.name, one.content, one.time, pack_runs(one.runs)) for one in kept.recalls]
     await db.execute(_KEEP, scope, kept.place, *_columns(rows, 4))
     await db.execute(_FORGET, scope, kept.oldest, 2 * len(rows))
 
 
-async def _first_of(db: Connection, group: _Group) -> int | None:
+async def _first_of(db: DatabaseConnection, group: _Group) -> int | None:
     """The index of a group that an earlier attempt committed; None if none did."""
     first = None
     for key, number, count, digest, place in group.batches:
@@ -354,7 +356,9 @@ async def _first_of(db: Connection, group: _Group) -> int | None:
     return first
 
 
-async def _streams(db: Connection, keys: Sequence[StreamKey]) -> dict[StreamKey, StreamState]:
+async def _streams(
+    db: DatabaseConnection, keys: Sequence[StreamKey]
+) -> dict[StreamKey, StreamState]:
     rows = await db.fetch(_STREAMS, *_columns(keys, 2))
     return {
         StreamKey(row["gateway"], row["label"]): StreamState(row["next"], row["manifest"])

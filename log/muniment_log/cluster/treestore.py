@@ -18,7 +18,7 @@ from muniment_log.core.runs import Run, run_of
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
-    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
     from muniment_log.core.integrate import Integration
 
 READ_ROWS: Final = 24
@@ -82,7 +82,7 @@ class TreeStore:
             UnavailableError: it cannot be reached.
         """
 
-        async def work(db: Connection) -> StoredTree:
+        async def work(db: DatabaseConnection) -> StoredTree:
             tree = await db.fetchrow("SELECT size, root FROM tree WHERE id = 0")
             if tree is None:
                 raise StorageError("the database has lost its tree state")
@@ -142,7 +142,7 @@ class TreeStore:
         """
         head = change.edge.head
 
-        async def work(db: Connection) -> None:
+        async def work(db: DatabaseConnection) -> None:
             moved = await db.fetchval(_MOVE, *head, *change.before, self._epoch)
             if moved is None:
                 tree = await db.fetchrow("SELECT epoch, size, root FROM tree WHERE id = 0")
@@ -184,7 +184,7 @@ class TreeStore:
             lambda db: self._put(db, kind, size, note), f"storing a {kind} checkpoint"
         )
 
-    async def _put(self, db: Connection, kind: str, size: int, note: bytes) -> None:
+    async def _put(self, db: DatabaseConnection, kind: str, size: int, note: bytes) -> None:
         if await db.fetchval(_PUT_HEAD, kind, size, note, self._epoch) is None:
             epoch = await db.fetchval("SELECT epoch FROM tree WHERE id = 0")
             if epoch != self._epoch:

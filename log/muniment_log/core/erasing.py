@@ -57,7 +57,7 @@ class NotErasableError(LogError):
     """What is to be erased is not there, or must not be erased; nothing was."""
 
 
-class Erased(NamedTuple):
+class ErasureResult(NamedTuple):
     """What an erasure has done.
 
     Attributes:
@@ -176,7 +176,7 @@ class Eraser:
                 f"until {_say(until)}: nothing was erased{rest}"
             )
 
-    async def erase(self, found: Sequence[Stored], *, by: str, reason: str | None) -> Erased:
+    async def erase(self, found: Sequence[Stored], *, by: str, reason: str | None) -> ErasureResult:
         """Erases what was selected, for good.
 
         Args:
@@ -207,7 +207,7 @@ class Eraser:
         mine = tuple(sorted(indices[id_] for id_ in records))
         event(_LOGGER, logging.INFO, "erased", addenda=len(found), by=by, records=len(mine))
         size = sum(one.size for one in found)
-        return Erased(len(found), size, mine, self._is_clean, tuple(held))
+        return ErasureResult(len(found), size, mine, self._is_clean, tuple(held))
 
     def _records(
         self, found: Sequence[Stored], by: str, reason: str | None

@@ -35,7 +35,7 @@ class Rule(NamedTuple):
         return "all records" if self.label is None else f"label {self.label}"
 
 
-class Kept(NamedTuple):
+class RetentionTimes(NamedTuple):
     """How long addenda with some labels are kept, and by which rules.
 
     Attributes:
@@ -69,13 +69,13 @@ class Retention:
         self.periods: Final = tuple(sorted(times))
         self.kept: Final = lru_cache(_CACHED)(self._kept)
 
-    def _kept(self, labels: tuple[str, ...]) -> Kept:
+    def _kept(self, labels: tuple[str, ...]) -> RetentionTimes:
         covering = [rule for rule in self.rules if rule.covers(labels)]
         protector = max(covering, key=lambda rule: rule.legal_minimum, default=None)
         minimum = 0 if protector is None else protector.legal_minimum
         erasing = [(rule.retain, rule) for rule in covering if rule.retain is not None]
         due, eraser = min(erasing, key=lambda one: one[0], default=(None, None))
-        return Kept(
+        return RetentionTimes(
             minimum,
             protector if minimum else None,
             None if due is None else max(due, minimum),

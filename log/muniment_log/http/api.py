@@ -14,7 +14,7 @@ from muniment_log.http.deferred import Deferred
 from muniment_log.http.problems import ERRORS
 from muniment_log.http.query import Query
 from muniment_log.http.reads import Reads
-from muniment_log.http.streams import Streams
+from muniment_log.http.streams import StreamEnds
 from muniment_log.http.submit import Submit
 from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response, text_response
@@ -71,7 +71,7 @@ def build(
         metrics=metrics,
     )
     query = Query(publisher, tiles)
-    streams = Streams(access, sequencer)
+    streams = StreamEnds(access, sequencer)
     lookup = Deferred(lambda: _lookup(None if index is None else index[1]))
     complete = Deferred(lambda: _complete(index_log, tiles))
 

@@ -29,7 +29,7 @@ _NEAR: Final = 256  # entry bundles behind the leaves that the log had when an a
 _OUTCOME: Final = b'"kind":"outcome"'
 
 
-class Ask(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class ErasureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What to erase: digests, what a record names, or what is a subject's.
 
     Attributes:
@@ -51,7 +51,7 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     dry_run: bool = False
 
 
-_decode: Final = msgspec.json.Decoder(Ask).decode
+_decode: Final = msgspec.json.Decoder(ErasureRequest).decode
 
 
 class Erasing:
@@ -81,7 +81,7 @@ class Erasing:
             raise Problem(409, "not-erased", str(error)) from error
         return json_response(done._asdict())
 
-    async def _selection(self, ask: Ask) -> Selection:
+    async def _selection(self, ask: ErasureRequest) -> Selection:
         if bool(ask.digests) + (ask.record is not None) + (ask.subject is not None) != 1:
             raise Problem(400, "malformed", "give digests, a record or a subject")
         before = None if ask.before is None else ask.before * 1000

@@ -23,7 +23,7 @@ from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
     from muniment_log.core.ports import TileSource
-    from muniment_log.http.reads import Published
+    from muniment_log.http.reads import PublishedSource
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -32,7 +32,7 @@ _TEXT = "text/plain; charset=utf-8"
 class Query:
     """Handlers of what is read of the published tree under /v1."""
 
-    def __init__(self, publisher: Published, tiles: TileSource) -> None:
+    def __init__(self, publisher: PublishedSource, tiles: TileSource) -> None:
         self._publisher = publisher
         self._tiles = tiles
 

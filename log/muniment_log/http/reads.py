@@ -63,7 +63,7 @@ _COMPRESSED_BYTES: Final = 8 << 20  # kept in memory: some hundred bundles of sh
 _PLAIN_BYTES: Final = 16 << 20  # likewise, for readers who take no gzip: as many
 
 
-class Published(Protocol):
+class PublishedSource(Protocol):
     """Who knows the published checkpoint."""
 
     @property
@@ -72,7 +72,7 @@ class Published(Protocol):
         ...
 
 
-class Stored(Protocol):
+class TileStore(Protocol):
     """Who has the tiles of the published tree; see `TileSource`."""
 
     async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
@@ -85,8 +85,8 @@ class Reads:
 
     def __init__(
         self,
-        publisher: Published,
-        tiles: Stored,
+        publisher: PublishedSource,
+        tiles: TileStore,
         cosigned: Cosigned | None = None,
         mirrored: Mirrored | None = None,
         readable: Callable[[], int] | None = None,

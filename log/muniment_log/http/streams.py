@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from muniment_log.http.access import AccessControl
 
 
-class Streams:
+class StreamEnds:
     """Handler of the call."""
 
     def __init__(self, access: AccessControl, sequencer: SequencerPort) -> None:

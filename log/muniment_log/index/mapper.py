@@ -37,7 +37,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.errors import IndexLogError
-from muniment_log.index.mapprocess import Answer, Question
+from muniment_log.index.mapprocess import MapAnswer, Question
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_service.process import freeze_startup_objects
 
@@ -102,7 +102,7 @@ class Mapper:
         if made is not None:
             await made.close()
 
-    async def answer(self, question: Question) -> Answer:
+    async def answer(self, question: Question) -> MapAnswer:
         """Brings the map up to a head, and tells its root there.
 
         Raises:
@@ -125,7 +125,7 @@ class Mapper:
         except _ContradictionError as error:
             raise IndexLogError(str(error)) from error
 
-    async def _bring(self, head: Head) -> Answer:
+    async def _bring(self, head: Head) -> MapAnswer:
         if self._map is None:
             self._map = await MapFile.open(self._path, self._origin)
         made = self._map
@@ -145,7 +145,7 @@ class Mapper:
                 f"the stored leaves do not give the root of the log's head of size {head.size}: "
                 "see `muniment-log check`"
             )
-        return Answer(made.size, made.root)
+        return MapAnswer(made.size, made.root)
 
     def _compare(self, made: MapFile) -> None:
         """Compares the map with what was published about exactly its size, if anything was."""
@@ -189,7 +189,7 @@ def _reading(what: str) -> Iterator[None]:
         raise UnreadableError(f"{what}: {error}") from error
 
 
-def _say(answer: Answer) -> None:
+def _say(answer: MapAnswer) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -197,14 +197,14 @@ def _say(answer: Answer) -> None:
 async def _serve(options: argparse.Namespace) -> None:
     log, index_log = LogSnapshot(options.database), LogSnapshot(options.index_log)
     mapper = Mapper(
-        options.map, log, IndexLeaves(index_log), lambda size: _say(Answer(size, is_done=False))
+        options.map, log, IndexLeaves(index_log), lambda size: _say(MapAnswer(size, is_done=False))
     )
     try:
         while line := await asyncio.to_thread(sys.stdin.buffer.readline):
             try:
                 _say(await mapper.answer(msgspec.json.decode(line, type=Question)))
             except IndexLogError as error:
-                _say(Answer(0, contradiction=str(error)))
+                _say(MapAnswer(0, contradiction=str(error)))
     finally:
         await mapper.close()
         log.close()

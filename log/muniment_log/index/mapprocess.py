@@ -35,7 +35,7 @@ class Question(msgspec.Struct, frozen=True):
     leaves: _Size
 
 
-class Answer(msgspec.Struct, frozen=True):
+class MapAnswer(msgspec.Struct, frozen=True):
     """What the map process says.
 
     Attributes:
@@ -77,7 +77,7 @@ class MapProcess:
         except ConnectionError:
             pass  # it has ended, as the end of its stdout tells
         while line := await stdout.readline():
-            answer = msgspec.json.decode(line, type=Answer)
+            answer = msgspec.json.decode(line, type=MapAnswer)
             if answer.contradiction:
                 raise IndexLogError(answer.contradiction)
             self._reached(answer.size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment_log.publish.rounds import Worker, Workers, describe
+from muniment_log.publish.rounds import WitnessTask, Workers, describe
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,7 +42,7 @@ class Cosigners:
         self._policy = policy
         self._workers = Workers(
             [
-                Worker(
+                WitnessTask(
                     self._rounds,
                     witness,
                     first_pause=first,

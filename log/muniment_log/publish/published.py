@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from muniment.tlog.heads import Head
 
 
-class HeadStore(Protocol):
+class CheckpointStore(Protocol):
     """Where signed and published checkpoints are stored before they are shown."""
 
     async def put_signed(self, sign: Callable[[], bytes]) -> bytes:

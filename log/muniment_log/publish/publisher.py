@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.mirroring import Mirroring
     from muniment_log.publish.pace import PublisherLimits
-    from muniment_log.publish.published import HeadStore, PublishedTiles
+    from muniment_log.publish.published import CheckpointStore, PublishedTiles
     from muniment_log.publish.rollback import Doubts
     from muniment_log.publish.witness import Cosigned, WitnessClient
 
@@ -69,7 +69,7 @@ class Publisher:
         self,
         *,
         signer: HeadSigner,
-        store: HeadStore,
+        store: CheckpointStore,
         tiles: PublishedTiles,
         policy: Policy | None,
         witnesses: Sequence[WitnessClient],

@@ -126,7 +126,7 @@ class Rounds(Protocol):
         ...
 
 
-class Worker:
+class WitnessTask:
     """Keeps one witness at the newest head; a slow witness holds up only itself.
 
     Attributes:
@@ -198,7 +198,7 @@ class Workers:
 
     def __init__(
         self,
-        workers: Sequence[Worker],
+        workers: Sequence[WitnessTask],
         makes_quorum: Callable[[set[str]], bool],
         clock: Clock,
     ) -> None:
@@ -212,7 +212,7 @@ class Workers:
         self._asked_others = -OTHERS_PACE
         self._choose()
 
-    def __iter__(self) -> Iterator[Worker]:
+    def __iter__(self) -> Iterator[WitnessTask]:
         return iter(self._workers)
 
     def wake_first(self) -> None:
@@ -275,7 +275,7 @@ class Workers:
             self._first += 1
 
 
-def _wake_after(passes: int, worker: Worker) -> None:
+def _wake_after(passes: int, worker: WitnessTask) -> None:
     if passes:
         asyncio.get_running_loop().call_soon(_wake_after, passes - 1, worker)
     else:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Plan(NamedTuple):
+class PruningPlan(NamedTuple):
     """What may be pruned.
 
     Attributes:
@@ -70,7 +70,7 @@ class Pruning:
         """Lets others have the database."""
         await self._writer.close()
 
-    async def plan(self, before: int | None, cutoff: int) -> Plan:
+    async def plan(self, before: int | None, cutoff: int) -> PruningPlan:
         """What may go: whole bundles of entries that all are of `cutoff` (Unix ms) or before.
 
         Those below the index `before`, or of the whole published tree. An entry's time is what its
@@ -98,7 +98,7 @@ class Pruning:
             return await self._writer.run(work)
 
 
-def _plan(db: sqlite3.Connection, before: int | None, cutoff: int) -> Plan:
+def _plan(db: sqlite3.Connection, before: int | None, cutoff: int) -> PruningPlan:
     pruned = pruned_size(db)
     row = db.execute("SELECT note FROM head WHERE kind = 'published'").fetchone()
     size = 0 if row is None else parse_signed_checkpoint(bytes(row[0])).checkpoint.size
@@ -106,8 +106,8 @@ def _plan(db: sqlite3.Connection, before: int | None, cutoff: int) -> Plan:
     for index in range(pruned // TILE_WIDTH, end):
         for place, entry in enumerate(unframe(_bundle(db, index), f"entry bundle {index}")):
             if not entry.startswith(MANIFEST) and (stated := _time(entry)) > cutoff:
-                return Plan(pruned, index * TILE_WIDTH, (index * TILE_WIDTH + place, stated))
-    return Plan(pruned, max(pruned, end * TILE_WIDTH), None)
+                return PruningPlan(pruned, index * TILE_WIDTH, (index * TILE_WIDTH + place, stated))
+    return PruningPlan(pruned, max(pruned, end * TILE_WIDTH), None)
 
 
 def _time(entry: bytes) -> int:
