@@ -32,7 +32,7 @@ from muniment_service.http2frames import (
     MAX_FRAME,
     NO_ERROR,
     PREFACE,
-    Frames,
+    FrameReader,
     Http2Error,
     goaway,
     is_malformed,
@@ -85,7 +85,7 @@ class Http2Connection:
         self._began = began
         self._pong = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._frames = Frames(asyncio.get_running_loop().time)
+        self._frames = FrameReader(asyncio.get_running_loop().time)
         # h2 would end the connection, and with it everybody's requests, for one that is malformed.
         self._h2 = H2Connection(H2Configuration(client_side=False, validate_inbound_headers=False))
         self._h2.local_settings = Settings(

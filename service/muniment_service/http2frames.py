@@ -44,7 +44,7 @@ class Http2Error(MunimentError):
         self.code: Final = code
 
 
-class Frames:
+class FrameReader:
     """Cuts what comes into frames; nothing is kept but the beginning of one.
 
     Attributes:

@@ -1,6 +1,6 @@
 """OpenAPI 3.1 documents, made from the structs that routes take and answer and a few words each.
 
-A service lists its routes as `Call`s. Schemas are what msgspec makes of the types.
+A service lists its routes as `Operation`s. Schemas are what msgspec makes of the types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class Health(Struct):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Operation:
     """What one method of one path takes and answers; types of bodies are by media type.
 
     Attributes:
@@ -80,14 +80,14 @@ class Call:
 
 
 OPERATIONS: Final = (
-    Call(
+    Operation(
         path="/healthz",
         name="health",
         summary="Liveness probe",
         success="The process is running.",
         answer={JSON: Health},
     ),
-    Call(
+    Operation(
         path="/readyz",
         name="ready",
         summary="Readiness probe",
@@ -95,14 +95,14 @@ OPERATIONS: Final = (
         answer={JSON: Health},
         problems=(503,),
     ),
-    Call(
+    Operation(
         path="/metrics",
         name="metrics",
         summary="Prometheus metrics",
         success="Text format 0.0.4.",
         answer={TEXT: str},
     ),
-    Call(
+    Operation(
         path="/openapi.json",
         name="openapi",
         summary="This document",
@@ -129,7 +129,7 @@ def reference(name: str) -> dict[str, str]:
 
 
 def paths_and_schemas(
-    calls: Sequence[Call], problems: Mapping[int, str], *more: type[Struct]
+    calls: Sequence[Operation], problems: Mapping[int, str], *more: type[Struct]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Makes the two halves of a document: operations by path and method, and schemas by name.
 

@@ -36,7 +36,7 @@ from muniment_log.core.ports import (
 from muniment_log.core.repeats import (
     IdConflictError,
     KeyConflictError,
-    Request,
+    RequestRecords,
     Stated,
     request_of,
 )
@@ -90,7 +90,7 @@ class Alternating:
         return await next(self.turns).submit(batch)
 
     async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: Request | None = None
+        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
     ) -> Receipt:
         return await next(self.turns).submit_records(producer, records, request)
 
@@ -349,7 +349,7 @@ def told(text: str, id_: str) -> bytes:
     return b'{"id":"%b","n":"%b"}' % (id_.encode(), text.encode())
 
 
-def said(*records: bytes, key: str | None = None) -> Request:
+def said(*records: bytes, key: str | None = None) -> RequestRecords:
     """A request whose records all have ids of their own."""
     ids = [json.loads(one)["id"] for one in records]
     stated = [Stated(id=True, time=False)] * len(records)
@@ -361,7 +361,7 @@ async def test_what_a_token_sent_before_gets_its_first_receipt(
 ) -> None:
     producer = "curl.example/dev"
 
-    async def send(ports: Ports, request: Request, who: str = producer) -> Receipt:
+    async def send(ports: Ports, request: RequestRecords, who: str = producer) -> Receipt:
         return await ports.sequencer.submit_records(who, request.records, request)
 
     one, two = (said(told(f"{n}", f"r-{n}"), told("x", f"s-{n}")) for n in (1, 2))
@@ -445,7 +445,7 @@ async def test_only_the_newest_of_each_producer_are_recognised(
     requests = [said(*(told("x", f"r-{n}-{i}") for i in range(20))) for n in range(3)]
     async with opener(tmp_path) as ports:
 
-        async def send(request: Request, who: str) -> Receipt:
+        async def send(request: RequestRecords, who: str) -> Receipt:
             return await ports.sequencer.submit_records(who, request.records, request)
 
         quiet = await send(requests[0], "quiet.example")

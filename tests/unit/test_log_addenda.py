@@ -26,7 +26,7 @@ from muniment_log.core.addenda import (
     MissingAddendumError,
     Sent,
 )
-from muniment_log.core.matching import LEAST_PACKED, MOST_PACKED, Section, arriving, matching
+from muniment_log.core.matching import LEAST_PACKED, MOST_PACKED, AddendaSection, arriving, matching
 from muniment_log.core.naming import digests_of, subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (
@@ -100,7 +100,7 @@ def test_each_addendum_is_taken_with_what_finds_it_again() -> None:
     assert sent.expected == {}
 
 
-def behind(addenda: list[bytes]) -> Section:
+def behind(addenda: list[bytes]) -> AddendaSection:
     """Addenda as they come behind a batch."""
     return in_one_go(
         arriving(b"".join(len(one).to_bytes(4, "big") + one for one in addenda)),

@@ -22,7 +22,7 @@ from muniment_log.core.erasable import Mark, Selection, Totals
 from muniment_log.core.erasing import CHECK_SECONDS, Eraser, NotErasableError
 from muniment_log.core.naming import subject_key
 from muniment_log.core.ports import Receipt
-from muniment_log.core.repeats import Request
+from muniment_log.core.repeats import RequestRecords
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
 from muniment_log.errors import OverloadedError, StorageError
 from muniment_log.storage import packs
@@ -62,7 +62,9 @@ class Log:
         self.records: list[bytes] = []
         self.problem: Exception | None = None
 
-    async def submit(self, producer: str, records: Sequence[bytes], request: Request) -> Receipt:
+    async def submit(
+        self, producer: str, records: Sequence[bytes], request: RequestRecords
+    ) -> Receipt:
         assert producer == ORIGIN
         assert request.records == records
         assert all(one is not None for one in request.said)

@@ -18,7 +18,7 @@ from muniment_log.core.repeats import (
     BadKeyError,
     IdConflictError,
     KeyConflictError,
-    Request,
+    RequestRecords,
     parse_key,
     resolve,
 )
@@ -48,7 +48,9 @@ class Log:
         self.now_ms = NOW_MS
         self.ids = 0
 
-    def read(self, value: object, *, key: str | None = None, trace: str | None = None) -> Request:
+    def read(
+        self, value: object, *, key: str | None = None, trace: str | None = None
+    ) -> RequestRecords:
         self.now_ms += 1
 
         def new_id() -> str:

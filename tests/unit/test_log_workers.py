@@ -28,7 +28,7 @@ from muniment_log.config import load
 from muniment_log.core.addenda import Addendum, Pack, Sent
 from muniment_log.core.budgets import Rates
 from muniment_log.core.orders import Orders
-from muniment_log.core.repeats import Request, Said
+from muniment_log.core.repeats import RequestRecords, Said
 from muniment_log.errors import DamagedTileError, OverBudgetError, UnavailableError
 from muniment_log.http.access import AccessControl
 from muniment_log.workers.channel import Channel, open_channel
@@ -121,7 +121,7 @@ def test_records_are_the_same_on_the_other_side(
     records: list[tuple[bytes, Said | None]],
     key: tuple[bytes, bytes] | None,
 ) -> None:
-    request = Request([record for record, _ in records], [one for _, one in records], key)
+    request = RequestRecords([record for record, _ in records], [one for _, one in records], key)
     order = travelled(RecordsOrder.of("p", request, sent), RecordsOrder)
     assert order.request == request
     assert SentParts.whole(order.sent) == sent

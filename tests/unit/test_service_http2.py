@@ -14,7 +14,7 @@ from bastions import Client, client_of
 from muniment_service import http2, http2frames
 from muniment_service.http import Request, Response, text_response
 from muniment_service.http2 import MAX_STREAMS, Http2Connection
-from muniment_service.http2frames import PREFACE, Frames, Http2Error
+from muniment_service.http2frames import PREFACE, FrameReader, Http2Error
 from muniment_service.limits import Budget, Limits
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
@@ -415,13 +415,13 @@ class Ends:
 def test_frames_are_cut_wherever_the_bytes_are() -> None:
     sent = PREFACE + ping(1) + http2frames.goaway(0, 0) + ping(2) + ping(3)[:5]
     for step in (1, 7, 16, len(sent)):
-        frames = Frames(lambda: 0.0)
+        frames = FrameReader(lambda: 0.0)
         cut = [
             frame for at in range(0, len(sent), step) for frame in frames.cut(sent[at : at + step])
         ]
         assert cut == [PREFACE, ping(1), ping(2)]
         assert frames.is_begun
         assert frames.is_leaving
-    frames = Frames(lambda: 0.0)
+    frames = FrameReader(lambda: 0.0)
     with pytest.raises(Http2Error, match="more than 16384 bytes"):
         list(frames.cut(PREFACE + b"\x00\x40\x01\x00\x00\x00\x00\x00\x01"))

@@ -17,7 +17,7 @@ from muniment.gateway.pseudonyms import Pseudonyms
 from muniment.records.addenda import (
     ARGUMENTS,
     SIGNED,
-    Contents,
+    NonJsonContents,
     Patterns,
     Withheld,
     named_digests,
@@ -148,7 +148,7 @@ class GatewayWithholding:
         """
         if self.pseudonyms is not None and isinstance(record, Decision | Edge):
             record = plain_members(record)
-        contents = Contents()
+        contents = NonJsonContents()
         if isinstance(record, Decision):
             members = {
                 "request": contents.copied(record.request, "request"),
@@ -193,7 +193,7 @@ class GatewayWithholding:
         self,
         members: dict[str, Any],
         before: Mapping[str, bytes] = MappingProxyType({}),
-        contents: Contents | None = None,
+        contents: NonJsonContents | None = None,
     ) -> dict[str, bytes]:
         """As ``Patterns.take_out``; notes that the log keeps the addenda if it gets all of them."""
         addenda = self.patterns.take_out(members, new_nonce, contents)
@@ -259,7 +259,7 @@ def _assign(
         found.setdefault(names[digest], []).append(data)
 
 
-def _members(record: str | bytes | Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+def _members(record: str | bytes | Mapping[str, Any], contents: NonJsonContents) -> dict[str, Any]:
     """The members of a record, a decision's request and response as copies without contents."""
     if isinstance(record, Mapping):
         members = dict(record)

@@ -91,7 +91,7 @@ def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str],
         nonce: Makes the nonce for a pointer, 32 lower-case hexadecimal digits, never twice the
             same.
     """
-    contents = Contents()
+    contents = NonJsonContents()
     members: dict[str, Any] = {
         "request": contents.copied(decision.request, "request"),
         "response": contents.copied(decision.response, "response"),
@@ -146,7 +146,7 @@ class Patterns:
         self,
         members: dict[str, Any],
         nonce: Callable[[str], str],
-        contents: "Contents | None" = None,
+        contents: "NonJsonContents | None" = None,
     ) -> dict[str, bytes]:
         """As `pop`, for a decision: puts the digests into its `addenda`, and returns the addenda.
 
@@ -176,7 +176,7 @@ class Patterns:
         return addenda
 
 
-class Contents:
+class NonJsonContents:
     """Content that is no JSON, taken out of a decision as it is copied."""
 
     def __init__(self) -> None:

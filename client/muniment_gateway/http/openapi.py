@@ -22,7 +22,7 @@ from muniment_gateway.core.authzen import (
 from muniment_gateway.core.search import MOST_RESULTS
 from muniment_gateway.http import openapipeople
 from muniment_service import openapi
-from muniment_service.openapi import JSON, OPERATIONS, Call, paths_and_schemas
+from muniment_service.openapi import JSON, OPERATIONS, Operation, paths_and_schemas
 
 
 class Entity(Struct, omit_defaults=True):
@@ -169,7 +169,7 @@ _SEARCHED: Final[dict[Kind, type[Struct]]] = {
 }
 
 _CALLS: Final = (
-    Call(
+    Operation(
         method="post",
         path=EVALUATION_PATH,
         name="evaluation",
@@ -179,7 +179,7 @@ _CALLS: Final = (
         others=_REFUSALS,
         body={JSON: EvaluationRequest},
     ),
-    Call(
+    Operation(
         method="post",
         path=EVALUATIONS_PATH,
         name="evaluations",
@@ -190,7 +190,7 @@ _CALLS: Final = (
         body={JSON: EvaluationsRequest},
     ),
     *(
-        Call(
+        Operation(
             method="post",
             path=SEARCH_PATH + kind,
             name=f"search_{kind}",
@@ -206,7 +206,7 @@ _CALLS: Final = (
         )
         for kind, body in _SEARCHED.items()
     ),
-    Call(
+    Operation(
         path=METADATA_PATH,
         name="metadata",
         summary="The metadata of this policy decision point (AuthZEN 1.0)",

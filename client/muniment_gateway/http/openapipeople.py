@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from muniment.http.approvals import PATH
 from muniment.records.approval import SignedApproval
 from muniment_gateway.core.authzen import REQUESTS_PATH
-from muniment_service.openapi import JSON, Call, reference, says
+from muniment_service.openapi import JSON, Operation, reference, says
 
 PROBLEM: Final = "application/problem+json"
 
@@ -121,7 +121,7 @@ _KEY: Final = _problem("Not signed by an approver's key, for this URL and now.")
 _TASK: Final = {"description": "The task.", "content": {JSON: {"schema": reference("TaskAnswer")}}}
 
 CALLS: Final = (
-    Call(
+    Operation(
         method="post",
         path=REQUESTS_PATH,
         name="request_access",
@@ -145,7 +145,7 @@ CALLS: Final = (
         },
         body={JSON: AccessRequest},
     ),
-    Call(
+    Operation(
         path=REQUESTS_PATH + "/{id}",
         name="access_request",
         summary="The status of a task",
@@ -154,7 +154,7 @@ CALLS: Final = (
         others={401: _TOKEN, 404: _problem("No such task of this client.")},
         parameters=OfTask,
     ),
-    Call(
+    Operation(
         method="post",
         path=REQUESTS_PATH + "/cancel/{id}",
         name="cancel_access_request",
@@ -174,7 +174,7 @@ CALLS: Final = (
         body={JSON: Cancellation},
         takes_empty_body=True,
     ),
-    Call(
+    Operation(
         path=PATH,
         name="approvals",
         summary="The calls that wait for an approver, whose key signs the request",
@@ -182,7 +182,7 @@ CALLS: Final = (
         answer={JSON: Waiting},
         others={401: _KEY},
     ),
-    Call(
+    Operation(
         path=PATH + "/{request}",
         name="approval",
         summary="All of one call, for an approver, whose key signs the request",
@@ -191,7 +191,7 @@ CALLS: Final = (
         others={401: _KEY, 404: _problem("No such call waits for this approver.")},
         parameters=OfCall,
     ),
-    Call(
+    Operation(
         method="post",
         path=PATH + "/{request}",
         name="decide",

@@ -22,7 +22,7 @@ from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.view import CLOSED_BYTES
 from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import RightEdge, restore
-from muniment_log.core.runs import Row, rows_of, run_of
+from muniment_log.core.runs import UnplacedRow, rows_of, run_of
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present
 from muniment_log.storage.contents import Contents
@@ -223,7 +223,7 @@ async def _adopt(
     return True
 
 
-def _tail(begin: int, edge: RightEdge, count: int) -> list[Row]:
+def _tail(begin: int, edge: RightEdge, count: int) -> list[UnplacedRow]:
     """The entries of the partial bundle, as the database keeps them."""
     if count == 0:
         return []

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from muniment_log.cluster.treestore import TreeStore
     from muniment_log.core.integrate import Integration, RightEdge
     from muniment_log.core.ordering import Listener
-    from muniment_log.core.runs import Run
+    from muniment_log.core.runs import PlacedRow
     from muniment_log.metrics import LogMetrics
     from muniment_log.storage.embedded import EmbeddedTiles
 
@@ -108,7 +108,7 @@ class Integrator:
             UnavailableError: the database or the object store cannot be reached.
             StorageError: what is stored is not what must be; the process must end.
         """
-        reading: asyncio.Task[list[Run]] | None = None
+        reading: asyncio.Task[list[PlacedRow]] | None = None
         pause = FIRST_POLL_SECONDS
         try:
             while True:
@@ -133,7 +133,7 @@ class Integrator:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
 
-    async def _step(self, runs: Sequence[Run]) -> None:
+    async def _step(self, runs: Sequence[PlacedRow]) -> None:
         started = perf_counter()
         self.activity.is_busy = True
         if runs[-1].end - runs[0].first >= LARGE_STEP:

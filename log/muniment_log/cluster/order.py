@@ -29,7 +29,7 @@ from muniment_log.core.ordering import (
 )
 from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.core.recall import KEPT, Recall, pack_runs, scope_of, unpack_runs
-from muniment_log.core.runs import Row, rows_of
+from muniment_log.core.runs import UnplacedRow, rows_of
 from muniment_log.errors import OverloadedError
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class _Group:
 
     moves: Mapping[StreamKey, tuple[StreamState, StreamState]]
     batches: Sequence[tuple[StreamKey, int, int, bytes, int]]
-    rows: Sequence[Row]
+    rows: Sequence[UnplacedRow]
     leaves: int
     size: int
     orderings: Sequence[Ordering]

@@ -14,7 +14,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.cluster.database import SETTLERS, SETTLING, settle
 from muniment_log.cluster.lease import LeaseLostError
-from muniment_log.core.runs import Run, run_of
+from muniment_log.core.runs import PlacedRow, run_of
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class StoredTree:
     """
 
     head: Head
-    tail: tuple[Run, ...]
+    tail: tuple[PlacedRow, ...]
     signed: bytes | None
     published: bytes | None
 
@@ -112,7 +112,7 @@ class TreeStore:
         if epoch != self._epoch:
             raise LeaseLostError("another integrator has taken over")
 
-    async def runs(self, first: int) -> list[Run]:
+    async def runs(self, first: int) -> list[PlacedRow]:
         """The ordered entries from a leaf index on, bounded; empty when there are none yet.
 
         Raises:
@@ -122,7 +122,7 @@ class TreeStore:
         rows = await self._database.read(
             lambda db: db.fetch(_RUNS, first, READ_ROWS), "reading ordered entries"
         )
-        runs: list[Run] = []
+        runs: list[PlacedRow] = []
         for row in rows:
             if row["first"] != first:
                 raise StorageError(f"leaf {first} is missing, the next one is {row['first']}")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from muniment_log.core.erasable import ErasablePort, Mark, Selection, Stored, Totals
     from muniment_log.core.ports import Receipt
-    from muniment_log.core.repeats import Request
+    from muniment_log.core.repeats import RequestRecords
     from muniment_log.core.retention import Rule
 
 MOST: Final = 50_000
@@ -83,7 +83,7 @@ class Eraser:
         *,
         origin: str,
         addenda: ErasablePort,
-        submit: Callable[[str, Sequence[bytes], Request], Awaitable[Receipt]],
+        submit: Callable[[str, Sequence[bytes], RequestRecords], Awaitable[Receipt]],
         logged: Callable[[], Awaitable[Mark]],
         retention: Retention,
         now_ms: Callable[[], int],

@@ -30,7 +30,7 @@ from muniment.records.submission import (
 )
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment_log.core.bearer import NONE, Tokens
-from muniment_log.core.repeats import Request, Stated, request_of
+from muniment_log.core.repeats import RequestRecords, Stated, request_of
 from muniment_log.core.tokens import TOKEN_STREAMS
 from muniment_log.errors import LogError
 
@@ -180,7 +180,7 @@ def receiving(
     key: str | None = None,
     traceparent: str | None = None,
     forms: Forms | None = None,
-) -> Generator[None, None, Request]:
+) -> Generator[None, None, RequestRecords]:
     """Does `completing`, and finds out what the records are recognised by when they come again.
 
     `key` is the request's Idempotency-Key. A single record of a run that states no `traceparent`

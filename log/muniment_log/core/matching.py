@@ -57,7 +57,7 @@ _members: Final = Decoder(dict[str, Raw]).decode
 _elements: Final = Decoder(list[Raw]).decode
 
 
-class Section:
+class AddendaSection:
     """The addenda behind a batch, as they came, and their digests; made by `arriving`.
 
     Attributes:
@@ -77,7 +77,7 @@ class Section:
         return cut_addenda(self.data, self.ends)
 
 
-def arriving(section: bytes) -> Generator[None, None, Section]:
+def arriving(section: bytes) -> Generator[None, None, AddendaSection]:
     """Hashes the addenda behind a batch, in steps.
 
     Raises:
@@ -92,7 +92,7 @@ def arriving(section: bytes) -> Generator[None, None, Section]:
         raise TooManyAddendaError(str(error)) from error
     if len(ends) <= _AT_ONCE and len(section) <= _EFFORT:
         digests = [sha256(data).digest() for data in cut_addenda(section, ends)]
-        return Section(section, ends, digests)
+        return AddendaSection(section, ends, digests)
     digests = []
     begin, pause = 0, _EFFORT
     for start in range(0, len(ends), _AT_ONCE):
@@ -106,7 +106,7 @@ def arriving(section: bytes) -> Generator[None, None, Section]:
             begin = end
         if len(ends) > _AT_ONCE:
             yield
-    return Section(section, ends, digests)
+    return AddendaSection(section, ends, digests)
 
 
 def unwrapped(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -148,7 +148,7 @@ def completed(texts: Sequence[bytes]) -> list[bytes]:
 
 def matching(
     records: Sequence[bytes],
-    came: Section | Sequence[bytes],
+    came: AddendaSection | Sequence[bytes],
     text: bytes,
     withheld: BatchWithholding | None = None,
 ) -> Generator[None, None, Sent | None]:
@@ -160,7 +160,7 @@ def matching(
     order, a few otherwise, and without addenda next to nothing. Raises BadAddendumError if no
     record names one, or it comes twice.
     """
-    if isinstance(came, Section):
+    if isinstance(came, AddendaSection):
         digests = came.digests
         if withheld is not None and (pack := _pack(len(records), came, withheld)) is not None:
             return Sent.packed(pack)
@@ -174,13 +174,13 @@ def matching(
     known = {*digests}
     if None in named_by or len(known) != len(digests):
         raise _refusal(digests, named)
-    addenda = came.addenda() if isinstance(came, Section) else came
+    addenda = came.addenda() if isinstance(came, AddendaSection) else came
     found = [*map(_addendum, digests, addenda, named_by)]
     absent = {digest: at for digest, at in expected.items() if digest not in known}
     return Sent(found, absent) if found or absent else None
 
 
-def _pack(records: int, came: Section, withheld: BatchWithholding) -> Pack | None:
+def _pack(records: int, came: AddendaSection, withheld: BatchWithholding) -> Pack | None:
     """All that came, if each record withholds one and they are in the same order."""
     digests = came.digests
     if not (

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from muniment.records.manifest import Batch
     from muniment_log.core.addenda import AddendaPort, Sent
     from muniment_log.core.ports import Receipt, SequencerPort
-    from muniment_log.core.repeats import Request
+    from muniment_log.core.repeats import RequestRecords
 
 
 class OrdersPort(Protocol):
@@ -23,7 +23,7 @@ class OrdersPort(Protocol):
         """
         ...
 
-    async def records(self, producer: str, request: Request, sent: Sent | None) -> Receipt:
+    async def records(self, producer: str, request: RequestRecords, sent: Sent | None) -> Receipt:
         """Orders records of a producer that cannot sign.
 
         Raises what `SequencerPort.submit_records` and `AddendaPort.keep` do.
@@ -42,7 +42,7 @@ class Orders:
         """See `OrdersPort`."""
         return await self._keeper.ordered(sent, lambda: self._sequencer.submit(batch))
 
-    async def records(self, producer: str, request: Request, sent: Sent | None) -> Receipt:
+    async def records(self, producer: str, request: RequestRecords, sent: Sent | None) -> Receipt:
         """See `OrdersPort`."""
         return await self._keeper.ordered(
             sent, lambda: self._sequencer.submit_records(producer, request.records, request)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from muniment.records.manifest import Batch
     from muniment.tlog.tiles import Tile
-    from muniment_log.core.repeats import Request
+    from muniment_log.core.repeats import RequestRecords
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class SequencerPort(Protocol):
         ...
 
     async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: Request | None = None
+        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
     ) -> Receipt:
         """Order records of a producer that cannot sign, on the log's own stream for it.
 

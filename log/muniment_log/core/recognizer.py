@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment_log.core.claims import Claims
-from muniment_log.core.repeats import Plan, resolve
+from muniment_log.core.repeats import RequestPlan, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from muniment_log.core.ordering import Order
     from muniment_log.core.ports import StreamKey
     from muniment_log.core.recall import Recall
-    from muniment_log.core.repeats import Request
+    from muniment_log.core.repeats import RequestRecords
 
 LOOKS: Final = 1000
 """Requests of a producer that are looked up first, after one that had been logged already."""
@@ -28,7 +28,7 @@ LOOKS: Final = 1000
 class Claimed(NamedTuple):
     """What of a request is to be logged, and the claim to release when that has settled."""
 
-    plan: Plan
+    plan: RequestPlan
     claim: Claim
 
 
@@ -49,7 +49,7 @@ class Recognizer:
         self._looking[key] = LOOKS
 
     async def claim(
-        self, key: StreamKey, request: Request, names: Sequence[bytes], *, looks: bool
+        self, key: StreamKey, request: RequestRecords, names: Sequence[bytes], *, looks: bool
     ) -> Claimed:
         """Tells what of a request is to be logged, when nobody else is at work on the same.
 

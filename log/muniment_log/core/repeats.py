@@ -81,7 +81,7 @@ class Said(NamedTuple):
     logged: int
 
 
-class Request(Struct, frozen=True):
+class RequestRecords(Struct, frozen=True):
     """Records of one request, and what they are recognised by.
 
     Attributes:
@@ -104,7 +104,7 @@ class Request(Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Plan:
+class RequestPlan:
     """What to do about a request.
 
     Attributes:
@@ -147,7 +147,7 @@ def request_of(
     stated: Sequence[Stated],
     members: Sequence[tuple[str, int]],
     key: str | None,
-) -> Request:
+) -> RequestRecords:
     """Finds out what a request is recognised by.
 
     Args:
@@ -170,10 +170,10 @@ def request_of(
         if whole is not None:
             whole.update(digest + repr(when).encode() + b"\n")
     named = None if key is None or whole is None else (_name("key", key), whole.digest())
-    return Request(records, said, named)
+    return RequestRecords(records, said, named)
 
 
-def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
+def resolve(request: RequestRecords, known: Mapping[bytes, Recall]) -> RequestPlan:
     """Tells what of a request is new, and where the rest stands.
 
     Args:
@@ -187,11 +187,11 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
     if request.key is not None and (before := known.get(request.key[0])) is not None:
         if before.content != request.key[1]:
             raise KeyConflictError("the Idempotency-Key was used for another request")
-        return Plan(runs=before.runs)
+        return RequestPlan(runs=before.runs)
     if len(request.records) == 1 and not known and request.key is None:  # as most are
         (said,) = request.said
         recalls = [] if said is None else [Recall(said.name, said.content, said.logged, _LONE)]
-        return Plan([*request.records], recalls, _LONE)
+        return RequestPlan([*request.records], recalls, _LONE)
     records: list[bytes] = []
     runs: list[RecordSpan] = []
     fresh: dict[bytes, Recall] = {}
@@ -207,7 +207,7 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
         runs.append(here)
         if said is not None:
             fresh[said.name] = Recall(said.name, said.content, said.logged, (here,))
-    plan = Plan(records, [*fresh.values()], joined(runs))
+    plan = RequestPlan(records, [*fresh.values()], joined(runs))
     if request.key is not None:
         plan.recalls.append(Recall(*request.key, 0, plan.runs))
     return plan

@@ -24,7 +24,7 @@ ROW_BYTES: Final = 768 << 10
 """Most bytes of a row's entries; the largest entry is 64 KiB, and engines want rows below 1 MB."""
 
 
-class Row(NamedTuple):
+class UnplacedRow(NamedTuple):
     """One row before it has its index.
 
     Attributes:
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PlacedRow:
     """A row as read, ready to be integrated; see `integrate.Framed`.
 
     Attributes:
@@ -60,9 +60,9 @@ class Run:
         return self.first + len(self.offsets)
 
 
-def rows_of(batches: Iterable[Framed]) -> list[Row]:
+def rows_of(batches: Iterable[Framed]) -> list[UnplacedRow]:
     """Cuts the entries of contiguous batches into rows."""
-    rows: list[Row] = []
+    rows: list[UnplacedRow] = []
     pending: list[bytes] = []
     place = count = size = 0
 
@@ -70,7 +70,7 @@ def rows_of(batches: Iterable[Framed]) -> list[Row]:
         nonlocal place, count, size
         if pending:
             data = pending[0] if len(pending) == 1 else b"".join(pending)
-            rows.append(Row(place, count, data))
+            rows.append(UnplacedRow(place, count, data))
             pending.clear()
             place, count, size = place + count, 0, 0
 
@@ -94,7 +94,7 @@ def rows_of(batches: Iterable[Framed]) -> list[Row]:
     return rows
 
 
-def run_of(first: int, count: int, data: bytes) -> Run:
+def run_of(first: int, count: int, data: bytes) -> PlacedRow:
     """Reads a row; StorageError if it is not `count` framed entries."""
     try:
         entries = unframe(data, "run of entries")
@@ -104,4 +104,4 @@ def run_of(first: int, count: int, data: bytes) -> Run:
         raise StorageError(f"the run of entries at leaf {first} is not of {count} entries")
     # Each frame is a prefix of two bytes and the entry.
     offsets = list(accumulate(map((2).__add__, map(len, entries[:-1])), initial=0))
-    return Run(first, data, offsets, merkle.leaf_hashes(entries))
+    return PlacedRow(first, data, offsets, merkle.leaf_hashes(entries))

@@ -26,7 +26,7 @@ from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.queueing import OrderQueue, Records
 from muniment_log.core.recall import KEPT
 from muniment_log.core.recognizer import Recognizer
-from muniment_log.core.repeats import Plan
+from muniment_log.core.repeats import RequestPlan
 from muniment_log.core.streams import BatchPlace, Pending, Stream, digest_of, new_future, refuse
 from muniment_log.core.streamtable import StreamTable
 from muniment_log.errors import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from muniment_log.core.claims import Claim
     from muniment_log.core.ordering import Order
     from muniment_log.core.queueing import Group
-    from muniment_log.core.repeats import Request
+    from muniment_log.core.repeats import RequestRecords
     from muniment_log.core.tokens import TokenFramer
     from muniment_log.metrics import LogMetrics
 
@@ -155,7 +155,7 @@ class Sequencer:
             self.remembered.let_go(stream)
 
     async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: Request | None = None
+        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
     ) -> Receipt:
         """Orders records of a producer that cannot sign; see `SequencerPort.submit_records`."""
         key = self._queue.stream_of(producer)
@@ -166,14 +166,20 @@ class Sequencer:
             self._take(size)
             try:
                 if request is None or not names:
-                    return await self._log(key, Plan(list(records)), size, None)
+                    return await self._log(key, RequestPlan(list(records)), size, None)
                 return await self._once(key, request, names, size, looks=looks)
             except RecalledError:
                 looks = True
                 self._recognizer.note_repeat(key)
 
     async def _once(
-        self, key: StreamKey, request: Request, names: Sequence[bytes], size: int, *, looks: bool
+        self,
+        key: StreamKey,
+        request: RequestRecords,
+        names: Sequence[bytes],
+        size: int,
+        *,
+        looks: bool,
     ) -> Receipt:
         """Logs what of a request was not logged before; see `Recognizer.claim` for `looks`."""
         try:
@@ -186,7 +192,9 @@ class Sequencer:
         self._let_go_of(size, claim)
         return plan.receipt(None)
 
-    async def _log(self, key: StreamKey, plan: Plan, size: int, claim: Claim | None) -> Receipt:
+    async def _log(
+        self, key: StreamKey, plan: RequestPlan, size: int, claim: Claim | None
+    ) -> Receipt:
         """Queues records for which there is room; all is let go of when they settle."""
         try:
             # It stays in memory until they are settled, also when the client goes away.

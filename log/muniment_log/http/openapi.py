@@ -32,7 +32,7 @@ from muniment_service.openapi import (
     OPERATIONS,
     TEXT,
     Binary,
-    Call,
+    Operation,
     paths_and_schemas,
 )
 
@@ -78,8 +78,8 @@ _PROBLEMS: Final[dict[int, str]] = {
 # Reads of `/v1`, the C2SP reads and the metrics may need a read token.
 _READERS: Final = (None, "readToken")
 _ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
-_read = partial(Call, security=_READERS, problems=(400, 401, 404, 410, 503))
-_submit = partial(Call, method="post", parameters=Waiting, answer={JSON: bodies.Receipt})
+_read = partial(Operation, security=_READERS, problems=(400, 401, 404, 410, 503))
+_submit = partial(Operation, method="post", parameters=Waiting, answer={JSON: bodies.Receipt})
 _about = partial(
     _read,
     success="The records verbatim, in the order of the log; `size` is the tree size that the "
@@ -89,14 +89,14 @@ _about = partial(
 )
 
 _CALLS: Final = (
-    Call(
+    Operation(
         path="/",
         name="front",
         summary="Which log this is",
         success="A line of text.",
         answer={TEXT: str},
     ),
-    Call(
+    Operation(
         path="/verify.html",
         name="page",
         summary="A page that verifies proofs, permits, lineage and evidence in a browser, offline",
@@ -104,7 +104,7 @@ _CALLS: Final = (
         answer={HTML: str},
         headers=_ETAG,
     ),
-    Call(
+    Operation(
         path=f"/{COSIGNED}",
         name="cosignedCheckpoint",
         summary="The newest checkpoint that witnesses with a rate of their own cosigned, too",
@@ -114,7 +114,7 @@ _CALLS: Final = (
         problems=(401, 404, 503),
         security=_READERS,
     ),
-    Call(
+    Operation(
         path=f"/{MIRRORED}",
         name="mirroredCheckpoint",
         summary="The newest checkpoint whose leaves mirrors hold, as many as the policy asks for",
@@ -125,7 +125,7 @@ _CALLS: Final = (
         security=_READERS,
         parameters=Mirrored,
     ),
-    Call(
+    Operation(
         path="/min_index",
         name="minIndex",
         summary="The index of the first entry that is kept; those before were pruned",
@@ -134,7 +134,7 @@ _CALLS: Final = (
         problems=(401,),
         security=_READERS,
     ),
-    Call(
+    Operation(
         path="/checkpoint",
         name="checkpoint",
         summary="The published checkpoint, cosigned by the quorum",
@@ -153,7 +153,7 @@ _CALLS: Final = (
         headers=_ETAG,
         parameters=Tile,
     ),
-    Call(
+    Operation(
         path="/index/checkpoint",
         name="indexCheckpoint",
         summary="The published checkpoint of the index log, of the origin `<origin>/index`",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from muniment.records.manifest import Frames
     from muniment_log.core.addenda import Sent
     from muniment_log.core.budgets import Budgets
-    from muniment_log.core.matching import Section
+    from muniment_log.core.matching import AddendaSection
     from muniment_log.core.orders import OrdersPort
     from muniment_log.core.ports import Receipt, TileSource
     from muniment_log.http.access import AccessControl
@@ -112,7 +112,7 @@ class Submit:
             producer = frames.manifest.producer
             self._check_budget(producer)
             self._budgets.charge(producer, records=len(frames.records), size=len(body))
-            came: Section | list[bytes] = []
+            came: AddendaSection | list[bytes] = []
             if len(frames.body) < len(body):
                 came = await self._scheduler.run(arriving(body[len(frames.body) :]))
             with self._interest(waiting):

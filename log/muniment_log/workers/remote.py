@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from muniment.records.manifest import Batch
     from muniment.tlog.tiles import Tile
     from muniment_log.core.addenda import Sent
-    from muniment_log.core.repeats import Request
+    from muniment_log.core.repeats import RequestRecords
     from muniment_log.errors import DamagedTileError
     from muniment_log.workers.channel import Channel
     from muniment_service.readers import Readers
@@ -40,7 +40,7 @@ class RemoteOrders:
         """See `OrdersPort`."""
         return await self._channel.ask_for(Receipt, "batch", BatchOrder.of(batch, sent))
 
-    async def records(self, producer: str, request: Request, sent: Sent | None) -> Receipt:
+    async def records(self, producer: str, request: RequestRecords, sent: Sent | None) -> Receipt:
         """See `OrdersPort`."""
         order = RecordsOrder.of(producer, request, sent)
         return await self._channel.ask_for(Receipt, "records", order)

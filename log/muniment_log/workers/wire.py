@@ -11,10 +11,10 @@ from multidict import CIMultiDict
 from muniment.records.manifest import parse_frames
 from muniment.tlog.merkle import split_hashes
 from muniment_log.core.addenda import Addendum, Pack, Sent
-from muniment_log.core.repeats import Request, Said
+from muniment_log.core.repeats import RequestRecords, Said
 from muniment_log.logfile import LogFile
 from muniment_service.config import Address
-from muniment_service.http import Request as HTTPRequest
+from muniment_service.http import Request
 
 if TYPE_CHECKING:
     from muniment.records.manifest import Batch
@@ -110,7 +110,7 @@ class BatchOrder(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RecordsOrder(msgspec.Struct, frozen=True, array_like=True):
-    """Records that a worker has completed, of a producer that cannot sign; see `Request`."""
+    """Records that a worker has completed, of a producer that cannot sign; see `RequestRecords`."""
 
     producer: str
     records: list[bytes]
@@ -119,15 +119,15 @@ class RecordsOrder(msgspec.Struct, frozen=True, array_like=True):
     sent: SentParts | None
 
     @classmethod
-    def of(cls, producer: str, request: Request, sent: Sent | None) -> RecordsOrder:
+    def of(cls, producer: str, request: RequestRecords, sent: Sent | None) -> RecordsOrder:
         """The order of some records."""
         records, said = list(request.records), list(request.said)
         return cls(producer, records, said, request.key, SentParts.of(sent))
 
     @property
-    def request(self) -> Request:
+    def request(self) -> RequestRecords:
         """The records, and what they are recognised by."""
-        return Request(self.records, self.said, self.key)
+        return RequestRecords(self.records, self.said, self.key)
 
 
 class EdgeParts(msgspec.Struct, frozen=True, array_like=True):
@@ -155,7 +155,7 @@ class Forwarded(msgspec.Struct, frozen=True, array_like=True):
     client: str
 
     @classmethod
-    def of(cls, request: HTTPRequest, body: bytes) -> Forwarded:
+    def of(cls, request: Request, body: bytes) -> Forwarded:
         """A request whose body has come."""
         target = f"{request.path}?{request.query}" if request.query else request.path
         headers = {
@@ -163,12 +163,12 @@ class Forwarded(msgspec.Struct, frozen=True, array_like=True):
         }
         return cls(request.method, target, headers, body, request.client)
 
-    def request(self, body: BodySource) -> HTTPRequest:
+    def request(self, body: BodySource) -> Request:
         """What `of` was given; it reads `body`."""
         headers = CIMultiDict(
             {name: value.decode(errors="surrogateescape") for name, value in self.headers.items()}
         )
-        return HTTPRequest(self.method, self.target, headers, body, self.client)
+        return Request(self.method, self.target, headers, body, self.client)
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True):

@@ -14,8 +14,8 @@ from muniment_service.openapi import (
     OPERATIONS,
     TEXT,
     Binary,
-    Call,
     Number,
+    Operation,
     paths_and_schemas,
     says,
     text,
@@ -147,7 +147,7 @@ class _File(TypedDict):
     hash: Annotated[_Digest, says("SHA-256 of the file, as listed.")]
 
 
-_post = partial(Call, method="post")
+_post = partial(Operation, method="post")
 _REFUSALS: Final = (400, 408, 413, 415, 503)
 _OLD_SIZE: Final = {
     "description": "The old size is not that of the newest cosigned checkpoint, which is told.",
@@ -179,7 +179,7 @@ _CALLS: Final = (
         problems=(*_REFUSALS, 403, 404, 422, 501),
         body={TEXT: str},
     ),
-    Call(
+    Operation(
         path="/{origin}/checkpoint",
         name="cosigned",
         summary="The newest checkpoint of a log that this witness has cosigned",
@@ -189,7 +189,7 @@ _CALLS: Final = (
         problems=(404,),
         parameters=_Log,
     ),
-    Call(
+    Operation(
         path="/{origin}/tile/{path}",
         name="tile",
         summary="A tile of this witness's own view of a log, as far as it holds it",
@@ -198,7 +198,7 @@ _CALLS: Final = (
         problems=(404,),
         parameters=_Tile,
     ),
-    Call(
+    Operation(
         path="/{origin}/history/{size}",
         name="history",
         summary="The accepted add-checkpoint request that led on from a size",
@@ -207,7 +207,7 @@ _CALLS: Final = (
         problems=(400, 404),
         parameters=_History,
     ),
-    Call(
+    Operation(
         path="/{origin}/shown-by/{peer}",
         name="shownBy",
         summary="The newest head of a log that a peer has shown to this witness",
@@ -216,7 +216,7 @@ _CALLS: Final = (
         problems=(404,),
         parameters=_Peer,
     ),
-    Call(
+    Operation(
         path=HEADS_PATH,
         name="heads",
         summary="Heads known beyond the cosigned ones",
@@ -234,7 +234,7 @@ _CALLS: Final = (
         body={BYTES: Binary},
         takes_empty_body=True,  # no heads at all are a bundle, too
     ),
-    Call(
+    Operation(
         path=EVIDENCE_PATH,
         name="evidence",
         summary="What evidence this witness holds",
@@ -251,7 +251,7 @@ _CALLS: Final = (
         problems=(*_REFUSALS, 404, 422),
         body={TEXT: str},
     ),
-    Call(
+    Operation(
         path=EVIDENCE_PATH + "/{hash}",
         name="evidenceFile",
         summary="An evidence file",
@@ -260,28 +260,28 @@ _CALLS: Final = (
         problems=(404,),
         parameters=_File,
     ),
-    Call(
+    Operation(
         path="/",
         name="front",
         summary="The status, for people; as JSON with `Accept: application/json`",
         success="The status.",
         answer={"text/html": str, JSON: Status},
     ),
-    Call(
+    Operation(
         path="/status.json",
         name="status",
         summary="The status",
         success="The status.",
         answer={JSON: Status},
     ),
-    Call(
+    Operation(
         path="/witness.v0.json",
         name="witness",
         summary="Name, keys and addresses of the witness, for programs",
         success="They.",
         answer={JSON: About},
     ),
-    Call(
+    Operation(
         path="/about",
         name="about",
         summary="The same for operators of logs, with the lists that the witness reads",
@@ -295,7 +295,7 @@ _COSIGNS: Final = frozenset({"cosigned", "witness", "about"})
 """The calls that a mirror alone has not."""
 
 
-def _mirror_calls(path: str) -> tuple[Call, ...]:
+def _mirror_calls(path: str) -> tuple[Operation, ...]:
     info = {
         "content": {
             INFO_CONTENT_TYPE: {
@@ -316,7 +316,7 @@ def _mirror_calls(path: str) -> tuple[Call, ...]:
             problems=(400, 404, 415, 422, 503),
             body={BYTES: Binary},
         ),
-        Call(
+        Operation(
             path=f"{path}/{{origin}}/checkpoint",
             name="mirrored",
             summary="The mirror checkpoint of a log",
@@ -326,7 +326,7 @@ def _mirror_calls(path: str) -> tuple[Call, ...]:
             problems=(404,),
             parameters=_Log,
         ),
-        Call(
+        Operation(
             path=f"{path}/{{origin}}/tile/{{path}}",
             name="mirroredTile",
             summary="A tile or entry bundle of a mirrored log",
@@ -336,7 +336,7 @@ def _mirror_calls(path: str) -> tuple[Call, ...]:
             problems=(400, 404, 503),
             parameters=_Tile,
         ),
-        Call(
+        Operation(
             path=f"{path}/mirror.v0.json",
             name="mirror",
             summary="Name, keys and addresses of the mirror, for programs",
