@@ -66,5 +66,5 @@ class Beside:
 
     @property
     def described(self) -> list[dict[str, str | int | bool | None]]:
-        """Each of them as `rounds.describe` has it, with what is its kind's."""
+        """Each of them as `Asker.described` has it, with what is its kind's."""
         return self.rated.witnesses + self.mirrors.mirrors

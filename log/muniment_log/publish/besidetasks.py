@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment_log.publish.asker import Asker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -17,24 +18,7 @@ if TYPE_CHECKING:
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Asker(Protocol):
-    """Asks one cosigner, whenever there is a head to be asked about."""
-
-    @property
-    def label(self) -> str:
-        """Whom it asks."""
-        ...
-
-    def wake(self) -> None:
-        """There may be such a head."""
-        ...
-
-    async def run(self) -> None:
-        """Asks, until cancelled."""
-        ...
-
-
-A = TypeVar("A", bound=Asker)
+A = TypeVar("A", bound=Asker[Any])
 
 
 class Asking(Generic[A]):
@@ -72,7 +56,8 @@ class Asking(Generic[A]):
         """Begins, with tasks of the group."""
         self._group = group
         self._tasks = [
-            group.create_task(one.run(), name=f"{self._kind} {one.label}") for one in self.askers
+            group.create_task(one.run(), name=f"{self._kind} {one.client.label}")
+            for one in self.askers
         ]
         if self.askers:
             self._tasks.append(group.create_task(self._keep_news(), name=f"keep {self._kind}"))

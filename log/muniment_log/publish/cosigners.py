@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment_log.publish.rounds import WitnessTask, Workers, describe
+from muniment.local.backoff import Backoff
+from muniment_log.publish.rounds import WitnessTask, Workers
 
 if TYPE_CHECKING:
     import asyncio
@@ -42,13 +43,7 @@ class Cosigners:
         self._policy = policy
         self._workers = Workers(
             [
-                WitnessTask(
-                    self._rounds,
-                    witness,
-                    first_pause=first,
-                    longest_pause=longest,
-                    clock=self._clock,
-                )
+                WitnessTask(self._rounds, witness, Backoff(first, longest), self._clock)
                 for witness in witnesses
             ],
             self._makes_quorum,
@@ -110,5 +105,5 @@ class Cosigners:
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness; see `rounds.describe`."""
-        return [describe(worker.client, worker.failure) for worker in self._workers]
+        """Each witness; see `Asker.described`."""
+        return [worker.described for worker in self._workers]

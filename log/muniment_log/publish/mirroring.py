@@ -22,10 +22,11 @@ from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrors import are_mirrored, verify_mirrored
+from muniment_log.publish.asker import Asker
 from muniment_log.publish.besidetasks import Asking
+from muniment_log.publish.mirrorclient import MirrorClient
 from muniment_log.publish.published import HeadWaiters
 from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing
-from muniment_log.publish.rounds import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from muniment.tlog.treereader import AuthenticTiles
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
-    from muniment_log.publish.mirrorclient import MirrorClient
     from muniment_log.publish.rounds import Round, Rounds
 
 PUSH_SECONDS: Final = 1.0
@@ -151,11 +151,8 @@ class Mirroring:
 
     @property
     def mirrors(self) -> list[dict[str, str | int | bool | None]]:
-        """Each mirror as `rounds.describe` has it."""
-        return [
-            {**describe(worker.client, worker.failure), "mirror": True}
-            for worker in self._asking.askers
-        ]
+        """Each mirror as `Asker.described` has it."""
+        return [{**worker.described, "mirror": True} for worker in self._asking.askers]
 
     # What a worker needs to know and tell.
 
@@ -215,28 +212,17 @@ def _is_held(policy: Policy | None, signed: SignedCheckpoint) -> bool:
     return True
 
 
-class _Worker:
+class _Worker(Asker[MirrorClient]):
     """Pushes to one mirror, whenever there is a head that it has not cosigned."""
 
     def __init__(
         self, mirroring: Mirroring, client: MirrorClient, rounds: Rounds, clock: Clock
     ) -> None:
-        self.client = client
-        self.failure: WitnessError | None = None
+        super().__init__(rounds, client, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
         self.current: Round | None = None  # at work on it
         self._last: Round | None = None
         self._mirroring = mirroring
-        self._rounds = rounds
         self._clock = clock
-        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        self._woken = asyncio.Event()
-
-    @property
-    def label(self) -> str:
-        return self.client.label
-
-    def wake(self) -> None:
-        self._woken.set()
 
     async def run(self) -> None:
         began: float | None = None
@@ -265,12 +251,8 @@ class _Worker:
             self._woken.set()
             return FIRST_PAUSE
         except WitnessError as error:
-            first, self.failure = self.failure is None, error
-            await self._rounds.failed(self.client, error, first=first)
-            self._woken.set()
-            return self._backoff.next(error.retry_after)
-        self.failure = None
-        self._backoff.reset()
+            return await self._failed(error)
+        self._succeeded()
         self._mirroring.cosigned(current)
         self._woken.set()  # a newer one may have been published meanwhile
         return 0.0

@@ -15,7 +15,6 @@ not at all, and a process that has just started waits as if it had asked before.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -27,17 +26,18 @@ from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.treereader import read_root
 from muniment_log.errors import StorageError
+from muniment_log.publish.asker import Asker
 from muniment_log.publish.besidetasks import Asking
-from muniment_log.publish.rounds import describe
+from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.core.ports import TileSource
     from muniment_log.publish.clock import Clock
     from muniment_log.publish.rounds import Round, Rounds
-    from muniment_log.publish.witness import WitnessClient
 
 DAY: Final = 86_400.0
 """Seconds."""
@@ -172,10 +172,7 @@ class RatedCosigners:
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
         """Each witness as `Cosigners.witnesses` has it, and how often a day it is asked."""
         return [
-            {
-                **describe(worker.client, worker.failure),
-                "per_day": worker.witness.per_day,
-            }
+            {**worker.described, "per_day": worker.witness.per_day}
             for worker in self._asking.askers
         ]
 
@@ -228,27 +225,17 @@ class _Turn:
         self.cosigned = 0
 
 
-class _Worker:
+class _Worker(Asker[WitnessClient]):
     """Asks one witness, whenever its rate allows and there is a head that it has not cosigned."""
 
     def __init__(
         self, cosigners: RatedCosigners, witness: RatedWitness, rounds: Rounds, clock: Clock
     ) -> None:
+        backoff = Backoff(witness.interval, max(witness.interval, LONGEST_PAUSE))
+        super().__init__(rounds, witness.client, backoff)
         self.witness = witness
-        self.client = witness.client
-        self.failure: WitnessError | None = None
         self._cosigners = cosigners
-        self._rounds = rounds
         self._clock = clock
-        self._backoff = Backoff(witness.interval, max(witness.interval, LONGEST_PAUSE))
-        self._woken = asyncio.Event()
-
-    @property
-    def label(self) -> str:
-        return self.client.label
-
-    def wake(self) -> None:
-        self._woken.set()
 
     async def run(self) -> None:
         while True:
@@ -271,12 +258,8 @@ class _Worker:
             self._woken.set()
         except WitnessError as error:
             self._cosigners.answered(current, has_cosigned=False)
-            first, self.failure = self.failure is None, error
-            await self._rounds.failed(self.client, error, first=first)
-            self._woken.set()
-            pause = self._backoff.next(error.retry_after)
+            pause = await self._failed(error)
         else:
-            self.failure = None
-            self._backoff.reset()
+            self._succeeded()
             self._cosigners.answered(current, has_cosigned=True)
         await self._clock.sleep(pause)

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
-from muniment.local.backoff import Backoff
-from muniment.tlog.addcheckpoint import AccusedError, WitnessError
+from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.encoding import FormatError
+from muniment_log.publish.asker import Asker
+from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from muniment.local.backoff import Backoff
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.publish.clock import Clock, Timer
-    from muniment_log.publish.witness import Cosigned, WitnessClient
+    from muniment_log.publish.witness import Cosigned
 
 HEAD_START: Final = 0.01
 """Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
@@ -89,19 +91,6 @@ class Round:
         self.answered.add(client)
 
 
-def describe(
-    client: WitnessClient, failure: WitnessError | None
-) -> dict[str, str | int | bool | None]:
-    """A witness, the size it last cosigned, and why it fails, for readiness."""
-    return {
-        "witness": client.label,
-        "size": client.size,
-        "error": None if failure is None else str(failure),
-        # It holds evidence that this log's key signed two histories.
-        "accused": isinstance(failure, AccusedError),
-    }
-
-
 class Rounds(Protocol):
     """What a worker needs to know, and whom it tells: the publisher."""
 
@@ -126,41 +115,25 @@ class Rounds(Protocol):
         ...
 
 
-class WitnessTask:
-    """Keeps one witness at the newest head; a slow witness holds up only itself.
+class WitnessTask(Asker[WitnessClient]):
+    """Keeps one witness at the newest head.
 
     Attributes:
-        client: the witness.
-        failure: why its last answer was none; None when it was one.
         seconds: what its answers take, the last few counting most; 0 before the first.
     """
 
     def __init__(
-        self,
-        rounds: Rounds,
-        client: WitnessClient,
-        *,
-        first_pause: float,
-        longest_pause: float,
-        clock: Clock,
+        self, rounds: Rounds, client: WitnessClient, backoff: Backoff, clock: Clock
     ) -> None:
-        """Works for `rounds`; pauses are seconds after a failure, doubled up to the longest."""
-        self.client = client
-        self.failure: WitnessError | None = None
+        """Works for `rounds`."""
+        super().__init__(rounds, client, backoff)
         self.seconds = 0.0
-        self._rounds = rounds
-        self._backoff = Backoff(first_pause, longest_pause)
         self._clock = clock
-        self._woken = asyncio.Event()
 
     @property
     def rank(self) -> tuple[bool, float]:
         """Workers in this order are those that are to be asked first."""
         return self.failure is not None, self.seconds
-
-    def wake(self) -> None:
-        """There is a head that it is to be asked about."""
-        self._woken.set()
 
     async def run(self) -> None:
         """Asks for each round's cosignature, until cancelled."""
@@ -175,16 +148,10 @@ class WitnessTask:
                 cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove)
                 self._rounds.answered(current, self.client, cosigned)
             except WitnessError as error:
-                first, self.failure = self.failure is None, error
-                await self._rounds.failed(self.client, error, first=first)
-                # Jitter: witnesses that failed together should not all be asked again together.
-                # And of a log that comes sooner than it was asked to, a witness may take no more.
-                await self._clock.sleep(self._backoff.next(error.retry_after))
-                self._woken.set()
+                await self._clock.sleep(await self._failed(error))
             else:
-                self.failure = None
                 self.seconds += (self._clock.time() - began - self.seconds) * _NEWEST
-                self._backoff.reset()
+                self._succeeded()
 
 
 class Workers:
