@@ -21,6 +21,7 @@ from muniment.tlog.tiles import ENTRIES, check_bundle, tile_at, tiles_of
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_subtree_signature
 from muniment_service.http import Request, Response
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.mirrorcheck import check_mirror
 from rawhttp import Body
 from witness_tools import GrowingLog, log_signer, witness_signer
@@ -255,16 +256,18 @@ async def test_an_earlier_pending_checkpoint_is_still_good(tmp_path: Path) -> No
         cosigned(await m.send(LOG.upload(256, 310)), 310)
 
 
-async def test_a_ticket_is_good_when_the_witness_has_forgotten(tmp_path: Path) -> None:
+async def test_a_ticket_is_good_when_the_witness_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with mirror(tmp_path, LOG, KEYS) as m:
         await m.pend(0, 300)
         found = info(await m.send(LOG.upload(0, 300, packages=1)), 202)
         await m.pend(300, 310)
 
-        async def forgotten(_: str, __: int) -> list[bytes]:
+        async def forgotten(*_: object) -> list[bytes]:
             return []
 
-        m.mirror._heads.notes_at = forgotten  # type: ignore[method-assign]
+        monkeypatch.setattr(HeadStore, "notes_at", forgotten)
         assert info(await m.send(LOG.upload(256, 300)), 409).size == 310
         cosigned(await m.send(LOG.upload(256, 300, found.ticket)), 300)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from muniment.local.sqlitefile import FatalDatabaseError
+from muniment.local.sqlitefile import FatalDatabaseError, Writer
 from muniment_service.http import Problem
 from muniment_witness.cosign import cosigner as module
 from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.judge.decide import Authentic, KnownLog, Refusal, authenticate
 from muniment_witness.store.heads import CosignedHead
-from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
+from witness_tools import GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog()
 KNOWN = KnownLog(LOG.origin, LOG.verifiers)
@@ -72,7 +72,9 @@ async def test_racing_requests_never_roll_back(tmp_path: Path) -> None:
             assert won == [size + 1]
             assert {o.size for o in outcomes if isinstance(o, Refusal)} == {size + 1}
             await cosigner.add_checkpoint(ask(size + 1, size + 4))
-        assert cosigner._store.head(ORIGIN).size == 40
+        outcome = await cosigner.add_checkpoint(ask(0, 1))
+        assert isinstance(outcome, Refusal)
+        assert outcome.size == 40
 
 
 async def test_a_fork_within_a_group_is_refused(tmp_path: Path) -> None:
@@ -117,10 +119,10 @@ async def test_a_failed_commit_fails_all_who_wait_and_ends_the_task(
     monkeypatch.setattr(module, "MAX_GROUP", 2)
     store = await opened_store(tmp_path / "w.db", [SIGNER.vkey])
 
-    def fail(_: sqlite3.Connection) -> None:
+    def fail(_: Writer, __: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(store._writer, "commit", fail)
+    monkeypatch.setattr(Writer, "commit", fail)
     cosigner = Cosigner(store, [SIGNER], Clock())
     task = asyncio.create_task(cosigner.run())
     outcomes = await asyncio.gather(

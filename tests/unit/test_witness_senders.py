@@ -9,6 +9,7 @@ from byzantine import View
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment_witness.config import LogOptions, Peer
+from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.pushqueue import MAX_WAITING, PushQueue
 from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
@@ -99,7 +100,22 @@ async def test_a_flooding_sender_does_not_starve_another(tmp_path: Path, flooder
         assert await file(200, "w3") == 200
 
 
-async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
+async def test_many_addresses_are_one_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgeted, queued = set(), set()
+    take, put = SenderBudget.take, PushQueue.put
+
+    def taking(budget: SenderBudget, name: tuple[str, ...]) -> bool:
+        budgeted.add((budget, name))
+        return take(budget, name)
+
+    def putting(queue: PushQueue, sender: str, candidate: SignedHead) -> bool:
+        queued.add((queue, sender))
+        return put(queue, sender, candidate)
+
+    monkeypatch.setattr(SenderBudget, "take", taking)
+    monkeypatch.setattr(PushQueue, "put", putting)
     async with Network(tmp_path, MAIN) as net:
         w1 = net.add("w1", None)
         net.add("w2", None)
@@ -115,9 +131,7 @@ async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
                 statuses.append(answer.status)
         assert relay.waiting <= HEADS_BURST * STRANGERS_SHARE + 10
         assert statuses.count(200) <= EVIDENCE_BURST * STRANGERS_SHARE + 5
-        budgets = (relay._heads, relay._strange_heads, relay._evidence, relay._strange_evidence)
-        assert sum(len(budget._buckets) for budget in budgets) == 2
-        assert len(relay._queues[net.origin]._queues) == 1
+        assert (len(budgeted), len(queued)) == (2, 1)
 
 
 async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
@@ -123,14 +123,13 @@ async def test_a_commit_that_fails_is_fatal_whatever_the_disk_holds(
     """Failed, and failed but persisted: nothing is released, and a restart tells the truth."""
     store = await open_store(tmp_path)
     await store.commit([accept(NEVER, 5)], sign)
-    writer = store._writer
 
-    def fail(connection: sqlite3.Connection) -> None:
+    def fail(_: Writer, connection: sqlite3.Connection) -> None:
         if persisted:
             connection.execute("COMMIT")
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(writer, "commit", fail)
+    monkeypatch.setattr(Writer, "commit", fail)
     with pytest.raises(FatalDatabaseError):
         await store.commit([accept(head_of(5), 8)], sign)
     assert store.head(ORIGIN) == head_of(5)
