@@ -13,12 +13,10 @@ from typing import Any, Unpack
 
 from msgspec import UNSET
 
-from muniment.adapters.mcp import ServerContext
-from muniment.adapters.used import Used, unauthorized
-from muniment.errors import Denied, MunimentError
-from muniment.gateway.authorization import denial_of
+from muniment.adapters.permits import Permits, ServerContext, failing_closed
+from muniment.adapters.used import unauthorized
 from muniment.gateway.guard import Guard
-from muniment.permit import Context, Verdict
+from muniment.permit import Verdict
 from muniment.permit.header import PERMIT_HEADER, parse_header
 from muniment.records.kinds import Entity
 
@@ -30,9 +28,7 @@ class RequestSide:
 
     def __init__(self, guard: Guard, **known: Unpack[ServerContext]) -> None:
         """Verifies by `guard`; what the server knows of itself is as in `Context`."""
-        self._guard = guard
-        self._known = known
-        self._used = Used()
+        self._permits = Permits(guard, known)
 
     async def check(
         self, header: str | None, action: str, resource: Entity, arguments: Any = UNSET
@@ -48,23 +44,10 @@ class RequestSide:
             arguments: The body's members, where the gateway is told to decide on bodies
                 (`body = "json"`); those decided on have to be the same.
         """
-        try:
+        with failing_closed():
             if not header:
                 raise unauthorized(f"no permit: the request has no header {PERMIT_HEADER}")
             permit, execution = parse_header(header)
-            now = int(time.time())
-            context = Context(
-                now=now,
-                action=action,
-                resource=resource,
-                execution=execution,
-                arguments=arguments,
-                **self._known,
+            return await self._permits.use(
+                permit, execution, action, resource, arguments=arguments, now=int(time.time())
             )
-            verdict = await self._guard.check(permit, context)
-            self._used.use(execution, permit, now)
-        except Denied:
-            raise
-        except (MunimentError, ValueError, TypeError, LookupError, RecursionError) as error:
-            raise denial_of(error) from error
-        return verdict

@@ -14,17 +14,16 @@ for the one that brings what the tool has asked for (`input_required`).
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Unpack
 
 from msgspec import UNSET
 
 from muniment.adapters.core import text_of
-from muniment.adapters.used import Used, unauthorized
-from muniment.errors import Denied, MunimentError
-from muniment.gateway.authorization import denial_of
+from muniment.adapters.permits import Permits, ServerContext, failing_closed
+from muniment.adapters.used import unauthorized
+from muniment.errors import Denied
 from muniment.gateway.guard import Guard
 from muniment.gateway.valueform import value_form
-from muniment.permit import Context
 from muniment.permit.meta import META_KEY, read_meta
 from muniment.records.kinds import Entity
 
@@ -42,16 +41,6 @@ Scope = Callable[[str, Mapping[str, Any]], Sequence[tuple[str, Entity]]]
 """What a request asks for, by its method and parameters: action and resource of each permit."""
 
 
-class ServerContext(TypedDict, total=False):
-    """What the server knows of itself; see `muniment.permit.Context`."""
-
-    subject: Entity | None
-    spiffe_id: str | None
-    thumbprint: str | None
-    measurements: Mapping[str, str]
-    governance: Mapping[str, str]
-
-
 def default_scope(method: str, params: Mapping[str, Any]) -> Sequence[tuple[str, Entity]]:
     """The scope of COAZ's default mappings: one permit, the method on what it names."""
     kind, member = GUARDED[method]
@@ -65,10 +54,8 @@ class ToolSide:
         self, guard: Guard, scope: Scope = default_scope, **known: Unpack[ServerContext]
     ) -> None:
         """Verifies by `guard`; `scope` says what tools' declared mappings ask for."""
-        self._guard = guard
         self._scope = scope
-        self._known = known
-        self._used = Used()
+        self._permits = Permits(guard, known)
 
     async def check(
         self, method: str, params: Mapping[str, Any], meta: object
@@ -79,17 +66,13 @@ class ToolSide:
         more. Raises Denied if a permit is missing, was used, or is not for this; whatever goes
         wrong.
         """
-        try:
+        with failing_closed():
             executions = await self._check(method, params, meta)
-        except Denied:
-            raise
-        except (MunimentError, ValueError, TypeError, LookupError, RecursionError) as error:
-            raise denial_of(error) from error
 
         def told(result: Any) -> None:
             state = _asked(result)
             for execution in executions if state is not None else ():
-                self._used.ask(execution, state or "")
+                self._permits.used.ask(execution, state or "")
 
         return told
 
@@ -109,16 +92,9 @@ class ToolSide:
         for (action, resource), permit, execution in zip(
             wanted, travelling.permits, travelling.executions, strict=True
         ):
-            context = Context(
-                now=now,
-                action=action,
-                resource=resource,
-                execution=execution,
-                arguments=arguments,
-                **self._known,
+            await self._permits.use(
+                permit, execution, action, resource, arguments=arguments, now=now, state=brought
             )
-            await self._guard.check(permit, context)
-            self._used.use(execution, permit, now, brought)
         return travelling.executions
 
 

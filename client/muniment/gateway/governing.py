@@ -127,10 +127,8 @@ class Governing:
             await self._judge(permit, call)
             self._check_still(about, bound, stored.nonce)
         except BaseException as error:
-            raised = await self._abandoned(outcome, error)
-            if raised is error:
-                raise
-            raise raised from error
+            await self._abandon(outcome, error)
+            raise
         return Permitted(call, outcome, permit, _unbound(about))
 
     def _check_still(self, about: CallSubject, bound: Bound, nonce: str) -> None:
@@ -139,12 +137,13 @@ class Governing:
             raise Denied(("authorization_discontinuity",), [_CHANGED])
         self._gateway.spool.check_there()
 
-    async def _abandoned(self, outcome: PendingOutcome, error: BaseException) -> BaseException:
-        """Ends a call that does not run; what to raise."""
+    async def _abandon(self, outcome: PendingOutcome, error: BaseException) -> None:
+        """Ends a call that does not run; raises Denied for an exception that is another one."""
         denial = denial_of(error)
         raised = denial if isinstance(error, Exception) else error
         await note_failure(raised, self.outcomes.finish(partial(outcome.abandon, denial.codes)))
-        return raised
+        if raised is not error:
+            raise raised from error
 
     async def _permit(self, about: CallSubject, claim: KeyClaim | None = None) -> Permitted:
         execution = f"run-{secrets.token_hex(12)}"
@@ -166,10 +165,8 @@ class Governing:
                 await self._reach.on_gateway(asyncio.to_thread(claim.keep, stored), KEEPING)
             self._check_still(about, bound, nonce)
         except BaseException as error:
-            raised = await self._abandoned(outcome, error)
-            if raised is error:
-                raise
-            raise raised from error
+            await self._abandon(outcome, error)
+            raise
         return Permitted(call, outcome, permit, _unbound(about))
 
     def _seconds(self) -> float:
