@@ -12,19 +12,13 @@ After what may pass (1, 5, 10) a service is to be started again.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from muniment.local import logs as logging
 from muniment.local.memory import protect_memory
-from muniment.local.sqlitefile import (
-    AbsentDatabaseError,
-    DatabaseError,
-    FatalDatabaseError,
-    is_unwritable,
-)
+from muniment.local.sqlitefile import AbsentDatabaseError, is_unwritable
 from muniment.tlog.encoding import MunimentError
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import (
@@ -32,6 +26,14 @@ from muniment_log.errors import (
     StorageError,
     UnavailableError,
     WrongIdentityError,
+)
+from muniment_service import exits as shared
+from muniment_service.exits import (
+    EXIT_ADDRESS,
+    EXIT_CONFIG,
+    EXIT_DATABASE,
+    EXIT_FAILED,
+    EXIT_UNWRITABLE,
 )
 from muniment_service.process import first_error, run
 
@@ -41,41 +43,43 @@ if TYPE_CHECKING:
 
     from muniment_service.soundness import Damage
 
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 3
-EXIT_DATABASE: Final = 4
-EXIT_ADDRESS: Final = 5
+__all__ = [
+    "EXIT_ADDRESS",
+    "EXIT_CONFIG",
+    "EXIT_DATABASE",
+    "EXIT_FAILED",
+    "EXIT_UNWRITABLE",
+    "code_of",
+    "fail",
+    "run_service",
+    "say_damage",
+]
+
 EXIT_IDENTITY: Final = 6
 EXIT_ROLLED_BACK: Final = 7
 EXIT_DAMAGED: Final = 8
 EXIT_UNREACHABLE: Final = 9
-EXIT_UNWRITABLE: Final = 10
 
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (WrongIdentityError, EXIT_IDENTITY),
     (RolledBackError, EXIT_ROLLED_BACK),
-    (DatabaseError, EXIT_DATABASE),
-    (FatalDatabaseError, EXIT_DATABASE),
     (StorageError, EXIT_DATABASE),
     (UnavailableError, EXIT_FAILED),  # it may pass: to be started again
-    (MunimentError, EXIT_CONFIG),
-    (OSError, EXIT_ADDRESS),
 )
-"""Exit code of what stops the service before it is ready; the first class that fits."""
+"""Exit codes of the log's own errors; the first class that fits."""
 
 
 def code_of(error: BaseException) -> int:
     """The exit code of what stopped a command before it did anything."""
-    if is_unwritable(error):
-        return EXIT_UNWRITABLE
-    return next(code for kind, code in _CODES if isinstance(error, kind))
+    code = shared.code_of(error)
+    if code == EXIT_UNWRITABLE:
+        return code
+    return next((own for kind, own in _CODES if isinstance(error, kind)), code)
 
 
 def fail(code: int, error: object) -> NoReturn:
-    """Says why on one line, and ends the process."""
-    first_line = str(error).partition("\n")[0] or type(error).__name__
-    click.echo(f"muniment-log: {first_line}", err=True)
-    sys.exit(code)
+    """Says the first line of an error, and ends the process."""
+    shared.end("muniment-log", code, error)
 
 
 def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, None]]) -> None:
