@@ -4,17 +4,14 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from muniment.local import logs as logging
 from muniment.local.keyfiles import new_passphrase
-from muniment.local.memory import protect_memory
 from muniment.local.sqlitefile import is_unwritable
 from muniment.tlog.encoding import MunimentError
 from muniment_gateway.cli.exits import (
@@ -38,7 +35,6 @@ from muniment_gateway.cli.setup import (
     own_keys,
 )
 from muniment_gateway.config import (
-    AuthorityConfig,
     GatewayConfig,
     GatewayFile,
     load,
@@ -47,11 +43,10 @@ from muniment_gateway.config import (
 from muniment_gateway.store.originals import read_original
 from muniment_service import unixsocket
 from muniment_service.config import load_config
-from muniment_service.process import first_error, run
+from muniment_service.servicerun import run_service
 
-_LOGGER: Final = getLogger(__name__)
-_Config = TypeVar("_Config", GatewayConfig, AuthorityConfig)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_CODED: Final = (MunimentError, OSError)  # they have codes of their own while it runs, too
 _PATH: Final = click.Path(path_type=Path)
 _CONFIG: Final = click.option(
     "--config", required=True, type=_PATH, help="The configuration file, gateway.toml."
@@ -129,29 +124,7 @@ def serve(config: Path) -> None:
     # Imported here, because the server's HTTP stack nearly doubles the start of every command.
     from muniment_gateway.app import serving  # noqa: PLC0415
 
-    _run_service(lambda: load(config), serving.serve)
-
-
-def _run_service(
-    read: Callable[[], _Config], start: Callable[[_Config], Coroutine[Any, Any, None]]
-) -> None:
-    """Reads a configuration and runs a service until it ends; the exit code says how."""
-    protect_memory()
-    try:
-        loaded = read()
-        logging.configure(loaded.file.log_level, loaded.file.log_format)
-        run(start(loaded))
-    except (MunimentError, OSError) as error:
-        fail(code_of(error), error)
-    except ExceptionGroup as group:
-        # TaskGroup's wrapping says nothing; what failed is inside.
-        cause = first_error(group)
-        if isinstance(cause, (MunimentError, OSError)):
-            fail(code_of(cause), cause)
-        logging.event(_LOGGER, ERROR, "the service failed", exc_info=group)
-        fail(EXIT_FAILED, cause)
-    except KeyboardInterrupt:
-        fail(EXIT_FAILED, "interrupted")
+    run_service(lambda: load(config), serving.serve, fail, coded=_CODED)
 
 
 @main.command("vkey")
@@ -323,4 +296,4 @@ def serve_authority_command(config: Path) -> None:
     """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
     from muniment_gateway.app.authority import serve_authority  # noqa: PLC0415  # as in `serve`
 
-    _run_service(lambda: load_authority(config), serve_authority)
+    run_service(lambda: load_authority(config), serve_authority, fail, coded=_CODED)

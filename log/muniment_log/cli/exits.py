@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from muniment.local import logs as logging
-from muniment.local.memory import protect_memory
-from muniment.local.sqlitefile import AbsentDatabaseError, is_unwritable
-from muniment.tlog.encoding import MunimentError
+from muniment.local.sqlitefile import AbsentDatabaseError
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import (
     RolledBackError,
@@ -28,6 +25,7 @@ from muniment_log.errors import (
     WrongIdentityError,
 )
 from muniment_service import exits as shared
+from muniment_service import servicerun
 from muniment_service.exits import (
     EXIT_ADDRESS,
     EXIT_CONFIG,
@@ -35,7 +33,6 @@ from muniment_service.exits import (
     EXIT_FAILED,
     EXIT_UNWRITABLE,
 )
-from muniment_service.process import first_error, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -84,31 +81,24 @@ def fail(code: int, error: object) -> NoReturn:
 
 def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, None]]) -> None:
     """Loads a configuration and runs a service until it ends; the process's exit code says how."""
-    protect_memory()
-    try:
-        loaded = load(config)
-        logging.configure(loaded.file.log_level, loaded.file.log_format)
-        run(start(loaded))
-    except AbsentDatabaseError as error:
-        # What acknowledged records is gone or out of sight, or the log is new. Only the operator
-        # knows which; taken for new, it would give out the same indices again.
-        fail(
-            EXIT_DATABASE,
-            f"{error}. If the log has run before, mount its volume or restore a backup; if it has "
-            f"not: muniment-log new-database --config {config}",
-        )
-    except (MunimentError, OSError) as error:
-        fail(code_of(error), error)
-    except ExceptionGroup as group:
-        # TaskGroup's wrapping says nothing; what failed is inside. Of a service that ran, only
-        # that the address is taken, that nothing can be written, that history went back and that a
-        # key was retired have codes of their own.
-        cause = first_error(group)
-        has_code = isinstance(cause, (OSError, RolledBackError, WrongIdentityError))
-        has_code = has_code or is_unwritable(cause)
-        fail(code_of(cause) if has_code else EXIT_FAILED, cause)
-    except KeyboardInterrupt:
-        fail(EXIT_FAILED, "interrupted")
+    servicerun.run_service(
+        lambda: load(config),
+        start,
+        lambda code, error: fail(code, _with_help(error, config)),
+        code_of=code_of,
+        coded=(OSError, RolledBackError, WrongIdentityError),
+    )
+
+
+def _with_help(error: object, config: Path) -> object:
+    if not isinstance(error, AbsentDatabaseError):
+        return error
+    # What acknowledged records is gone or out of sight, or the log is new. Only the operator
+    # knows which; taken for new, it would give out the same indices again.
+    return (
+        f"{error}. If the log has run before, mount its volume or restore a backup; if it has "
+        f"not: muniment-log new-database --config {config}"
+    )
 
 
 def say_damage(verdict: str, damage: Sequence[Damage]) -> None:
