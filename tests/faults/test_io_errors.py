@@ -90,6 +90,7 @@ def end(
     return "INJECTED" in output.read_text()
 
 
+@pytest.mark.timeout(480)  # some sixty starts: with MUNIMENT_WORKERS, of several processes each
 def test_log_stops_at_each_failing_write_and_forgets_nothing(
     tmp_path: Path, quick: Services
 ) -> None:

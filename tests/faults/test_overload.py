@@ -101,7 +101,9 @@ async def overload(url: str, pid: int) -> None:
         f"{rate:.0f} batches/s sustained; {load.offered / took:.0f}/s offered for {took:.1f} s; "
         f"answers {load.statuses}; grown by {grown / MIB:.0f} of {GROWTH / MIB:.0f} MiB"
     )
-    assert load.statuses[503] > load.statuses[200] > 1
+    # Several workers have room for all these clients: only the queue before the commit refuses.
+    assert load.statuses[503] > (load.statuses[200] if WORKERS == 1 else 0)
+    assert load.statuses[200] > 1
     assert 0 not in load.statuses
     assert grown < GROWTH * WORKERS  # each worker has room for the largest request
     # Gateways that do as they are told get through by themselves, each record once.
