@@ -258,7 +258,7 @@ def test_runs_come_back_and_are_joined_without_loss(runs: list[RecordSpan]) -> N
 
 def test_places_of_new_records_move_with_their_batch() -> None:
     recall = Recall(b"", b"", 0, (RecordSpan(0, 2, NEW), RecordSpan(7, 1, 9)))
-    assert recall.moved(3).placed(100, 110).runs == (RecordSpan(103, 2, 110), RecordSpan(7, 1, 9))
+    assert recall.placed(103, 110).runs == (RecordSpan(103, 2, 110), RecordSpan(7, 1, 9))
 
 
 async def test_claims_wait_for_each_other_and_for_nobody_else() -> None:

@@ -29,13 +29,15 @@ class Ordering(NamedTuple):
         batch: the batch.
         digest: SHA-256 of its manifest's text; None for a batch that the log framed itself, which
             nobody can send again.
-        recalls: what recognises the records of such a batch, by their places in it.
+        recalls: what recognises the records of such a batch, by their places in their request.
+        places: in step with them, the place in the batch of their request's first record.
     """
 
     key: StreamKey
     batch: Batch
     digest: bytes | None
     recalls: Sequence[Recall] = ()
+    places: Sequence[int] = ()
 
     @property
     def before(self) -> StreamState:
@@ -143,7 +145,10 @@ def kept_of(orderings: Sequence[Ordering], first: int, kept: int) -> list[Kept]:
         manifest = ordering.batch.manifest
         end = at + manifest.count
         if ordering.recalls:
-            recalls = [recall.placed(at, end) for recall in ordering.recalls]
+            recalls = [
+                recall.placed(at + place, end)
+                for recall, place in zip(ordering.recalls, ordering.places, strict=True)
+            ]
             oldest = max(0, manifest.next - kept)
             found.append(Kept(ordering.key, manifest.first, oldest, recalls))
         at = end + 1

@@ -78,7 +78,8 @@ class Group:
             Ordering(pending.key, pending.batch, pending.digest) for pending in self.signed
         ]
         return orderings + [
-            Ordering(stream.key, batch, None, _recalls(part)) for stream, batch, part in self.framed
+            Ordering(stream.key, batch, None, *_recalls(part))
+            for stream, batch, part in self.framed
         ]
 
     def take_out(self, names: Mapping[StreamKey, frozenset[bytes]]) -> list[Records]:
@@ -98,14 +99,16 @@ class Group:
                 waiting.refuse(error)
 
 
-def _recalls(part: Sequence[Records]) -> list[Recall]:
-    """What recognises the records of some requests, by their places in the batch of all."""
-    found: list[Recall] = []
+def _recalls(part: Sequence[Records]) -> tuple[list[Recall], list[int]]:
+    """What recognises the records of some requests, and where these begin in the batch of all."""
+    recalls: list[Recall] = []
+    places: list[int] = []
     at = 0
     for waiting in part:
-        found += [recall.moved(at) for recall in waiting.recalls]
+        recalls += waiting.recalls
+        places += [at] * len(waiting.recalls)
         at += len(waiting.records)
-    return found
+    return recalls, places
 
 
 class OrderQueue:

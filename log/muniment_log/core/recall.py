@@ -29,7 +29,7 @@ class RecordSpan(NamedTuple):
     """Records side by side.
 
     Attributes:
-        first: leaf index of the first; before they have indices, their place in their batch.
+        first: leaf index of the first; before they have indices, their place in their request.
         size: how many.
         manifest: leaf index of the manifest behind them; NEW before they have indices.
     """
@@ -58,19 +58,13 @@ class Recall(NamedTuple):
     time: int
     runs: tuple[RecordSpan, ...]
 
-    def moved(self, places: int) -> Recall:
-        """The same, of records that stand some places further on in their batch."""
-        if not places:
-            return self
-        return Recall(self.name, self.content, self.time, placed(self.runs, places, NEW))
-
     def placed(self, first: int, manifest: int) -> Recall:
-        """The same, once the batch has its indices: of its first record, and of its manifest."""
+        """The same, once there are indices: of the request's first record, and of the manifest."""
         return Recall(self.name, self.content, self.time, placed(self.runs, first, manifest))
 
 
 def placed(runs: Sequence[RecordSpan], first: int, manifest: int) -> tuple[RecordSpan, ...]:
-    """The same places, once the batch of the new ones has its indices; see `Recall.placed`."""
+    """The same places, once the new ones have their indices; see `Recall.placed`."""
     if len(runs) == 1 and runs[0][2] == NEW:  # as of most
         return (RecordSpan(runs[0][0] + first, runs[0][1], manifest),)
     return tuple(

@@ -74,7 +74,7 @@ class EmbeddedOrder:
     async def _known(self, orderings: Sequence[Ordering]) -> dict[StreamKey, frozenset[bytes]]:
         """What is there already of what recognises batches."""
         known: dict[StreamKey, frozenset[bytes]] = {}
-        for key, _, _, recalls in orderings:
+        for key, _, _, recalls, _ in orderings:
             found = await self._store.recall(key, [recall.name for recall in recalls])
             if found:
                 known[key] = known.get(key, frozenset()) | found.keys()
