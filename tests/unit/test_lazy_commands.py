@@ -20,6 +20,7 @@ GROUPS = {
     "muniment": ("muniment.cli", "cli"),
     "muniment-log": ("muniment_log.cli", "main"),
     "muniment-witness": ("muniment_witness.cli", "main"),
+    "muniment-gateway": ("muniment_gateway.cli", "main"),
 }
 HEAVY = {"aiohttp", "asyncio", "cryptography", "email", "msgspec", "nacl", "sqlite3", "ssl"}
 
