@@ -7,7 +7,6 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from muniment.errors import InputError
 from muniment.http.access import load_certificate
@@ -50,6 +49,7 @@ def _self_signed(key: Path, now: dt.datetime) -> bytes:
     """A new certificate of a day, as PEM: each connection has its own, as clocks may differ."""
     # A witness with a port of its own starts sooner without.
     from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
 
     private = read_key_file(key).private

@@ -11,12 +11,6 @@ from typing import Final, Literal, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.keys.pem import Block, decode_text, find_blocks
@@ -195,6 +189,14 @@ def format_key_file(private: PrivateKey, vkey: VKey | None, passphrase: bytes | 
     thinks best). Raises FormatError if the vkey is that of another key; ValueError if the
     passphrase is empty or longer than the library takes (1,023 bytes).
     """
+    # Those who only read keys do without: it brings SSH's formats and all ciphers.
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        BestAvailableEncryption,
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
     if vkey is not None:
         check_vkey(private, vkey)
     header = f"{_VKEY}{vkey}\n" if vkey is not None else ""

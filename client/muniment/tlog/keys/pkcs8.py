@@ -13,11 +13,6 @@ from typing import Final, TypeAlias
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC
-from cryptography.hazmat.primitives.padding import PKCS7
-from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.keys import mldsa44
@@ -203,6 +198,12 @@ def _decrypt(der: bytes, passphrase: bytes) -> bytes:
     Raises _OtherEncryptionError if it is encrypted in another way; ValueError if it is damaged, or
     the passphrase is wrong.
     """
+    # Here and below, because most keys are not encrypted, and whoever verifies reads none.
+    from cryptography.hazmat.primitives.ciphers import Cipher  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.algorithms import AES  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.modes import CBC  # noqa: PLC0415
+    from cryptography.hazmat.primitives.padding import PKCS7  # noqa: PLC0415
+
     outer = DerReader(der)
     info = outer.inside(SEQUENCE)
     outer.end()
@@ -251,6 +252,8 @@ def _derive(derivation: DerReader, passphrase: bytes, size: int) -> bytes:
 
 
 def _ask_library(der: bytes, passphrase: bytes) -> PrivateKey:
+    from cryptography.hazmat.primitives.serialization import load_der_private_key  # noqa: PLC0415
+
     try:
         private = load_der_private_key(der, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):

@@ -4,18 +4,23 @@
 is verified before it is used: whoever keeps the key may be slow, broken or another one.
 """
 
-from collections.abc import Callable
-from typing import Final, NoReturn
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    KeySerializationEncryption,
-    PrivateFormat,
-)
 
 from muniment.tlog.encoding import MunimentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        KeySerializationEncryption,
+        PrivateFormat,
+    )
 
 SIGNATURE_SIZE: Final = 64
 """Bytes of an Ed25519 signature (RFC 8032 section 5.1.6)."""
@@ -81,8 +86,8 @@ class RemoteKey(Ed25519PrivateKey):
         """Raises UnsupportedAlgorithm, as `private_bytes`."""
         raise UnsupportedAlgorithm(f"{self.keeper} keeps the key, and does not give it away")
 
-    def __copy__(self) -> "RemoteKey":
+    def __copy__(self) -> RemoteKey:
         return self
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "RemoteKey":
+    def __deepcopy__(self, memo: dict[int, object]) -> RemoteKey:
         return self
