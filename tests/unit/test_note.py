@@ -450,3 +450,34 @@ def test_signed_texts_come_back_and_verify(text):
     parsed = parse_note(signed.encode())
     assert parsed == signed
     assert verify_note(parsed, [Ed25519Verifier(log_signer("foo").vkey)]).signatures
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        r"\u0041AAAAQI=",
+        r"AAAAAQI\u003d",
+        r"AAAAAQI\/",
+        'AAAAAQI="',
+        'AAAAAQI="}',
+        'AAAAAQI=" ',
+        "AAAAAQI= ",
+        "AAAAAQ\u00e9=",
+        "AAAAAQJ=",
+        "AAAAAQI",
+    ],
+)
+def test_a_signature_is_read_as_base64_and_not_as_json(spelling: str) -> None:
+    refused(note("text\n", f"— name {SIG}", f"— name {spelling}"), "signature 2: not .*base64")
+
+
+@given(mutations([NOTE.encode(), QUASIMODO.encode()]))
+def test_lines_of_a_note_are_read_as_lines_alone_are(data: bytes) -> None:
+    try:
+        read = parse_note(data)
+    except FormatError:
+        return
+    lines = data[data.rfind(b"\n\n") + 2 : -1].decode().split("\n")
+    assert read.signatures == tuple(map(parse_signature_line, lines))
+    assert [one.line for one in read.signatures] == [f"{line}\n" for line in lines]
+    assert read.encode() == data
