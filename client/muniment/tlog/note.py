@@ -142,13 +142,14 @@ class SignatureLine:
     def line(self) -> str:
         """The line as it stands in a note, with its newline."""
         # Kept: a head's signatures are written for each witness, to the disk and to each gateway.
-        if self._read:  # the one spelling
-            object.__setattr__(self, "_line", f"{self._read.decode('utf-8')}\n")
-            object.__setattr__(self, "_read", b"")
         if not self._line:
-            data = self.key_id.to_bytes(_KEY_ID_SIZE, "big") + self.signature
-            line = f"{_SIGNATURE_PREFIX}{self.name} {format_base64(data)}\n"
+            if read := self._read:  # the one spelling; once, as another thread may ask for it too
+                line = f"{read.decode('utf-8')}\n"
+            else:
+                data = self.key_id.to_bytes(_KEY_ID_SIZE, "big") + self.signature
+                line = f"{_SIGNATURE_PREFIX}{self.name} {format_base64(data)}\n"
             object.__setattr__(self, "_line", line)
+            object.__setattr__(self, "_read", b"")
         return self._line
 
 
