@@ -28,7 +28,7 @@ from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.tilewriter import write_partials
 from muniment_service.metrics import Metrics
 
-SECONDS = 30.0  # only a failure waits so long
+SECONDS = 60.0  # only a failure waits so long
 
 
 @dataclass

@@ -34,7 +34,7 @@ from typing import Any, TypeVar
 import pytest
 
 READY_SECONDS = 60.0  # only a failure waits so long
-STOP_SECONDS = 30.0
+STOP_SECONDS = 60.0
 STARTS = 3  # another program may take a port between our choosing and the server's listening
 PASSWORD = "of the tests"
 
@@ -395,7 +395,9 @@ class PgBouncer(Engine):
         """Such as (1, 18)."""
         program = _pgbouncer()
         assert program is not None
-        told = subprocess.run([program, "--version"], capture_output=True, check=True, timeout=30)
+        told = subprocess.run(
+            [program, "--version"], capture_output=True, check=True, timeout=READY_SECONDS
+        )
         major, minor = told.stdout.split()[1].split(b".")[:2]
         return int(major), int(minor)
 

@@ -29,7 +29,7 @@ from witness_deployment import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
 _SOURCES: Final = Path(__file__).parent / "foreign" / "makelogs"
-READY_SECONDS: Final = 30.0
+READY_SECONDS: Final = 60.0
 
 CERBOS_LOGIN: Final = "muniment:of the tests"
 """User and password of Cerbos' Admin API."""

@@ -30,6 +30,11 @@ WORKERS = int(os.environ.get("MUNIMENT_WORKERS", "1"))
 """How many workers a deployed log in one file has, unless the test says so."""
 
 TOKEN = "a token for the tests"
+PUBLISHED = "?wait=published&timeout=60"
+"""The query of a submission that is answered when it is published, however busy the machine is."""
+
+PATIENCE = 90
+"""Seconds until a request is given up: more than a log waits."""
 
 
 @dataclass
@@ -62,7 +67,7 @@ def ask(
     if body is not None and "Content-type" not in request.headers:
         request.add_header("Content-Type", "application/octet-stream")
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return Answer(response.status, dict(response.headers), response.read())
     except urllib.error.HTTPError as error:
         with error:

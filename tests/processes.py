@@ -25,8 +25,8 @@ from typing import Self, TextIO
 import forking
 
 # Only a failure waits so long: on a machine with much else to do, Python alone takes seconds.
-READY_SECONDS = 60.0
-STOP_SECONDS = 60.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 120.0
 OUTPUT_SECONDS = 120.0
 
 

@@ -10,7 +10,7 @@ from muniment_service.config import Address
 from muniment_service.http import Problem
 from muniment_service.routing import App
 from muniment_service.server import Limits, serving
-from waiting import close_writer
+from waiting import SECONDS, close_writer
 
 
 class Body:
@@ -47,7 +47,7 @@ async def talk(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> byt
     """Sends parts, and reads until the server closes or the response is complete."""
     reader, writer = await asyncio.open_connection(*where)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             for part in parts:
                 writer.write(part)
                 await writer.drain()
@@ -80,7 +80,7 @@ def post(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
 def send(url: str, data: bytes) -> bytes:
     """Sends bytes and nothing more; what comes back until the server closes."""
     host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
         try:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

@@ -9,7 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
-SECONDS: Final = 60.0
+SECONDS: Final = 120.0
 """The longest wait; a loaded machine takes many times what a quiet one does."""
 
 _STEP: Final = 0.02

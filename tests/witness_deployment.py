@@ -12,11 +12,11 @@ from typing import Any
 import processes
 from byzantine import ByzantineLog, get
 from processes import muniment_witness
+from waiting import SECONDS
 from witness_tools import set_up
 
 PERIOD = 0.4
 REQUEST_SECONDS = 2.0  # of a witness that is set up by `configure`
-SETTLE_SECONDS = 30.0  # for what must come sooner or later; a busy machine is no finding
 
 
 class Deployment:
@@ -59,13 +59,13 @@ class Deployment:
 
     def status(self, name: str) -> dict[str, Any]:
         request = urllib.request.Request(self.url(name), headers={"Accept": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
             status: dict[str, Any] = json.loads(response.read())
         return status
 
     def settle(self, name: str, size: int, *, compared: bool = False) -> dict[str, Any]:
         """Waits until a witness has cosigned a size, and compared it with its one peer."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + SECONDS
         while True:
             status = self.status(name)
             sizes = [(status["logs"][0]["cosigned"] or {}).get("size")]
@@ -87,7 +87,7 @@ class Deployment:
 
     def evidence_of(self, name: str) -> tuple[list[str], int]:
         """Waits for evidence; what there is, and the rounds that the witness had begun by then."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + SECONDS
         while not (found := self.evidence(name)) and time.monotonic() < deadline:
             time.sleep(0.02)
         return found, self.rounds(name)

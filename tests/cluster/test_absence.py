@@ -12,6 +12,7 @@ import processes
 from decisions import decisions
 from log_deployment import (
     GATEWAY,
+    PUBLISHED,
     Cluster,
     Deployment,
     Stream,
@@ -56,7 +57,7 @@ def post(made: Deployment, url: str) -> tuple[int, str]:
 def test_a_database_made_anew_is_refused_by_every_process(
     log: Deployment, postgres_server: engines.PostgreSQL
 ) -> None:
-    assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
+    assert log.post(log.stream().take(RECORDS), PUBLISHED).status == 200
     assert log.log.terminate() == 0
     begin_anew(log, postgres_server)
     for command in ("frontend", "serve"):
@@ -71,7 +72,7 @@ def test_nothing_is_taken_before_the_witnesses_were_heard(
 ) -> None:
     """Database and bucket are both new ones, and no witness answers: nobody can know better."""
     with contextlib.ExitStack() as stack:
-        assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
+        assert log.post(log.stream().take(RECORDS), PUBLISHED).status == 200
         status = processes.muniment_log("status", "--config", log.config)
         told = json.loads(processes.run(status, check=True).stdout)
         (process,) = told.values()
@@ -95,7 +96,7 @@ def test_nothing_is_taken_before_the_witnesses_were_heard(
 
 
 def test_an_emptied_bucket_stops_a_frontend(log: Deployment, s3_server: engines.SeaweedFS) -> None:
-    assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
+    assert log.post(log.stream().take(RECORDS), PUBLISHED).status == 200
     assert log.log.terminate() == 0
     move_away(log, s3_server)
     for command in ("frontend", "serve"):

@@ -10,7 +10,7 @@ import pytest
 
 import engines
 import processes
-from log_deployment import Cluster, Deployment, ask, deployed, start_log
+from log_deployment import PUBLISHED, Cluster, Deployment, ask, deployed, start_log
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment_log.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
@@ -32,7 +32,7 @@ def log(tmp_path: Path) -> Iterator[Deployment]:
 
 def send(log: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> int:
     body = join_body(log.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
-    answer = log.post(body, "?wait=published&timeout=30")
+    answer = log.post(body, PUBLISHED)
     assert answer.status == 200, answer.body
     first: int = answer.json["first"]
     return first

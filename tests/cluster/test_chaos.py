@@ -315,7 +315,6 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
 
 
 @pytest.mark.parametrize("side", ["postgres", "store"])
-@pytest.mark.timeout(300)
 def test_an_integrator_that_is_cut_off_from_one_side_is_replaced(chaos: Chaos, side: str) -> None:
     chaos.until(lambda: all(gateway.receipts for gateway in chaos.gateways))
     cut_off = chaos.leader()

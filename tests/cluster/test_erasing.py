@@ -16,7 +16,16 @@ from obstore.store import S3Store
 
 import engines
 import processes
-from log_deployment import Cluster, Deployment, Stream, ask, deployed, leaves_of, start_log
+from log_deployment import (
+    PUBLISHED,
+    Cluster,
+    Deployment,
+    Stream,
+    ask,
+    deployed,
+    leaves_of,
+    start_log,
+)
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment_log.cluster.addendaobjects import ARRIVING, GONE
@@ -98,7 +107,7 @@ def test_erased_bytes_are_nowhere_in_the_bucket_and_never_were_in_the_database(
     body = join_body(
         made.stream().take([*(one for one, _ in mine), other]), [*(data for _, data in mine), its]
     )
-    first = made.post(body, "?wait=published&timeout=30").json["first"]
+    first = made.post(body, PUBLISHED).json["first"]
     assert holding(made, its) == [addendum_path(digest_of(its))]
 
     listed = erase(made, "--subject", "user", "alice", "--dry-run")
@@ -201,7 +210,6 @@ class Gateway(threading.Thread):
                 self.receipts.append((first, [data for _, data in pairs]))
 
 
-@pytest.mark.timeout(300)
 def test_kills_at_any_time_lose_no_addendum_and_bring_none_back(made: Deployment) -> None:
     """kill -9 of frontends and integrators while they store, sweep and erase."""
     made.log.terminate()

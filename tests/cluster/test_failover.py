@@ -89,7 +89,6 @@ def restart(primary: engines.PostgreSQL) -> None:
     primary.start()
 
 
-@pytest.mark.timeout(300)
 async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
     pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
 ) -> None:
@@ -141,7 +140,6 @@ async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
         assert await order.order([ordering]) == 0
 
 
-@pytest.mark.timeout(300)
 async def test_a_tree_that_was_moved_is_on_a_standby_before_its_head_is_shown(
     pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
 ) -> None:
@@ -170,7 +168,6 @@ async def test_a_tree_that_was_moved_is_on_a_standby_before_its_head_is_shown(
         assert (await eventually(trees.load)).head == change.edge.head
 
 
-@pytest.mark.timeout(300)
 async def test_attempts_that_timed_out_leave_no_connections_behind(
     database: str, postgres_server: engines.PostgreSQL, hasty: None
 ) -> None:
@@ -200,7 +197,6 @@ async def test_attempts_that_timed_out_leave_no_connections_behind(
         assert await eventually(lambda: attempt(0)) == 0
 
 
-@pytest.mark.timeout(300)
 async def test_a_commit_is_never_cancelled(
     pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
 ) -> None:
@@ -226,7 +222,6 @@ async def test_a_commit_is_never_cancelled(
         assert primary.query("SELECT count(*) FROM kept", name) == "0"
 
 
-@pytest.mark.timeout(300)
 def test_every_receipt_survives_a_failover(
     pair: tuple[engines.PostgreSQL, engines.Standby], tmp_path: Path
 ) -> None:

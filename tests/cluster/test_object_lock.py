@@ -10,7 +10,7 @@ import pytest
 
 import decisions
 import engines
-from log_deployment import GATEWAY, Cluster, deployed
+from log_deployment import GATEWAY, PUBLISHED, Cluster, deployed
 from log_tools import GatewayStream
 from muniment.tlog.tiles import Tile
 from muniment_log.cluster.objectlock import Lock, check_lock, read_lock, sign
@@ -18,6 +18,7 @@ from muniment_log.cluster.objects import ObjectStore
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
 from muniment_log.errors import EngineRefusedError, UnavailableError
 from muniment_log.storage.tilewriter import write_tiles
+from waiting import SECONDS
 
 LEASE = "\nlease_seconds = 6.0"
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -34,7 +35,7 @@ def call(
     signed = sign(method, url, body, credentials, given["AWS_REGION"], datetime.now(UTC), headers)
     request = urllib.request.Request(url, body or None, signed, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             return answer.status, dict(answer.headers)
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers)
@@ -77,7 +78,9 @@ async def test_the_retention_of_a_bucket_is_found_out(bucket: engines.Bucket) ->
 
 async def test_what_a_log_writes_is_kept(bucket: engines.Bucket) -> None:
     locked = lock(bucket, f"{bucket.url.removeprefix('s3://')}kept", "<Days>10</Days>")
-    store = ObjectStore.open(locked.url, environment=locked.environment, is_locked=True, seconds=20)
+    store = ObjectStore.open(
+        locked.url, environment=locked.environment, is_locked=True, seconds=SECONDS
+    )
     await store.probe()
     await write_tiles(store, integrate(EMPTY_EDGE, [GatewayStream().take(300)]))
     path = f"/{locked.url.removeprefix('s3://')}/{Tile(0, 0).path}"
@@ -108,4 +111,4 @@ def test_a_log_starts_on_a_bucket_that_keeps_what_it_asks_for(
         made.config.write_text(text.replace(LEASE, f"\nlock_days = 10{LEASE}"))
         made.start_log()
         records = decisions.decisions(3, producer=GATEWAY)
-        assert made.post(made.stream().take(records), "?wait=published").status == 200
+        assert made.post(made.stream().take(records), PUBLISHED).status == 200

@@ -70,7 +70,7 @@ async def test_too_many_early_batches_are_no_gap_that_a_frontend_can_see(
     async with clustered(database, bucket, limits) as log:
         sequencer = log.sequencers[0]
         waiting = [asyncio.create_task(sequencer.submit(batch)) for batch in batches[1:3]]
-        await until(lambda: sum(len(one.parked) for one in sequencer.remembered) >= 2, seconds=10.0)
+        await until(lambda: sum(len(one.parked) for one in sequencer.remembered) >= 2)
         with pytest.raises(OverloadedError, match="before them"):
             await sequencer.submit(batches[3])
         assert (await sequencer.submit(batches[0])).first == 0

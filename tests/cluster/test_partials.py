@@ -14,6 +14,7 @@ from muniment_log.cluster.partials import TIDIED, PartialTiles
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.core.integrate import EMPTY_EDGE, RightEdge, integrate
 from muniment_log.storage.tilewriter import write_partials, write_tiles
+from waiting import SECONDS
 
 GRACE = 100.0
 
@@ -22,7 +23,7 @@ class Log:
     """A log whose heads are shown in a bucket."""
 
     def __init__(self, bucket: engines.Bucket) -> None:
-        self.store = ObjectStore.open(bucket.url, environment=bucket.environment, seconds=20)
+        self.store = ObjectStore.open(bucket.url, environment=bucket.environment, seconds=SECONDS)
         self.stream = GatewayStream()
         self.edge: RightEdge = EMPTY_EDGE
         self.written: set[str] = set()

@@ -9,7 +9,7 @@ import pytest
 
 import engines
 import processes
-from log_deployment import Cluster, Deployment, ask, deployed, start_log
+from log_deployment import PUBLISHED, Cluster, Deployment, ask, deployed, start_log
 from muniment.local.sqlitefile import DatabaseError
 from muniment_log.cluster.database import Database
 from muniment_log.errors import StorageError
@@ -133,7 +133,6 @@ def behind(
             yield made
 
 
-@pytest.mark.timeout(240)
 def test_a_cluster_behind_it(behind: Deployment) -> None:
     # A second process, with no index beside the first one's.
     config = behind.config.with_name("other.toml")
@@ -143,7 +142,7 @@ def test_a_cluster_behind_it(behind: Deployment) -> None:
         stream = behind.stream()
         for number, url in enumerate((behind.url, other.url, behind.url, other.url)):
             body = stream.take([RECORD % number])
-            answer = ask(f"{url}/v1/batches?wait=published&timeout=60", body)
+            answer = ask(f"{url}/v1/batches{PUBLISHED}", body)
             assert answer.status == 200, answer.body
             # A retry gets the same receipt, from whichever process.
             again = ask(f"{other.url}/v1/batches", body)

@@ -15,6 +15,7 @@ import rfc6962
 from log_deployment import (
     GATEWAY,
     ORIGIN,
+    PUBLISHED,
     Cluster,
     Deployment,
     ask,
@@ -28,7 +29,6 @@ from muniment_log.cluster.migrate import migrations
 from waiting import eventually
 
 RECORDS = decisions.decisions(300, producer=GATEWAY)
-SECONDS = 60.0  # only a failure waits so long
 
 
 @pytest.fixture
@@ -92,11 +92,11 @@ def test_a_restored_database_is_refused(
     made: Deployment, postgres_server: engines.PostgreSQL, tmp_path: Path
 ) -> None:
     stream = made.stream()
-    made.post(stream.take(RECORDS[:5]), "?wait=published")
+    made.post(stream.take(RECORDS[:5]), PUBLISHED)
     assert made.cluster is not None
     name = made.cluster.postgres.rpartition("/")[2]
     dump = postgres_server.run("pg_dump", "--clean", name, connect=True)
-    made.post(stream.take(RECORDS[:5]), "?wait=published")
+    made.post(stream.take(RECORDS[:5]), PUBLISHED)
     assert made.log.terminate() == 0
     saved = postgres_server.folder / "dump.sql"
     saved.write_bytes(dump)
@@ -108,7 +108,7 @@ def test_a_restored_database_is_refused(
 def test_an_emptied_bucket_is_noticed_whatever_the_size(
     made: Deployment, s3_server: engines.SeaweedFS
 ) -> None:
-    made.post(made.stream().take(RECORDS[:4]), "?wait=published")
+    made.post(made.stream().take(RECORDS[:4]), PUBLISHED)
     assert made.log.terminate() == 0
     assert made.cluster is not None
     made.config.write_text(
@@ -120,7 +120,7 @@ def test_an_emptied_bucket_is_noticed_whatever_the_size(
 def test_a_frontend_notices_what_has_rotted_in_the_bucket(
     made: Deployment, s3_server: engines.SeaweedFS
 ) -> None:
-    assert made.post(made.stream().take(RECORDS), "?wait=published").status == 200
+    assert made.post(made.stream().take(RECORDS), PUBLISHED).status == 200
     assert made.log.terminate() == 0
     assert made.cluster is not None
     place = f"buckets/{made.cluster.bucket.name}/tile/0/000"
@@ -144,7 +144,7 @@ def test_a_frontend_notices_what_has_rotted_in_the_bucket(
 def test_what_contradicts_is_refused(
     made: Deployment, postgres_server: engines.PostgreSQL, s3_server: engines.SeaweedFS
 ) -> None:
-    made.post(made.stream().take(RECORDS), "?wait=published")
+    made.post(made.stream().take(RECORDS), PUBLISHED)
     assert made.log.terminate() == 0
     assert made.cluster is not None
     name = made.cluster.postgres.rpartition("/")[2]
@@ -164,7 +164,7 @@ def test_what_contradicts_is_refused(
     made.refuses("integrator", 1, "tile/0/000 is missing")
     made.config.write_text(config)
     made.start_log()
-    made.post(made.stream().take(RECORDS[:3]), "?wait=published")
+    made.post(made.stream().take(RECORDS[:3]), PUBLISHED)
     assert made.log.terminate() == 0
     assert s3_server.filer("PUT", f"buckets/{made.cluster.bucket.name}/tile/0/000", bytes(8192))
     made.refuses("integrator", 1, "do not make the root")

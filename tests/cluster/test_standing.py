@@ -12,11 +12,10 @@ from typing import Any
 import decisions
 import engines
 import processes
-from log_deployment import GATEWAY, Cluster, ask, deployed, start_log
+from log_deployment import GATEWAY, PUBLISHED, Cluster, ask, deployed, start_log
 from waiting import eventually
 
 RECORDS = decisions.decisions(20, producer=GATEWAY)
-SECONDS = 60.0  # only a failure waits so long
 
 
 def cluster_of(process: processes.Process) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def test_a_frontend_without_a_leader_takes_records_and_says_so(
         first = cluster_of(made.log)["epoch"]
         stream = made.stream()
         began = time.time()
-        assert made.post(stream.take(RECORDS[:4]), "?wait=published&timeout=30").status == 200
+        assert made.post(stream.take(RECORDS[:4]), PUBLISHED).status == 200
         eventually(lambda: cluster_of(made.log)["ordered"] == 5)
         told = cluster_of(made.log)
         assert (told["led"], told["lag_leaves"], told["lag_seconds"]) == (True, 0, 0)
@@ -108,7 +107,7 @@ def test_who_cannot_see_the_database_is_not_ready(bucket: engines.Bucket, tmp_pa
             deployed(tmp_path, cluster) as made,
             start_log(made.config, cluster, "integrator") as integrator,
         ):
-            assert made.post(made.stream().take(RECORDS[:4]), "?wait=published").status == 200
+            assert made.post(made.stream().take(RECORDS[:4]), PUBLISHED).status == 200
             for process in (made.log, integrator):
                 eventually(lambda process=process: cluster_of(process)["ordered"] == 5)
             server.kill()

@@ -13,13 +13,14 @@ from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.core.integrate import EMPTY_EDGE, RightEdge, integrate
 from muniment_log.errors import DamagedTileError
 from muniment_log.storage.tilewriter import write_partials, write_tiles
+from waiting import SECONDS
 
 
 class Log:
     """Leaves whose full tiles are stored as they come, and the partial ones when published."""
 
     def __init__(self, bucket: engines.Bucket, cache_bytes: int = 1 << 20) -> None:
-        self.store = ObjectStore.open(bucket.url, environment=bucket.environment, seconds=20)
+        self.store = ObjectStore.open(bucket.url, environment=bucket.environment, seconds=SECONDS)
         self.stream = GatewayStream()
         self.edge: RightEdge = EMPTY_EDGE
         self.leaves: list[bytes] = []

@@ -11,7 +11,7 @@ import pytest
 import decisions
 import processes
 from faults.rot import flip
-from log_deployment import GATEWAY, Deployment, ask, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed
 from muniment_log.cli.exits import EXIT_DAMAGED, EXIT_DATABASE, EXIT_ROLLED_BACK
 from processes import ProcessFailedError
 
@@ -34,7 +34,7 @@ def restore(made: Deployment, copy: Path) -> None:
 def test_backup_of_a_running_log(tmp_path: Path) -> None:
     with deployed(tmp_path) as made:
         stream = made.stream()
-        receipt = made.post(stream.take(RECORDS[:300]), "?wait=published").json
+        receipt = made.post(stream.take(RECORDS[:300]), PUBLISHED).json
         copy = tmp_path / "copy.db"
         done = threading.Event()
 
@@ -59,7 +59,7 @@ def test_backup_of_a_running_log(tmp_path: Path) -> None:
         assert refused.returncode == EXIT_DATABASE
         assert "in use" in refused.stderr
 
-        made.post(stream.take(RECORDS[300:301]), "?wait=published")
+        made.post(stream.take(RECORDS[300:301]), PUBLISHED)
         made.log.terminate()
         newest = tmp_path / "newest.db"
         assert command("backup", newest, "--config", made.config).returncode == 0
@@ -72,7 +72,7 @@ def test_backup_of_a_running_log(tmp_path: Path) -> None:
         restore(made, newest)
         assert command("check", "--quick", "--config", made.config).returncode == 0
         made.start_log()
-        again = made.post(stream.take(RECORDS[301:302]), "?wait=published")
+        again = made.post(stream.take(RECORDS[301:302]), PUBLISHED)
         assert again.status == 200
         assert ask(f"{made.url}/v1/entries/{receipt['first']}").body == RECORDS[0]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import decisions
 from faults.services import Services
-from log_deployment import GATEWAY, ORIGIN, Deployment, ask, deployed, run
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, ask, deployed, run
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, parse_vkey, verify_note
@@ -41,7 +41,7 @@ def test_a_log_never_signs_an_earlier_time_than_before(tmp_path: Path, quick: Se
         for at, off in enumerate((0, -5 * HOURS, 3 * HOURS, -1 * HOURS, 0)):
             log = quick.log(made.config, clock_off=off)
             body = stream.take(RECORDS[at : at + 2])
-            assert ask(f"{log.url}/v1/batches?wait=published", body).status == 200
+            assert ask(f"{log.url}/v1/batches{PUBLISHED}", body).status == 200
             note = ask(f"{log.url}/checkpoint").body
             head = made.policy.verify(note, origin=ORIGIN)
             assert head.size > size
@@ -64,13 +64,13 @@ def test_two_logs_with_clocks_hours_apart_sign_one_history(tmp_path: Path, quick
         made.log.terminate()
         keys, first, second = log_keys(made), made.stream(), made.stream()
         stale = quick.log(made.config, clock_off=5 * HOURS)
-        answer = ask(f"{stale.url}/v1/batches?wait=published", first.take(RECORDS[:2]))
+        answer = ask(f"{stale.url}/v1/batches{PUBLISHED}", first.take(RECORDS[:2]))
         assert answer.status == 200
         seen = times(ask(f"{stale.url}/checkpoint").body, keys)
         stale.signal(signal.SIGSTOP)
         made.config.with_name("log.db.lock").unlink()
         other = quick.log(made.config, clock_off=-5 * HOURS)
-        answer = ask(f"{other.url}/v1/batches?wait=published", second.take(RECORDS[2:5]))
+        answer = ask(f"{other.url}/v1/batches{PUBLISHED}", second.take(RECORDS[2:5]))
         assert answer.status == 200
         seen += times(ask(f"{other.url}/checkpoint").body, keys)
         stale.signal(signal.SIGCONT)
@@ -79,7 +79,7 @@ def test_two_logs_with_clocks_hours_apart_sign_one_history(tmp_path: Path, quick
             refused = ask(f"{stale.url}/v1/batches", first.peek(RECORDS[5:6]))
             assert refused.status == 503, refused.body
         assert stale.wait() == EXIT_FAILED
-        answer = ask(f"{other.url}/v1/batches?wait=published", first.take(RECORDS[5:6]))
+        answer = ask(f"{other.url}/v1/batches{PUBLISHED}", first.take(RECORDS[5:6]))
         assert answer.status == 200, answer.body
         note = ask(f"{other.url}/checkpoint").body
         assert made.policy.verify(note, origin=ORIGIN).size == answer.json["size"]

@@ -14,7 +14,7 @@ import pytest
 import processes
 from decisions import decisions
 from faults.volume import fill, make_room, mounted, remount
-from log_deployment import GATEWAY, Deployment, ask, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed
 from muniment_log.cli.exits import EXIT_UNWRITABLE
 from muniment_witness.cli import exits as witness_exits
 
@@ -54,7 +54,7 @@ def serve(config: Path) -> processes.Done:
 def test_a_log_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None:
     with deployed(volume) as made:
         batch = made.stream().take(decisions(1, producer=GATEWAY))
-        assert made.post(batch, "?wait=published").status == 200
+        assert made.post(batch, PUBLISHED).status == 200
         # Full: it answers with an error, and ends with a code after which it is started again.
         fill(volume, 100_000)
         acknowledged = submit_until_it_ends(made)

@@ -22,7 +22,7 @@ import decisions
 import processes
 from faults import strace
 from faults.services import Services
-from log_deployment import GATEWAY, ORIGIN, ask, deployed, leaves_of
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, ask, deployed, leaves_of
 from log_tools import open_store
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -107,7 +107,7 @@ def test_log_stops_at_each_failing_write_and_forgets_nothing(
                 body = stream.take(RECORDS[number : number + 1 + number % 4])
                 output = tmp_path / "injected"
                 tracer = attach(service, output, call, error, number)
-                url = f"{service.url}/v1/batches?wait=published"
+                url = f"{service.url}/v1/batches{PUBLISHED}"
                 answer = None
                 with suppress(OSError, http.client.HTTPException, urllib.error.URLError):
                     answer = ask(url, body)
@@ -119,7 +119,7 @@ def test_log_stops_at_each_failing_write_and_forgets_nothing(
                     known.append((answer.json["first"], unframe(body)))
                 # Restarted, the log has it or takes it, and the witnesses accept what follows.
                 service = quick.log(made.config, pages=PAGES)
-                again = ask(f"{service.url}/v1/batches?wait=published", body)
+                again = ask(f"{service.url}/v1/batches{PUBLISHED}", body)
                 assert again.status == 200, again.body
                 if failed:
                     known.append((again.json["first"], unframe(body)))

@@ -14,7 +14,16 @@ import time
 from pathlib import Path
 
 from faults.services import services
-from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
+from log_deployment import (
+    GATEWAY,
+    ORIGIN,
+    PUBLISHED,
+    ask,
+    check_places,
+    deployed,
+    leaves_of,
+    verify_leaf,
+)
 from log_load import Load, check_addenda, entries_of
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
@@ -51,7 +60,7 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
                 load.receipts.append((answer.json["first"], entries_of(body)))
             state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
             assert state["next"] == stream.next
-        last = made.post(made.stream().take([load.receipts[0][1][0]]), "?wait=published").json
+        last = made.post(made.stream().take([load.receipts[0][1][0]]), PUBLISHED).json
 
         # No witness refuses: each of the three has cosigned a head with everything in it.
         cosigned = made.policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)
@@ -61,7 +70,6 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
         eventually(
             lambda: all(witness["size"] == size for witness in ask(ready).json["witnesses"]),
             lambda: ask(ready).body,
-            seconds=20.0,
         )
 
         entries = leaves_of(made.url, size)

@@ -7,7 +7,7 @@ from pathlib import Path
 import decisions
 from chains import YEAR, root, root_signer
 from faults.services import Services
-from log_deployment import GATEWAY, Deployment, ask, deployed, run
+from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed, run
 from muniment.tlog.policy import PolicyChain, parse_policy
 from muniment.tlog.policyupdate import next_version, sign_version
 from muniment.tlog.policyversion import SignedVersion, format_chain
@@ -69,7 +69,7 @@ def test_proofs_of_two_years_under_one_policy(tmp_path: Path, quick: Services) -
 
         stream = made.stream()
         log = quick.log(made.config)
-        answer = ask(f"{log.url}/v1/batches?wait=published", stream.take(RECORDS[:2]))
+        answer = ask(f"{log.url}/v1/batches{PUBLISHED}", stream.take(RECORDS[:2]))
         assert answer.status == 200, answer.body
         old = prove(made, log, "old", 0)
         log.terminate()
@@ -80,7 +80,7 @@ def test_proofs_of_two_years_under_one_policy(tmp_path: Path, quick: Services) -
         eventually(lambda: "reloaded" in log.stderr, lambda: log.stderr)
         told = json.loads(process(muniment_log("status", "--config", made.config)).stdout)
         assert [one["number"] for one in told["policy"]["versions"]] == [2]
-        answer = ask(f"{log.url}/v1/batches?wait=published", stream.take(RECORDS[2:4]))
+        answer = ask(f"{log.url}/v1/batches{PUBLISHED}", stream.take(RECORDS[2:4]))
         assert answer.status == 200, answer.body
         new = prove(made, log, "new", answer.json["first"])
 

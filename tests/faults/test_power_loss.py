@@ -24,7 +24,7 @@ import processes
 from faults import launch, strace, witnessstate
 from faults.cuts import Cuts
 from faults.logstate import Found, History, look
-from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed, leaves_of
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, Stream, ask, deployed, leaves_of
 from log_load import withholding
 from log_tools import all_entries
 from muniment.records.batchbody import join_body, split_body
@@ -88,7 +88,7 @@ class Recorded:
             if turn % 2:
                 some, addenda = withholding(some, 1000 * seed + at)
             body = join_body(streams[turn % 2].take(some), addenda)
-            self.post(made, body, "?wait=published" if turn % 3 == 0 else "")
+            self.post(made, body, PUBLISHED if turn % 3 == 0 else "")
             if turn == 3:
                 assert ask(f"{made.url}/checkpoint").status == 200
         with ThreadPoolExecutor(3) as together:
@@ -106,7 +106,7 @@ class Recorded:
             "erase", "--config", made.config, "--record", withheld, "--yes"
         )
         assert "Erased 1 addenda" in processes.run(erase, check=True).stdout
-        self.post(made, made.stream().take(records[:1]), "?wait=published")
+        self.post(made, made.stream().take(records[:1]), PUBLISHED)
 
     def read_leaves(self, made: Deployment) -> None:
         size = int(ask(f"{made.url}/checkpoint").body.split(b"\n")[1])

@@ -7,7 +7,7 @@ import decisions
 import processes
 from faults.rot import flip
 from faults.services import services
-from log_deployment import GATEWAY, ask, deployed
+from log_deployment import GATEWAY, PUBLISHED, ask, deployed
 from muniment_log.cli.exits import EXIT_DAMAGED
 from waiting import eventually
 
@@ -23,7 +23,7 @@ def test_a_running_log_tells_nothing_from_rotten_tiles(tmp_path: Path) -> None:
     with services() as quick, deployed(tmp_path) as made:
         stream = made.stream()
         for at in range(0, 900, 300):
-            answer = made.post(stream.take(RECORDS[at : at + 300]), "?wait=published")
+            answer = made.post(stream.take(RECORDS[at : at + 300]), PUBLISHED)
             assert answer.status == 200, answer.body
         # Who waits has the head before it is stored; a start from an older one reads older tiles.
         eventually(lambda: b"\n903\n" in ask(f"{made.url}/checkpoint").body)
@@ -63,7 +63,7 @@ def test_a_running_log_tells_nothing_from_rotten_tiles(tmp_path: Path) -> None:
         ):
             assert ask(made.url + place).status == 200, place
         # The log goes on: what is new needs no old tile.
-        again = made.post(stream.take(RECORDS[:1]), "?wait=published")
+        again = made.post(stream.take(RECORDS[:1]), PUBLISHED)
         assert again.status == 200, again.body
 
         argv = processes.muniment_log("check", "--config", made.config)

@@ -11,7 +11,7 @@ import decisions
 import log_tools
 import processes
 from faults.services import services
-from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, ask, deployed
 from log_tools import GatewayStream
 from muniment.tlog.witnesswire import origin_hash
 from muniment_log.app.embedded import EmbeddedStorage
@@ -45,7 +45,7 @@ def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path
         made.log.terminate()
         first, second = made.stream(), made.stream()
         stale = quick.log(made.config)
-        assert ask(f"{stale.url}/v1/batches?wait=published", first.take(RECORDS[:2])).status == 200
+        assert ask(f"{stale.url}/v1/batches{PUBLISHED}", first.take(RECORDS[:2])).status == 200
         # Answered when the head is stored: a stopped process must not hold the database's lock.
         assert ask(f"{stale.url}/checkpoint").status == 200
         stale.signal(signal.SIGSTOP)
@@ -53,7 +53,7 @@ def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path
 
         taking_over = quick.log(made.config)
         made.log = taking_over
-        answer = made.post(second.take(RECORDS[2:5]), "?wait=published")
+        answer = made.post(second.take(RECORDS[2:5]), PUBLISHED)
         assert answer.status == 200
 
         stale.signal(signal.SIGCONT)
@@ -65,7 +65,7 @@ def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path
         assert "something else wrote to the database" in stale.stderr
 
         # The other one goes on undisturbed, with the witnesses, and takes the same batch.
-        answer = made.post(first.take(RECORDS[5:6]), "?wait=published")
+        answer = made.post(first.take(RECORDS[5:6]), PUBLISHED)
         assert answer.status == 200, answer.body
         note = ask(f"{made.url}/checkpoint").body
         assert made.policy.verify(note, origin=ORIGIN).size == answer.json["size"]

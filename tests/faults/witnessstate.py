@@ -13,6 +13,7 @@ from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
 from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, Refusal, decide
 from muniment_witness.store.heads import HeadStore
+from waiting import SECONDS
 from witness_tools import GrowingLog, log_signer, set_up
 
 _COSIGNATURE = "— witness.example/".encode()
@@ -52,7 +53,7 @@ def record(folder: Path, pages: int) -> Recorded:
             strace.recording(output, argv), environment=launch.environment()
         ) as process:
             host, _, port = process.url.removeprefix("http://").rpartition(":")
-            client = http.client.HTTPConnection(host, int(port), timeout=20)
+            client = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
             for size in sizes:
                 body = log.request(recorded.sizes[-1], size).encode()
                 assert _ask(client, "POST", "/add-checkpoint", body) == 200

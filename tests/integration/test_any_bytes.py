@@ -21,6 +21,7 @@ from log_deployment import (
     GATEWAY,
     ORIGIN,
     PRODUCER,
+    PUBLISHED,
     TOKEN,
     Deployment,
     ask,
@@ -78,7 +79,7 @@ def judge(answer: Answer, method: str) -> None:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployed(tmp_path_factory.mktemp("deployment")) as made:
-        posted = made.post(made.stream().take(RECORDS), "?wait=published&timeout=60")
+        posted = made.post(made.stream().take(RECORDS), PUBLISHED)
         assert posted.status == 200, posted.body
         yield made
 
@@ -220,7 +221,7 @@ def test_any_bytes_get_a_declared_answer(deployment: Deployment, name: str) -> N
     assert "unhandled exception" not in process.stderr
     assert process.returncode is None
     # It still does its work.
-    taken = deployment.post(deployment.stream().take(RECORDS[:2]), "?wait=published&timeout=60")
+    taken = deployment.post(deployment.stream().take(RECORDS[:2]), PUBLISHED)
     assert taken.status == 200, taken.body
     size = taken.json["size"]
     shown = partial(ask, f"{deployment.witnesses[1].url}/{origin_hash(ORIGIN)}/checkpoint")

@@ -14,10 +14,10 @@ import pytest
 import logsim
 import processes
 from bastions import Litebastion, client_of
-from log_deployment import Deployment, ask, deployed, run
+from log_deployment import PUBLISHED, Deployment, ask, deployed, run
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 from processes import muniment_log, muniment_witness
-from waiting import eventually
+from waiting import SECONDS, eventually
 from witness_tools import GrowingLog, set_up
 
 
@@ -40,7 +40,7 @@ class Behind:
 
 
 def status(witness: processes.Process) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"{witness.url}/status.json", timeout=20) as answer:
+    with urllib.request.urlopen(f"{witness.url}/status.json", timeout=SECONDS) as answer:
         told: list[dict[str, Any]] = json.load(answer)["bastions"]
     return told
 
@@ -54,7 +54,7 @@ def request(
 ) -> tuple[int, dict[str, str], bytes]:
     context = ssl.create_default_context(cafile=bastion.ca)
     address = bastion.url.removeprefix("https://")
-    connection = http.client.HTTPSConnection(address, context=context, timeout=30)
+    connection = http.client.HTTPSConnection(address, context=context, timeout=SECONDS)
     with contextlib.closing(connection):
         connection.request("GET" if body is None else "POST", path, body)
         answer = connection.getresponse()
@@ -97,7 +97,7 @@ def test_a_log_is_cosigned_through_a_bastion_whatever_happens_to_that(
             with bastion.running():
                 eventually(lambda: is_served(running))
                 body = stream.take([logsim.decision(0)])
-                answer = made.post(body, "?wait=published&timeout=60")
+                answer = made.post(body, PUBLISHED)
                 assert answer.status == 200, answer.body
                 size = answer.json["size"]
                 assert head_of(made) == size
@@ -155,7 +155,7 @@ def test_two_witnesses_at_one_bastion_and_one_that_it_does_not_allow(
         bastion.allow(two.hash)
         eventually(lambda: not is_served(first))
         assert add(bastion, two, log, 3, 5) == 200
-        with urllib.request.urlopen(f"{second.url}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"{second.url}/metrics", timeout=SECONDS) as answer:
             metrics = answer.read().decode()
         assert f'muniment_witness_bastion_connected{{bastion="{two.prefix}"}}' in metrics
 
@@ -171,7 +171,7 @@ def test_chosen_logs_and_a_reload(tmp_path: Path, bastion: Litebastion) -> None:
         assert add(bastion, witness, log, 0, 3) == 200
         assert add(bastion, witness, other, 0, 3) == 404
         with urllib.request.urlopen(
-            f"{running.url}/add-checkpoint", other.request(0, 3).encode(), timeout=20
+            f"{running.url}/add-checkpoint", other.request(0, 3).encode(), timeout=SECONDS
         ) as answer:
             assert answer.status == 200
         below = f"/{witness.hash}"

@@ -44,7 +44,7 @@ def children(pid: int) -> list[int]:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    eventually(lambda: all(state(pid) in {"", "Z"} for pid in pids), seconds=SECONDS)
+    eventually(lambda: all(state(pid) in {"", "Z"} for pid in pids))
 
 
 def state(pid: int) -> str:
@@ -124,7 +124,7 @@ def test_the_index_process_ends_with_the_log(tmp_path: Path, which: signal.Signa
     processes.run(processes.muniment_log(*init), check=True)
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
         # The log takes requests before its index begins.
-        eventually(lambda: len(children(log.pid)) == 1, seconds=SECONDS)
+        eventually(lambda: len(children(log.pid)) == 1)
         pids = children(log.pid)
         os.kill(log.pid, which)
         assert log.wait() == (0 if which == signal.SIGTERM else -which)
@@ -152,5 +152,5 @@ def test_an_index_that_was_emptied_is_built_anew(tmp_path: Path) -> None:
         index = made.config.with_name("index.db")
         index.write_bytes(b"")
         made.start_log()
-        eventually(lambda: index.exists() and index.stat().st_size > 0, seconds=SECONDS)
+        eventually(lambda: index.exists() and index.stat().st_size > 0)
         assert "the index is empty and is built anew" in made.log.stderr

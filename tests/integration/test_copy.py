@@ -9,7 +9,7 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 import engines
 import processes
-from log_deployment import TOKEN, Cluster, Deployment, ask, deployed, start_log
+from log_deployment import PUBLISHED, TOKEN, Cluster, Deployment, ask, deployed, start_log
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import bundles_of, tiles_of
 from waiting import eventually
@@ -62,11 +62,11 @@ def test_a_log_moves_to_a_cluster(
             stream = streams[number % 2]
             body = stream.take([record(f"{number}-{i}") for i in range(count)])
             batches.append(body)
-            receipts.append(log.post(body, "?wait=published&timeout=30").json)
+            receipts.append(log.post(body, PUBLISHED).json)
         plain = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         keyed = {**plain, "Idempotency-Key": "sent before the log was moved"}
         kept = ask(f"{log.url}/v1/records", PLAIN, keyed).json
-        ask(f"{log.url}/v1/records?wait=published&timeout=30", PLAIN, plain).json["first"]
+        ask(f"{log.url}/v1/records{PUBLISHED}", PLAIN, plain).json["first"]
         size = int(ask(f"{log.url}/checkpoint").body.split(b"\n")[1])
         before = served(log.url, size)
         config = cluster_config(log, cluster)
@@ -99,13 +99,13 @@ def test_a_log_moves_to_a_cluster(
                 }
             assert ask(f"{moved.url}/v1/records", PLAIN, keyed).json == kept
             more = ask(
-                f"{moved.url}/v1/batches?wait=published&timeout=30",
+                f"{moved.url}/v1/batches{PUBLISHED}",
                 streams[0].take([record("more")]),
             )
             assert more.json["first"] == size
             note = ask(f"{moved.url}/checkpoint").body
             assert parse_signed_checkpoint(note).checkpoint.size == size + 2
-            token = ask(f"{moved.url}/v1/records?wait=published&timeout=30", PLAIN, plain)
+            token = ask(f"{moved.url}/v1/records{PUBLISHED}", PLAIN, plain)
             assert token.json["first"] == size + 2
         # What the cluster has logged by itself is not copied over.
         code, stderr = copy(log, config, cluster)
@@ -117,7 +117,7 @@ def test_the_head_that_was_signed_last_can_be_read_when_it_is_published(
 ) -> None:
     cluster = Cluster(database, bucket)
     with deployed(tmp_path) as log:
-        assert log.post(log.stream().take([record("a")]), "?wait=published").status == 200
+        assert log.post(log.stream().take([record("a")]), PUBLISHED).status == 200
         for witness in log.witnesses:
             witness.kill()
         log.post(log.stream().take([record(f"b{i}") for i in range(5)]))

@@ -93,4 +93,4 @@ def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, which: signal.Si
         assert len(demo_processes(tmp_path)) >= 4
         demo.send_signal(which)
         assert demo.wait(30) == -which
-        eventually(lambda: not demo_processes(tmp_path), seconds=30.0)
+        eventually(lambda: not demo_processes(tmp_path))

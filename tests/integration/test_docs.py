@@ -60,7 +60,6 @@ def stories() -> list[Path]:
     return [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", stories(), ids=lambda page: page.name)
 def test_every_command_of_the_page_works(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -87,7 +86,7 @@ def test_every_command_of_the_page_works(
         for process in servers:
             process.send_signal(signal.SIGTERM)
         for process in servers:
-            process.wait(timeout=20)
+            process.wait(timeout=COMMAND_WITHIN)
     assert all(process.returncode == 0 for process in servers)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import decisions
 import processes
-from log_deployment import GATEWAY, Deployment, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, deployed
 from log_deployment import run as output
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import governed
@@ -56,7 +56,7 @@ def withholding(number: int) -> bytes:
 def send(log: Deployment, *numbers: int) -> int:
     """The index of the first record."""
     batch = log.stream().take([withholding(number) for number in numbers])
-    answer = log.post(join_body(batch, map(content, numbers)), "?wait=published&timeout=30")
+    answer = log.post(join_body(batch, map(content, numbers)), PUBLISHED)
     assert answer.status == 200, answer.body
     first: int = answer.json["first"]
     return first
@@ -142,7 +142,7 @@ def test_an_export_and_a_replica_obey_an_erasure(log: Deployment, tmp_path: Path
 
     erase(log, 1)
     plain = log.stream().take(decisions.decisions(1, producer=GATEWAY))
-    log.post(plain, "?wait=published&timeout=30")  # when it is published, so is the erasure
+    log.post(plain, PUBLISHED)  # when it is published, so is the erasure
     # Both obey, also when they are not told any more to take addenda along.
     assert "0 addenda written, 1 erased" in processes.run(export, check=True).stderr
     assert "1 erased" in processes.run(follow, check=True).stdout
@@ -172,7 +172,7 @@ async def test_what_a_governed_call_sends_is_held_and_its_loss_is_found(
         assert await send("a secret") == "a secret: sent"
         await gateway.spool.drained()
     plain = log.stream().take(decisions.decisions(1, producer=GATEWAY))
-    log.post(plain, "?wait=published&timeout=30")
+    log.post(plain, PUBLISHED)
     told = audit(log, log.url)
     assert told["verdict"] == "clean", told["findings"]
     # The outcome names the arguments of the decision, and the result.

@@ -13,7 +13,7 @@ import pytest
 import engines
 import processes
 import proxy_tools
-from log_deployment import Deployment, ask, cluster_for, deployed
+from log_deployment import PUBLISHED, Deployment, ask, cluster_for, deployed
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 from staticserver import static
@@ -43,7 +43,7 @@ def grow(log: Deployment, *counts: int) -> int:
     size = 0
     for count in counts:
         records = [record(f"{stream.label}-{stream.next + i}") for i in range(count)]
-        answer = log.post(stream.take(records), "?wait=published&timeout=30")
+        answer = log.post(stream.take(records), PUBLISHED)
         assert answer.status == 200, answer.body
         size = answer.json["size"]
     return size

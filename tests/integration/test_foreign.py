@@ -11,13 +11,11 @@ import pytest
 import foreign
 import logsim
 import processes
-from log_deployment import ORIGIN, Deployment, ask, deployed, run
+from log_deployment import ORIGIN, PUBLISHED, Deployment, ask, deployed, run
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.policy import parse_policy
 from staticserver import static
 from waiting import eventually
-
-SECONDS = 30.0
 
 
 def records(count: int) -> list[bytes]:
@@ -56,7 +54,7 @@ def test_litewitness_catches_up_after_it_was_away(tmp_path: Path) -> None:
         use_policy(made, f"witness lite {lite.vkey} {lite.url}\n{policy}")
         stream = made.stream()
         for number in range(3):
-            answer = made.post(stream.take(records(number + 1)), "?wait=published")
+            answer = made.post(stream.take(records(number + 1)), PUBLISHED)
             assert answer.status == 200, answer.body
         size = answer.json["size"]
         with lite.running():
@@ -72,12 +70,12 @@ def test_a_rolled_back_log_takes_nothing_when_only_litewitness_knows(tmp_path: P
         with lite.running():
             use_policy(made, f"{logs}witness lite {lite.vkey} {lite.url}\nquorum lite\n")
             stream = made.stream()
-            assert made.post(stream.take(records(1)), "?wait=published").status == 200
+            assert made.post(stream.take(records(1)), PUBLISHED).status == 200
             database = tmp_path / "log" / "log.db"
             made.log.terminate()
             shutil.copy(database, tmp_path / "copy.db")
             made.start_log()
-            assert made.post(stream.take(records(2)), "?wait=published").status == 200
+            assert made.post(stream.take(records(2)), PUBLISHED).status == 200
             made.log.terminate()
             for path in (tmp_path / "log").glob("log.db*"):
                 path.unlink()
@@ -116,7 +114,7 @@ def test_witnesses_of_three_makers_are_one_quorum(tmp_path: Path) -> None:
 
             def publishes() -> bool:
                 """Whether all have cosigned; omniwitness first has to pull the list."""
-                answer = made.post(stream.take(records(1)), "?wait=published")
+                answer = made.post(stream.take(records(1)), PUBLISHED)
                 return answer.status == 200
 
             eventually(publishes, lambda: ask(f"{made.url}/readyz").json)
@@ -150,7 +148,7 @@ def test_public_witnesses_of_others_are_asked_within_their_rate(tmp_path: Path) 
             wanted = {omni.vkey.name, lite.vkey.name}
 
             def has_both() -> bool:
-                answer = made.post(stream.take(records(1)), "?wait=published")
+                answer = made.post(stream.take(records(1)), PUBLISHED)
                 assert answer.status == 200, answer.body
                 kept = ask(f"{made.url}/checkpoint.cosigned")
                 return kept.status == 200 and wanted <= {
@@ -168,7 +166,7 @@ def test_public_witnesses_of_others_are_asked_within_their_rate(tmp_path: Path) 
 def test_tessera_s_fsck_finds_a_log_sound(tmp_path: Path, count: int) -> None:
     fsck = foreign.program("fsck")
     with deployed(tmp_path) as made:
-        assert made.post(made.stream().take(records(count)), "?wait=published").status == 200
+        assert made.post(made.stream().take(records(count)), PUBLISHED).status == 200
         key = tmp_path / "key"
         key.write_text(keys_of(made)[0])
         done = subprocess.run(

@@ -48,7 +48,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.mark.timeout(300)  # the first build compiles the modules
 @pytest.mark.parametrize(("size", "requests"), [(1, 1), (700, 1), (20_000, 3)])
 def test_torchwood_s_parts_push_a_log_and_read_it_back(
     client: Path, tmp_path: Path, size: int, requests: int

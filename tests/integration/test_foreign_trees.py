@@ -47,7 +47,6 @@ def feeding(witness: str, log: str) -> list[str]:
     )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("layout", ["plain", "ct"])
 def test_a_witness_is_fed_by_files_of_another_log(
     trees: tuple[Path, str], layout: str, tmp_path: Path
@@ -64,7 +63,6 @@ def test_a_witness_is_fed_by_files_of_another_log(
         assert (again["old"], again["size"]) == (SIZE, SIZE)
 
 
-@pytest.mark.timeout(300)
 def test_tessera_has_its_checkpoints_cosigned_by_our_witness(
     trees: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -82,7 +80,6 @@ def test_tessera_has_its_checkpoints_cosigned_by_our_witness(
         assert (cosigned.size, [name for name, _ in cosigned.cosigners]) == (SIZE, ["w"])
 
 
-@pytest.mark.timeout(300)  # the first build compiles the modules
 @pytest.mark.parametrize("layout", ["plain", "ct"])
 def test_a_real_tree_of_tessera(trees: tuple[Path, str], layout: str, tmp_path: Path) -> None:
     folder, base = trees

@@ -18,7 +18,7 @@ import processes
 from gateway_service import Service
 from log_deployment import Answer, Deployment, ask
 from muniment.records.kinds import Decision
-from waiting import eventually
+from waiting import SECONDS, eventually
 
 TABLES = """\
 [opa]
@@ -95,7 +95,7 @@ def opa(service: Service, folder: Path, **reporting: Any) -> Iterator[str]:
 def decide(opa: str, count: int) -> dict[str, str]:
     """Has an OPA decide so often, two times of three with yes; the action by the decision's id."""
     asked: dict[str, str] = {}
-    connection = http.client.HTTPConnection(opa.partition("//")[2], timeout=30)
+    connection = http.client.HTTPConnection(opa.partition("//")[2], timeout=SECONDS)
     with closing(connection):
         for number in range(count):
             name = "read" if number % 3 else "write"

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 import foreign
 import processes
 from log_deployment import ask
@@ -56,7 +54,6 @@ def run(*arguments: object, code: int = 0) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(300)  # the first build compiles the modules
 def test_a_checksum_database_of_go(tmp_path: Path) -> None:
     config, [vkey] = set_up(tmp_path / "w", (), name="w.example")
     policy = tmp_path / "trust.policy"
@@ -96,7 +93,6 @@ def test_a_checksum_database_of_go(tmp_path: Path) -> None:
             run(*muniment("audit", "--log", log.url, "--policy", policy, "--tree"))
 
 
-@pytest.mark.timeout(300)
 def test_a_witness_follows_a_checksum_database_by_itself(tmp_path: Path) -> None:
     with serving(tmp_path) as log:
         log.grow(3)

@@ -15,7 +15,7 @@ import pytest
 import decisions
 import omitting
 import processes
-from log_deployment import GATEWAY, ORIGIN, Answer, Deployment, ask, deployed, leaves_of
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Answer, Deployment, ask, deployed, leaves_of
 from memtree import MemTree
 from muniment.complete.prooffile import VerifiedComplete, parse_complete, verify_complete
 from muniment.records.api import Revocation, Target, encode_record
@@ -44,7 +44,7 @@ def state(deployment: Deployment) -> dict[str, Any]:
 
 def log_and_cover(deployment: Deployment, records: list[bytes]) -> int:
     """Logs records, and waits until a published leaf of the index log is about them."""
-    answer = deployment.post(deployment.stream().take(records), "?wait=published&timeout=30")
+    answer = deployment.post(deployment.stream().take(records), PUBLISHED)
     assert answer.status == 200, answer.body
     covers(deployment, answer.json["size"])
     return answer.json["first"]
@@ -257,7 +257,7 @@ def test_an_index_log_that_is_lost_or_rolled_back_goes_on_by_no_means(tmp_path: 
             )
             prove(made, "execution x").problem(503, "index-log-unavailable")
             ask(f"{made.url}/index/checkpoint").problem(503, "index-log-unavailable")
-            assert made.post(made.stream().take(RECORDS[:1]), "?wait=published").status == 200
+            assert made.post(made.stream().take(RECORDS[:1]), PUBLISHED).status == 200
             assert made.log.terminate() == 0
 
         refuses("indexlog.db", "restore it", "new-index-log")
@@ -298,7 +298,7 @@ def test_a_published_root_that_the_leaves_do_not_give_ends_it(tmp_path: Path) ->
         change_leaves(made, leaf.encode().split(b"\n")[-2], b"A" * 43 + b"=")
         made.start_log()
         eventually(lambda: "do not make the root" in str(state(made)["error"]))
-        assert made.post(made.stream().take(RECORDS[:1]), "?wait=published").status == 200
+        assert made.post(made.stream().take(RECORDS[:1]), PUBLISHED).status == 200
 
 
 def test_kills_at_any_moment_leave_one_history(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_kills_at_any_moment_leave_one_history(tmp_path: Path) -> None:
         known: list[bytes] = []
         for number in range(6):
             taken = made.stream().take(RECORDS[number * 10 : number * 10 + 10])
-            assert made.post(taken, "?wait=published&timeout=30").status == 200
+            assert made.post(taken, PUBLISHED).status == 200
             # From nothing computed yet to all published: each round a little later.
             wanted = number // 2
             eventually(lambda: step(made) >= wanted, lambda: made.log.stderr)  # noqa: B023
@@ -343,7 +343,7 @@ def test_a_log_that_omits_a_revocation_proves_the_wrong_list(tmp_path: Path) -> 
         made.config.with_name("map.db").unlink()
         made.start_log()
         eventually(lambda: "index log states the map root" in str(state(made)["error"]))
-        assert made.post(made.stream().take(RECORDS[:1]), "?wait=published").status == 200
+        assert made.post(made.stream().take(RECORDS[:1]), PUBLISHED).status == 200
 
 
 def test_copies_of_both_bring_back_both(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_without_a_quorum_of_its_own_it_waits_and_the_log_does_not(tmp_path: Pat
         size = head_of(made).size
         tile = f"/index/tile/entries/000.p/{size + 1}"
         know_the_index_log(made, known=False)
-        assert made.post(made.stream().take(RECORDS[3:6]), "?wait=published").status == 200
+        assert made.post(made.stream().take(RECORDS[3:6]), PUBLISHED).status == 200
         eventually(lambda: state(made)["integrated"] == size + 1)
         for _ in range(2):
             told = state(made)

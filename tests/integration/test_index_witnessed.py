@@ -8,7 +8,7 @@ from typing import Any
 import decisions
 import omitting
 import processes
-from log_deployment import GATEWAY, ORIGIN, Deployment, ask, deployed
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, ask, deployed
 from muniment.records.api import Revocation, Target, encode_record
 from muniment.tlog.evidence import WrongMapRoot, parse_evidence
 from waiting import eventually
@@ -42,7 +42,7 @@ def state(made: Deployment) -> dict[str, Any]:
 
 
 def post(made: Deployment, records: list[bytes]) -> int:
-    answer = made.post(made.stream().take(records), "?wait=published&timeout=30")
+    answer = made.post(made.stream().take(records), PUBLISHED)
     assert answer.status == 200, answer.body
     size: int = answer.json["size"]
     return size

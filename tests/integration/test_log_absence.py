@@ -12,7 +12,7 @@ import pytest
 
 import processes
 from decisions import decisions
-from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, Stream, ask, deployed
 from muniment_log.cli.exits import EXIT_DATABASE, EXIT_IDENTITY, EXIT_ROLLED_BACK
 
 
@@ -21,7 +21,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A log with a past, whose witnesses do not answer when it starts again."""
     with deployed(tmp_path_factory.mktemp("made")) as made:
         batch = made.stream().take(decisions(1, producer=GATEWAY))
-        assert made.post(batch, "?wait=published").status == 200
+        assert made.post(batch, PUBLISHED).status == 200
         assert made.log.terminate() == 0
         for number, witness in enumerate(made.witnesses):
             config = made.folder / f"w{number}" / "witness.toml"

@@ -20,6 +20,7 @@ from log_deployment import (
     GATEWAY,
     ORIGIN,
     PRODUCER,
+    PUBLISHED,
     TOKEN,
     Answer,
     Deployment,
@@ -41,6 +42,7 @@ from muniment.records.manifest import MAX_BATCH_BYTES, NO_PREVIOUS, build_batch
 from muniment_log.cli.exits import EXIT_DAMAGED
 from muniment_log.core.matching import LEAST_PACKED
 from processes import muniment_log
+from waiting import SECONDS
 
 READ_TOKEN = "for addenda"
 LOG_TOKEN = "for the log"
@@ -198,7 +200,7 @@ def test_more_than_a_batch_is_read_only_for_a_known_gateway(deployment: Deployme
     parts = urlsplit(deployment.url)
     assert parts.hostname is not None
     assert parts.port is not None
-    with socket.create_connection((parts.hostname, parts.port), timeout=30) as line:
+    with socket.create_connection((parts.hostname, parts.port), timeout=SECONDS) as line:
         line.sendall(
             b"POST /v1/batches HTTP/1.1\r\nHost: log\r\n"
             b"Content-Length: %d\r\n\r\n" % (2 * MAX_BATCH_BYTES)
@@ -210,7 +212,7 @@ def test_more_than_a_batch_is_read_only_for_a_known_gateway(deployment: Deployme
 def post_records(deployment: Deployment, body: object) -> Answer:
     headers = {"Content-Type": "application/json", **bearing(TOKEN)}
     # Entries are read of what is published.
-    url = f"{deployment.url}/v1/records?wait=published"
+    url = f"{deployment.url}/v1/records{PUBLISHED}"
     return ask(url, json.dumps(body).encode(), headers)
 
 

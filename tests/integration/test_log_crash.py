@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 import decisions
-from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
+from log_deployment import (
+    GATEWAY,
+    ORIGIN,
+    PUBLISHED,
+    ask,
+    check_places,
+    deployed,
+    leaves_of,
+    verify_leaf,
+)
 from log_load import Load, check_addenda, entries_of
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 
@@ -30,7 +39,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, workers: int) -> 
                 load.receipts.append((receipt["first"], entries_of(body)))
             state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
             assert state["next"] == stream.next
-        last = made.post(made.stream().take(RECORDS[:1]), "?wait=published&timeout=30").json
+        last = made.post(made.stream().take(RECORDS[:1]), PUBLISHED).json
 
         # The witnesses accept the next checkpoint, and the tree under it is whole.
         cosigned = made.policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import processes
-from log_deployment import ORIGIN, Answer, Deployment, ask, deployed, leaves_of
+from log_deployment import ORIGIN, PUBLISHED, Answer, Deployment, ask, deployed, leaves_of
 from log_deployment import run as output
 from muniment.records.addenda import addendum_path
 from muniment.records.api import Erasure, parse_record
@@ -38,7 +38,7 @@ def open_addenda(made: Deployment, *lines: str) -> None:
 def send(made: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, bytes]:
     """The index of the first record, and the body, to send it again."""
     body = join_body(made.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
-    answer = made.post(body, "?wait=published&timeout=30")
+    answer = made.post(body, PUBLISHED)
     assert answer.status == 200, answer.body
     return answer.json["first"], body
 

@@ -13,7 +13,7 @@ import pytest
 
 import index_tools as tools
 import processes
-from log_deployment import GATEWAY, Answer, Deployment, ask, cluster_for, deployed
+from log_deployment import GATEWAY, PUBLISHED, Answer, Deployment, ask, cluster_for, deployed
 from muniment.records.api import (
     Decision,
     Edge,
@@ -26,7 +26,6 @@ from muniment.records.api import (
 from muniment.records.thingnames import thing_name
 from waiting import eventually
 
-SECONDS = 40
 INDEXER = "muniment_log.index.indexer"
 
 
@@ -62,7 +61,7 @@ def edge(id_: str, relation: str, start: tuple[str, str], end: tuple[str, str]) 
 
 def log_records(deployment: Deployment, records: list[bytes]) -> dict[str, int]:
     """Logs records, and waits until the index reflects them."""
-    receipt = deployment.post(deployment.stream().take(records), "?wait=published").json
+    receipt = deployment.post(deployment.stream().take(records), PUBLISHED).json
     indexed(deployment, receipt["size"])
     return receipt
 
@@ -192,7 +191,7 @@ def test_a_dead_child_is_replaced_while_records_go_on(deployment: Deployment) ->
     child = child_of(deployment)
     os.kill(child, signal.SIGKILL)
     receipt = deployment.post(
-        deployment.stream().take([decision("d-during", "run-during")]), "?wait=published"
+        deployment.stream().take([decision("d-during", "run-during")]), PUBLISHED
     )
     assert receipt.status == 200
     # Not at once on a cluster: frontends learn a moment later that a quorum came late.

@@ -17,6 +17,7 @@ from log_deployment import (
     GATEWAY,
     ORIGIN,
     PRODUCER,
+    PUBLISHED,
     TOKEN,
     Deployment,
     ask,
@@ -94,7 +95,7 @@ async def answered_by_either(made: Deployment, path: str, body: bytes) -> list[d
 
 def test_the_same_batch_at_two_workers_has_one_place(made: Deployment) -> None:
     body = made.stream().take(RECORDS[:300])
-    told = asyncio.run(answered_by_either(made, "/v1/batches?wait=published", body))
+    told = asyncio.run(answered_by_either(made, "/v1/batches" + PUBLISHED, body))
     receipts = {(one["first"], one["count"], one["manifest"], one["size"]) for one in told}
     assert len(receipts) == 1
     ((first, count, _, size),) = receipts
@@ -116,7 +117,7 @@ def test_metrics_are_those_of_all_processes(made: Deployment) -> None:
         f'{name}{{method="GET",route="/tile/*",status="200"}}',
     ]
     stream = made.stream()
-    assert made.post(stream.take(RECORDS[:1]), "?wait=published").status == 200
+    assert made.post(stream.take(RECORDS[:1]), PUBLISHED).status == 200
     before = ask(f"{made.url}/metrics").body.decode()
     for _ in range(CONNECTIONS):  # each over a connection of its own
         assert made.post(stream.take(RECORDS[:1])).status == 200
@@ -160,7 +161,7 @@ def test_a_worker_killed_under_load_loses_nothing_and_comes_back(made: Deploymen
             load.receipts.append((receipt["first"], entries_of(body)))
         state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
         assert state["next"] == stream.next
-    last = made.post(made.stream().take(RECORDS[:1]), "?wait=published&timeout=30").json
+    last = made.post(made.stream().take(RECORDS[:1]), PUBLISHED).json
     cosigned = made.policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)
     assert cosigned.size >= last["size"]
     entries = leaves_of(made.url, cosigned.size)
@@ -180,7 +181,7 @@ def test_workers_end_with_the_process_that_orders(made: Deployment) -> None:
     eventually(lambda: all(map(has_ended, workers)))
     made.start_log()
     body = made.stream().take(RECORDS[:3])
-    assert made.post(body, "?wait=published").status == 200
+    assert made.post(body, PUBLISHED).status == 200
     workers = workers_of(made)
     assert made.log.terminate() == 0
     assert all(map(has_ended, workers))

@@ -18,7 +18,7 @@ from witness_tools import log_signer, set_up
 
 LOG = MirrorLog(signers=[log_signer()])
 OTHER = MirrorLog("other.example/log")
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.fixture

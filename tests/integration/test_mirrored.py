@@ -12,6 +12,7 @@ import processes
 from log_deployment import (
     GATEWAY,
     ORIGIN,
+    PUBLISHED,
     Deployment,
     ask,
     cluster_for,
@@ -57,7 +58,7 @@ def test_mirrors_hold_what_the_log_published_and_their_cosignatures_are_served(
     stream = deployment.stream()
     size = 0
     for start in range(0, 500, 100):
-        answer = deployment.post(stream.take(RECORDS[start : start + 100]), "?wait=published")
+        answer = deployment.post(stream.take(RECORDS[start : start + 100]), PUBLISHED)
         assert answer.status == 200
         size = answer.json["size"]
     note = mirrored(deployment, size)
@@ -78,7 +79,7 @@ def test_mirrors_hold_what_the_log_published_and_their_cosignatures_are_served(
     gone = deployment.mirrors[0]
     assert gone.process is not None
     gone.process.kill()
-    answer = deployment.post(stream.take(RECORDS[500:600]), "?wait=published")
+    answer = deployment.post(stream.take(RECORDS[500:600]), PUBLISHED)
     assert answer.status == 200
     size = answer.json["size"]
     check_mirrored(deployment.policy.verify(mirrored(deployment, size)))
@@ -175,7 +176,7 @@ def test_a_push_may_be_cut_off_anywhere_and_the_log_killed(tmp_path: Path) -> No
                 proxy.tripped.clear()
                 proxy.left = bytes_
                 records = RECORDS[100 * number : 100 * number + 100]
-                answer = made.post(stream.take(records), "?wait=published")
+                answer = made.post(stream.take(records), PUBLISHED)
                 assert answer.status == 200
                 size = answer.json["size"]
                 assert proxy.tripped.wait(60)

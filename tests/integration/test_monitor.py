@@ -35,6 +35,7 @@ from muniment.tlog.cosignature import signer_for
 from muniment.tlog.keys.keyfile import generate
 from muniment.tlog.witnesswire import origin_hash
 from processes import muniment_witness, started
+from waiting import SECONDS
 from witness_tools import set_up
 
 W1, W2 = (
@@ -421,7 +422,7 @@ def test_it_goes_on_for_ever_and_stops_when_told(net: Net) -> None:
             last = json.loads(process.stdout.readline())
         assert [alarm["kind"] for alarm in last["alarms"]] == ["proven-same-size"]
         process.terminate()
-        _, stderr = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, stderr
     finally:
         process.kill()

@@ -12,7 +12,7 @@ import decisions
 import processes
 import signing
 from byzantine import Answer, Asked, Stand, View, post
-from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, Stream, ask, deployed
+from log_deployment import GATEWAY, PRODUCER, PUBLISHED, TOKEN, Deployment, Stream, ask, deployed
 from muniment.records.canonical import encode_canonical
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
@@ -96,7 +96,7 @@ def records_naming(place: str, producer: str) -> list[bytes]:
 def test_a_log_connects_to_no_address_that_it_is_given(tmp_path: Path) -> None:
     with canary() as (place, came), deployed(tmp_path) as deployment:
         stream = deployment.stream()
-        answer = deployment.post(stream.take(records_naming(place, GATEWAY)), "?wait=published")
+        answer = deployment.post(stream.take(records_naming(place, GATEWAY)), PUBLISHED)
         assert answer.status == 200, answer.body
         _others(deployment, place)
         for request in requests_naming(place):

@@ -17,6 +17,7 @@ import pytest
 import engines
 import processes
 from log_deployment import Cluster, deployed
+from waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -85,7 +86,7 @@ def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(
         deployed(tmp_path / "complete", complete="enabled = true\n", workers=2) as complete,
     ):
         for url in (*urls.values(), cluster.url, complete.url):
-            with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=SECONDS) as answer:
                 text = answer.read().decode()
             known.update(re.findall(r"^# TYPE (muniment_\w+)", text, re.MULTILINE))
     known = {name for name in known if not name.endswith("_created")}
@@ -134,7 +135,7 @@ def test_the_services_run_without_writable_code(service: str, folders: Path) -> 
     run = f"{refuse}; import os; os.execv({argv[0]!r}, {argv!r})"
     with (
         processes.start([sys.executable, "-c", run]) as process,
-        urllib.request.urlopen(f"{process.url}/healthz", timeout=30) as answer,
+        urllib.request.urlopen(f"{process.url}/healthz", timeout=SECONDS) as answer,
     ):
         assert json.load(answer) == {"status": "ok"}
 

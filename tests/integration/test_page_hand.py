@@ -12,7 +12,7 @@ import decisions
 import page_cases
 from commands import muniment
 from governed import World, artifact, policy
-from log_deployment import GATEWAY, ask, deployed
+from log_deployment import GATEWAY, PUBLISHED, ask, deployed
 from muniment import withhold
 from muniment.lineage import build_bundle
 from muniment.page import content_security_policy, read_page
@@ -157,7 +157,7 @@ def test_the_log_serves_the_page(tmp_path: Path) -> None:
         assert answer.body == read_page()
         assert answer.headers["Content-Security-Policy"] == content_security_policy()
         batch = deployment.stream().take(decisions.decisions(3, producer=GATEWAY))
-        assert deployment.post(batch, "?wait=published").status == 200
+        assert deployment.post(batch, PUBLISHED).status == 200
         written = ("--out", str(proof), "--entry-out", str(entry))
         muniment("prove", "--log", deployment.url, "--index", "1", *written)
         trusted.write_bytes(format_policy(deployment.policy))

@@ -12,10 +12,11 @@ import pytest
 
 import logsim
 import processes
-from log_deployment import GATEWAY, Deployment, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, deployed
 from muniment.tlog.tiles import ENTRIES, Tile
 from processes import muniment, muniment_log
 from staticserver import static
+from waiting import SECONDS
 
 THEN = 1_600_000_000_000
 DAY = 86_400_000
@@ -35,7 +36,7 @@ def run(*argv: object, code: int = 0) -> str:
 
 def get(url: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -57,7 +58,7 @@ class Log:
         start = len(self.made.records)
         records = [record(number, stated) for number in range(start, start + count)]
         self.made.records += records
-        answer = self.made.post(self.stream.take(records), "?wait=published")
+        answer = self.made.post(self.stream.take(records), PUBLISHED)
         assert answer.status == 200, answer.body
         get(f"{self.made.url}/checkpoint")  # it answers when that is stored
         return int(answer.json["size"])
@@ -127,7 +128,7 @@ def test_entries_go_and_proofs_stay(log: Log, tmp_path: Path) -> None:
 
     # A proof that was given holds, a new one can be made, and the index tells what it can.
     run(*muniment("verify", proof, "--entry", entry, *log.policy))
-    with urllib.request.urlopen(f"{url}/v1/proofs/inclusion?index=5", timeout=20) as answer:
+    with urllib.request.urlopen(f"{url}/v1/proofs/inclusion?index=5", timeout=SECONDS) as answer:
         proof.write_bytes(answer.read())
     run(*muniment("verify", proof, "--entry", entry, *log.policy))
     assert "pruned" in run(*muniment("prove", "--log", url, *log.policy, *given[:2], "--out",

@@ -15,7 +15,7 @@ import decisions
 import processes
 import signing
 from certificates import Authority
-from log_deployment import GATEWAY, ORIGIN, Deployment, ask, cluster_for, deployed, run
+from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, ask, cluster_for, deployed, run
 from muniment.http.access import Access
 from muniment.tlog.policy import parse_policy
 from muniment_log import config as log_config
@@ -23,8 +23,6 @@ from muniment_log.inforce import reread
 from muniment_service.config import ConfigError
 from muniment_witness.gossip.net import UnreachableError, transport
 from waiting import eventually
-
-SECONDS = 30.0
 
 
 @pytest.fixture(params=["sqlite", "cluster"])
@@ -193,7 +191,7 @@ def test_a_ca_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         command(made, "reload")
         stream = made.stream()
         records = decisions.decisions(1, producer=GATEWAY)
-        assert made.post(stream.take(records), "?wait=published").status == 200
+        assert made.post(stream.take(records), PUBLISHED).status == 200
 
 
 @pytest.fixture

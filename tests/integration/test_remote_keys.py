@@ -10,7 +10,17 @@ import pytest
 import decisions
 import keepers
 import processes
-from log_deployment import GATEWAY, ORIGIN, PRODUCER, TOKEN, Deployment, ask, deployed, run
+from log_deployment import (
+    GATEWAY,
+    ORIGIN,
+    PRODUCER,
+    PUBLISHED,
+    TOKEN,
+    Deployment,
+    ask,
+    deployed,
+    run,
+)
 from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.report import Verdict
 from muniment.errors import GatewayClosed, Undelivered
@@ -43,7 +53,7 @@ def refer(keeper: keepers.Keeper, name: str, use: str, out: Path, public: Path |
 def token_records(url: str, number: int) -> dict[str, object]:
     body = b"\n".join(decisions.decisions(3, number, PRODUCER))
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
-    answer = ask(f"{url}/v1/records?wait=published", body, headers)
+    answer = ask(f"{url}/v1/records{PUBLISHED}", body, headers)
     assert answer.status == 200, answer.body
     return answer.json
 

@@ -9,7 +9,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from log_deployment import TOKEN, Cluster, Deployment, ask, cluster_for, deployed, leaves_of
+from log_deployment import (
+    PUBLISHED,
+    TOKEN,
+    Cluster,
+    Deployment,
+    ask,
+    cluster_for,
+    deployed,
+    leaves_of,
+)
 
 JSON = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 COPIES = 4
@@ -103,7 +112,7 @@ def test_what_is_sent_again_after_kill_9_is_logged_once(
         send(body, **{"Idempotency-Key": "a, b"}).problem(400, "bad-idempotency-key")
         assert send(body).json != send(body).json
         mixed = ask(
-            url + "?wait=published&timeout=30",
+            url + PUBLISHED,
             json.dumps([decision("new"), decision("r-1")]).encode(),
             JSON,
         ).json

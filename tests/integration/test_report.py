@@ -18,7 +18,7 @@ import gateway_service
 import processes
 from approving import Person
 from gateway_service import Service, evaluation
-from log_deployment import GATEWAY, Deployment, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, deployed
 from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
@@ -121,7 +121,7 @@ def crafted(log: Deployment) -> int:
         ),
     ]
     body = join_body(log.stream().take(batch), [SECRET])
-    answer = log.post(body, "?wait=published&timeout=30")
+    answer = log.post(body, PUBLISHED)
     assert answer.status == 200, answer.body
     first: int = answer.json["first"]
     return first
@@ -185,7 +185,7 @@ def test_one_command_makes_it_again_although_the_log_has_grown(
     log: Deployment, reports: dict[str, Path], form: str
 ) -> None:
     batch = log.stream().take([encode_canonical(MORE)])
-    assert log.post(batch, "?wait=published&timeout=30").status == 200
+    assert log.post(batch, PUBLISHED).status == 200
     done = report(log, "--check", reports[form], "--log", log.url)
     assert done.returncode == 0, done.stderr
     assert "the same, byte for byte" in done.stdout

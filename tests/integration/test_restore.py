@@ -12,6 +12,7 @@ import processes
 from log_deployment import (
     GATEWAY,
     ORIGIN,
+    PUBLISHED,
     TOKEN,
     Answer,
     Deployment,
@@ -45,7 +46,7 @@ def token_record(url: str, number: int, **members: object) -> Answer:
         **members,
     }
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-    return ask(f"{url}/v1/records?wait=published", json.dumps(record).encode(), headers)
+    return ask(f"{url}/v1/records{PUBLISHED}", json.dumps(record).encode(), headers)
 
 
 def mirrored(url: str, size: int) -> None:
@@ -80,10 +81,10 @@ def test_a_lost_log_is_rebuilt_and_goes_on(deployment: Deployment) -> None:
     [mirror] = deployment.mirrors
     stream, other = deployment.stream(), deployment.stream()
     sent = [stream.take(RECORDS[start : start + 200]) for start in range(0, 1000, 200)]
-    first = [deployment.post(body, "?wait=published").json for body in sent]
+    first = [deployment.post(body, PUBLISHED).json for body in sent]
     logged = token_record(deployment.url, 1)
     assert logged.status == 200
-    last = deployment.post(other.take(RECORDS[1000:1050]), "?wait=published").json
+    last = deployment.post(other.take(RECORDS[1000:1050]), PUBLISHED).json
     size = last["size"]
     mirrored(deployment.url, size)
     leaves = leaves_of(deployment.url, size)
@@ -103,14 +104,14 @@ def test_a_lost_log_is_rebuilt_and_goes_on(deployment: Deployment) -> None:
     assert leaves_of(deployment.url, size) == leaves
     # Whoever repeats what was acknowledged gets the first receipt, and nothing is logged twice.
     for body, receipt in zip(sent, first, strict=True):
-        again = deployment.post(body, "?wait=published").json
+        again = deployment.post(body, PUBLISHED).json
         assert {k: again[k] for k in ("first", "manifest")} == {
             k: receipt[k] for k in ("first", "manifest")
         }
     again = token_record(deployment.url, 1)
     assert again.json["first"] == logged.json["first"]
     token_record(deployment.url, 1, response={"decision": False}).problem(409, "id-conflict")
-    answer = deployment.post(stream.take(RECORDS[1050:1100]), "?wait=published")
+    answer = deployment.post(stream.take(RECORDS[1050:1100]), PUBLISHED)
     assert answer.json["first"] == size
     mirrored(deployment.url, answer.json["size"])
 
@@ -118,11 +119,11 @@ def test_a_lost_log_is_rebuilt_and_goes_on(deployment: Deployment) -> None:
 def test_a_log_that_signed_more_than_the_mirror_has_does_not_go_on(deployment: Deployment) -> None:
     [mirror] = deployment.mirrors
     stream = deployment.stream()
-    size = deployment.post(stream.take(RECORDS[:300]), "?wait=published").json["size"]
+    size = deployment.post(stream.take(RECORDS[:300]), PUBLISHED).json["size"]
     mirrored(deployment.url, size)
     assert mirror.process is not None
     mirror.process.pause()
-    more = deployment.post(stream.take(RECORDS[300:310]), "?wait=published").json["size"]
+    more = deployment.post(stream.take(RECORDS[300:310]), PUBLISHED).json["size"]
     lose(deployment)
     mirror.process.resume()
     done = restoring(deployment, "--from", f"{mirror.url}/mirror")
@@ -138,7 +139,7 @@ def test_what_is_not_the_mirrors_word_is_not_restored(
 ) -> None:
     [mirror] = deployment.mirrors
     stream = deployment.stream()
-    size = deployment.post(stream.take(RECORDS[:300]), "?wait=published").json["size"]
+    size = deployment.post(stream.take(RECORDS[:300]), PUBLISHED).json["size"]
     mirrored(deployment.url, size)
     policy = deployment.folder / "log" / "witnesses.policy"
     text = policy.read_text()

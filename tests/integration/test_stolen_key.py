@@ -145,7 +145,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
         found.stop()
 
 
-@pytest.mark.timeout(240)
 def test_a_stolen_key_takes_what_it_signed_and_nothing_else(place: Place) -> None:
     place.decide("ended", ends="completed")
     place.decide("open")
@@ -189,7 +188,6 @@ def test_a_stolen_key_takes_what_it_signed_and_nothing_else(place: Place) -> Non
     place.muniment("lineage", "verify", "after.lineage", "--policy", "trust.policy", *west)
 
 
-@pytest.mark.timeout(240)
 def test_what_the_log_does_not_know_is_not_revoked_by_mistake(place: Place) -> None:
     place.decide("call", ends="completed")
     place.follow("--gateway", "west.vkey")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from waiting import SECONDS, eventually
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 from deployment import BIN, WITNESSES, Deployment  # noqa: E402
@@ -104,7 +106,6 @@ def story(tmp_path: Path) -> Iterator[Story]:
         story.stop()
 
 
-@pytest.mark.timeout(240)
 def test_delegate_govern_trace_revoke_and_fail_closed(story: Story) -> None:
     # An orchestrator delegates to two sub-agents on two gateways; each call is authorised first.
     answer = story.call("orchestrator", "plan", "quarter")
@@ -168,7 +169,7 @@ def test_delegate_govern_trace_revoke_and_fail_closed(story: Story) -> None:
 
     # The log is stopped: every call is denied.
     story.processes["log"].terminate()
-    story.processes["log"].wait(timeout=20)
+    story.processes["log"].wait(timeout=SECONDS)
     for agent in ("researcher", "writer"):
         gone = story.call(agent, "search", "anything")
         assert gone["denied"] == ["governance_mesh_discontinuity"]
@@ -180,11 +181,10 @@ def wait_for(story: Story, run: str, text: str) -> None:
     """Until the log's outcome of a run is in the replica."""
     from muniment.index.reader import IndexReader
     from muniment.index.replicafacts import ReplicaFacts
-    from waiting import eventually
 
     def is_there() -> bool:
         with IndexReader(story.place / "replica.db") as reader:
             [page] = ReplicaFacts(reader).outcomes([run])
         return any(found.record.status == text for found in page.entries)
 
-    eventually(is_there, lambda: f"no outcome of {run}", seconds=30.0)
+    eventually(is_there, lambda: f"no outcome of {run}")

@@ -8,7 +8,7 @@ import pytest
 
 import decisions
 import processes
-from log_deployment import GATEWAY, Deployment, ask, cluster_for, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, cluster_for, deployed
 from muniment.permit import Permit, parse_permit
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tlogproof import parse_tlog_proof
@@ -46,12 +46,12 @@ def test_far_cosignatures_are_served_kept_and_put_into_proofs(
     policy = ("--policy", deployment.folder / "log" / "witnesses.policy")
     stream = deployment.stream()
     assert ask(f"{url}/checkpoint.cosigned").status == 404
-    assert deployment.post(stream.take(RECORDS[:3]), "?wait=published").status == 200
+    assert deployment.post(stream.take(RECORDS[:3]), PUBLISHED).status == 200
 
     # A proof of before: the third witness is away, and its cosignature comes later.
     deployment.witnesses[2].pause()
     run(*muniment_log("reload", "--config", deployment.config))
-    assert deployment.post(stream.take(RECORDS[3:4]), "?wait=published").status == 200
+    assert deployment.post(stream.take(RECORDS[3:4]), PUBLISHED).status == 200
     early, entry = tmp_path / "early.tlog-proof", tmp_path / "early.json"
     run(*muniment("prove", *log, "--index", "1", "--out", early, "--entry-out", entry, *policy))
     before = parse_tlog_proof(early.read_bytes())
@@ -83,7 +83,7 @@ def test_far_cosignatures_are_served_kept_and_put_into_proofs(
 
     # The tree has grown: the proof is made anew, of the same leaf.
     size = after.checkpoint.checkpoint.size
-    assert deployment.post(stream.take(RECORDS[4:20]), "?wait=published").status == 200
+    assert deployment.post(stream.take(RECORDS[4:20]), PUBLISHED).status == 200
     early.write_bytes(before.encode())
     eventually(lambda: size < cosigned_size(url))
     run(*muniment("refresh", early, *log, *policy, "--out", tmp_path / "new.tlog-proof"))
@@ -93,7 +93,7 @@ def test_far_cosignatures_are_served_kept_and_put_into_proofs(
     run(*muniment("verify", tmp_path / "new.tlog-proof", "--entry", entry, *policy))
 
     # A proof that is to have it waits for it.
-    assert deployment.post(stream.take(RECORDS[20:21]), "?wait=published").status == 200
+    assert deployment.post(stream.take(RECORDS[20:21]), PUBLISHED).status == 200
     newest = cosigned_size(url, "checkpoint") - 1
     fresh = tmp_path / "fresh.tlog-proof"
     run(*muniment("prove", *log, "--index", newest, "--out", fresh, "--fresh", *policy))
@@ -120,12 +120,12 @@ def test_a_proof_of_another_tree_is_not_refreshed(deployment: Deployment, tmp_pa
     if deployment.cluster is not None:
         pytest.skip("the command is the same")
     stream = deployment.stream()
-    assert deployment.post(stream.take(RECORDS[:5]), "?wait=published").status == 200
+    assert deployment.post(stream.take(RECORDS[:5]), PUBLISHED).status == 200
     good = tmp_path / "x.tlog-proof"
     log = ("--log", deployment.url)
     run(*muniment("prove", *log, "--index", "1", "--out", good))
     proof = parse_tlog_proof(good.read_bytes())
-    assert deployment.post(stream.take(RECORDS[5:9]), "?wait=published").status == 200
+    assert deployment.post(stream.take(RECORDS[5:9]), PUBLISHED).status == 200
     for bad in (
         proof.encode().replace(b"index 1\n", b"index 2\n"),
         proof.encode().replace(f"\n{proof.checkpoint.checkpoint.size}\n".encode(), b"\n99\n"),

@@ -22,7 +22,7 @@ from muniment_witness.cli.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE,
 from muniment_witness.config import load
 from muniment_witness.store.database import APPLICATION
 from processes import ProcessFailedError, muniment_witness
-from waiting import eventually
+from waiting import SECONDS, eventually
 from witness_tools import WITNESS, GrowingLog, log_signer, set_up
 
 LOG = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
@@ -33,7 +33,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         host, _, port = url.removeprefix("http://").rpartition(":")
-        self.connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        self.connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS)
 
     def request(
         self, method: str, path: str, body: bytes | None = None

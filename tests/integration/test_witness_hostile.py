@@ -55,7 +55,7 @@ def test_the_corpus_against_a_process(tmp_path: Path) -> None:
     with serving(config) as witness:
         host, _, port = witness.url.removeprefix("http://").rpartition(":")
         for case in witness_corpus.load():
-            connection = http.client.HTTPConnection(host, int(port), timeout=30)
+            connection = http.client.HTTPConnection(host, int(port), timeout=60)
             try:
                 connection.request(case.method, case.path, case.body or None)
                 status = connection.getresponse().status

@@ -12,13 +12,13 @@ from muniment.tlog.loglist import ListedLog, format_log_list
 from muniment.tlog.witnesswire import origin_hash
 from processes import muniment_witness
 from staticserver import static
-from waiting import eventually
+from waiting import SECONDS, eventually
 from witness_tools import set_up
 
 
 def get(url: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

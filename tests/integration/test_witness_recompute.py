@@ -16,7 +16,7 @@ from byzantine import get, post
 from indexed_log import IndexedLog
 from muniment.tlog.evidence import WrongMapRoot, parse_evidence
 from staticserver import static
-from waiting import eventually
+from waiting import SECONDS, eventually
 from witness_tools import set_up
 
 ORIGIN = tools.ORIGIN
@@ -45,7 +45,7 @@ class Witness:
     def of_peer(self) -> dict[str, Any]:
         """What it knows of its one peer."""
         request = urllib.request.Request(self.url, headers={"Accept": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
             [found] = json.loads(response.read())["peers"]
         assert isinstance(found, dict)
         return found

@@ -28,6 +28,7 @@ from muniment.local.keyfiles import read_key_file, write_key_file
 from muniment.records.canonical import encode_canonical
 from muniment.tlog.keys.keyfile import KeyFile
 from muniment.tlog.note import parse_vkey
+from waiting import SECONDS
 
 COMMANDS = [
     "audit",
@@ -117,7 +118,7 @@ def test_the_command_runs_as_a_process_and_quickly() -> None:
         [sys.executable, "-X", "importtime", "-m", "muniment", "--help"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=SECONDS,
         check=True,
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}

@@ -19,6 +19,7 @@ from muniment.tlog.keys.keyfile import algorithm_of, format_key_file, parse_key_
 from muniment.tlog.keys.pkcs8 import parse_private_key
 from muniment.tlog.note import parse_vkey
 from signing import ed25519, mutations
+from waiting import SECONDS
 
 KEYS = Path(__file__).parents[1] / "keys"
 PASSPHRASE = b"test passphrase of fixtures"
@@ -353,7 +354,7 @@ def has_mldsa() -> bool:
             [OPENSSL, "list", "-public-key-algorithms"],
             capture_output=True,
             check=False,
-            timeout=30,
+            timeout=SECONDS,
         ).stdout
     )
 

@@ -28,6 +28,7 @@ from muniment.tlog.keys.keyfile import (
 )
 from muniment.tlog.note import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, ED25519, VKey
 from signing import ed25519, mldsa44, mutations
+from waiting import SECONDS
 
 SECRET = b"correct horse battery staple"
 RAW = (Encoding.Raw, PrivateFormat.Raw, NoEncryption())
@@ -94,7 +95,7 @@ def test_openssl_takes_the_file():
         input=data,
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=SECONDS,
     )
     assert done.stdout.endswith(public_bytes(private))
 

@@ -41,7 +41,7 @@ from publishing import (
     trio,
     witnessed,
 )
-from waiting import until
+from waiting import SECONDS, until
 
 
 def conflict(size: int) -> web.Response:
@@ -239,7 +239,7 @@ async def test_a_running_log_ends_when_a_witness_proves_that_it_knows_more(tmp_p
         witnesses[0].head = Head(50, bytes(32))
         witnesses[0].answer = foreign
         with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(log.task, 10)
+            await asyncio.wait_for(log.task, SECONDS)
         assert caught.group_contains(RolledBackError, match=r"holds 3 leaves.*checkpoint of 50")
 
 
@@ -252,7 +252,7 @@ async def test_another_root_at_the_own_size_ends_a_running_log(tmp_path: Path) -
         witness.head = Head(size, bytes(32))
         witness.answer = foreign
         with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(log.task, 10)
+            await asyncio.wait_for(log.task, SECONDS)
         assert caught.group_contains(RolledBackError, match="another history")
 
 

@@ -398,7 +398,7 @@ async def test_a_log_with_one_key_signs_at_once(keys: list[Signer]) -> None:
 
 async def until_parked(log: Embedded, count: int) -> None:
     streams = log.sequencer.remembered
-    await until(lambda: sum(len(one.parked) for one in streams) >= count, seconds=10.0)
+    await until(lambda: sum(len(one.parked) for one in streams) >= count)
 
 
 # Bounds

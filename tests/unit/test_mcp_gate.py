@@ -23,7 +23,7 @@ from muniment_gateway.mcp.mapping import Caller, Declared
 from muniment_gateway.mcp.messages import VERSION_KEY, encode, read_message
 from muniment_gateway.mcp.passage import PassedMessage
 from muniment_gateway.mcp.stdio import StdioGate
-from waiting import close_writer
+from waiting import SECONDS, close_writer
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
 PLAIN = McpRules()
@@ -40,7 +40,7 @@ class End:
         self.writer.write(data + b"\n")
 
     async def hear(self) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             return json.loads(await self.reader.readline())
 
 
@@ -65,7 +65,7 @@ async def gated(policy: Policy, rules: McpRules = PLAIN) -> AsyncIterator[tuple[
     finally:
         await close_writer(client.writer)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(SECONDS):
                 await running
         finally:
             for one in (to_client[1], to_server[1], server.writer):

@@ -391,7 +391,7 @@ async def test_idle_and_surplus_connections_are_closed() -> None:
         reader, writer = await asyncio.open_connection(*where)
         assert await ended(reader)
         await close_writer(writer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             for reader, writer in held:
                 assert await ended(reader)
                 await close_writer(writer)
@@ -425,7 +425,7 @@ async def test_stopping_finishes_what_is_in_flight() -> None:
         return text_response("done")
 
     app.route("GET", "/slow", slow)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         async with server(app) as where:
             idle = await asyncio.open_connection(*where)
             asking = asyncio.create_task(talk(where, get("/slow")))
@@ -457,7 +457,7 @@ async def test_a_request_that_has_come_when_the_stop_begins_is_answered(
     monkeypatch.setattr(Connection, "data_received", data_received)
     app = make_app()
     app.route("GET", "/x", handle)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         async with server(app) as where:
             reader, writer = await asyncio.open_connection(*where)
             writer.write(get("/x"))
@@ -479,7 +479,7 @@ async def test_stopping_is_bounded() -> None:
         raise AssertionError
 
     app.route("GET", "/stuck", stuck)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         async with server(app, grace_seconds=0.2) as where:
             asking = asyncio.create_task(talk(where, get("/stuck")))
             await entered.wait()

@@ -22,6 +22,7 @@ from muniment_service.process import (
     print_ready,
     run,
 )
+from waiting import SECONDS
 
 LOGGER = logging.getLogger("test")
 
@@ -48,7 +49,7 @@ def test_run_returns_and_raises() -> None:
 def test_signals_ask_to_stop(which: signal.Signals) -> None:
     async def wait() -> signal.Signals:
         asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), which)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             return await stop_requested()
 
     assert run(wait()) == which

@@ -11,7 +11,7 @@ from muniment_service.metrics import Metrics
 from muniment_service.routing import App
 from muniment_service.wire import MAX_HEAD, MAX_HEADERS
 from rawhttp import post, server, talk
-from waiting import close_writer
+from waiting import SECONDS, close_writer
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -49,7 +49,7 @@ async def all_of(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> b
     """Sends parts and then nothing more; everything that comes back until the server closes."""
     reader, writer = await asyncio.open_connection(*where)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             with suppress(OSError):  # the server has closed already
                 for part in parts:
                     writer.write(part)
@@ -203,7 +203,7 @@ async def test_a_refusal_arrives_although_the_body_is_still_being_sent() -> None
         for _ in range(50):
             writer.write(b"x" * 10_000)
             await asyncio.sleep(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
         await close_writer(writer)
 
@@ -232,7 +232,7 @@ async def test_a_body_that_nobody_has_asked_for_is_read_no_further() -> None:
         # Most of it is still on the way, and takes nothing from the others.
         assert writer.transport.get_write_buffer_size() > size // 4
         asked.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             answer = await reader.readuntil(b"\r\n\r\n")
             assert b"Content-Length: 8\r\n" in answer
             assert await reader.readexactly(8) == b"15000000"
@@ -259,7 +259,7 @@ async def test_who_takes_no_answer_is_read_no_further() -> None:
         await turns(where)
         answer = await talk(where, head, b"x" * 9_000_000)
         assert answer.endswith(b"\r\n\r\n9000000")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while not (piece := await reader.read(1 << 20)).endswith(b"\r\n\r\n9000000"):
                 assert piece
         await close_writer(writer)

@@ -11,6 +11,7 @@ import pytest
 from certificates import Authority
 from muniment_service.config import ConfigError
 from muniment_service.tls import TlsTable, server_context
+from waiting import SECONDS
 
 REFUSED = r"\[SSL: |reset by peer|[Bb]roken pipe"
 
@@ -29,14 +30,14 @@ def shown(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        near.settimeout(10)
+        near.settimeout(SECONDS)
         with client.wrap_socket(near, server_hostname="127.0.0.1") as connection:
             assert connection.recv(2) == b"ok"
             assert connection.version() == "TLSv1.3"
             certificate = connection.getpeercert()
     finally:
         near.close()
-        thread.join(10)
+        thread.join(SECONDS)
     assert certificate is not None
     ((((_, name),),)) = certificate["subject"]
     return str(name)

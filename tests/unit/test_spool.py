@@ -21,7 +21,7 @@ from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment.records.api import RecordError
 from muniment.records.preparation import Preparer
-from waiting import until
+from waiting import SECONDS, until
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
@@ -112,7 +112,7 @@ async def test_takes_records_while_the_log_is_away_and_keeps_them_for_the_next_s
             await gateway.spool.put(lines(2))
             await gateway.spool.drained()
             sim.script.extend(["drop"] * 1000)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 await gateway.spool.put(lines(5, 2))
                 assert gateway.spool.pending == 5
                 await gateway.spool.close(drain=0.05)

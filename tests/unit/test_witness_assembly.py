@@ -13,6 +13,7 @@ from muniment_witness.gossip.alarms import WitnessAlarm
 from muniment_witness.gossip.outbox import MAX_FILES, Outbox
 from muniment_witness.gossip.peers import MAX_HEADS
 from muniment_witness.store.observations import FiledEvidence
+from waiting import SECONDS
 from witness_network import Network, Wire
 
 MAIN = View().append(40)
@@ -57,7 +58,7 @@ async def test_the_alarm_board_counts_and_is_woken() -> None:
     assert board.raised == []
     await board.wait(0.0)
     board.ask_for_look()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         await board.wait(600.0)
 
 
@@ -66,7 +67,7 @@ async def test_evidence_asks_for_a_look_at_the_alarms(tmp_path: Path) -> None:
         w1 = await net.started("w1", None)
         body = same_size(MAIN.checkpoint(9), OTHER.checkpoint(9)).encode()
         assert (await w1.call("POST", "/gossip/evidence", body)).status == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             await w1.watch.board.wait(600.0)
         assert [alarm.kind for alarm in w1.watch.refresh_alarms()] == ["evidence"]
 

@@ -15,7 +15,7 @@ from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGE
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, digest_of
-from waiting import until
+from waiting import SECONDS, until
 from witness_network import Network
 
 MAIN = View().append(400)
@@ -153,7 +153,7 @@ async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
         running = asyncio.create_task(relay.run())
         slow = [MAIN.checkpoint(size).encode() for size in (10, 20, 30)]
         relay.take_heads(frame([*slow, fast.checkpoint().encode()]), "10.0.0.1")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             await compared.wait()
         assert relay.waiting == 2
         running.cancel()
