@@ -90,6 +90,10 @@ class Client:
         with contextlib.suppress(OSError):
             await self.writer.drain()
 
+    def fall_silent(self) -> None:
+        """Answers no ping from here on."""
+        self._task.cancel()
+
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

@@ -39,21 +39,25 @@ class SmallBodyLimits(Limits, frozen=True):
 
 
 class Budget:
-    """How many bytes of request bodies may be held at one time."""
+    """How many bytes of request bodies may be held at one time.
+
+    Attributes:
+        left: How many more.
+    """
 
     def __init__(self, most: int) -> None:
         """Starts with all of `most` bytes free."""
-        self._left = most
+        self.left = most
 
     def take(self, count: int) -> None:
         """Takes some bytes; raises `Problem` 503 when there are not so many left."""
-        if count > self._left:
+        if count > self.left:
             raise overloaded("busy", "too many request bodies are in flight; try again")
-        self._left -= count
+        self.left -= count
 
     def give(self, count: int) -> None:
         """Gives bytes back."""
-        self._left += count
+        self.left += count
 
 
 def too_large(most: int) -> Problem:

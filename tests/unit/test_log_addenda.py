@@ -3,8 +3,8 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from muniment_log.storage import addendarows
 from muniment_log.storage import packs as storage_packs
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacontents import Row
+from muniment_log.storage.arriving import Arriving
 from packing import packed, stored
 from waiting import until
 
@@ -394,14 +395,23 @@ async def leaves_of(found: dict[int, bytes], start: int) -> AsyncIterator[bytes]
             yield found[index]
 
 
+@contextmanager
+def crash() -> Iterator[None]:
+    """Stores that are closed meanwhile do not write what waits, as if they had not been closed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Arriving, "has_changes", False)
+        yield
+
+
 async def crashed(path: Path, *steps: Callable[[AddendaStore], Any]) -> None:
     """Runs steps and stops without what `close` writes."""
-    async with opened(path) as store:
-        for step in steps:
-            done = step(store)
-            if done is not None:
-                await done
-        store._arriving.take_changes()
+    with ExitStack() as ends:
+        async with opened(path) as store:
+            for step in steps:
+                done = step(store)
+                if done is not None:
+                    await done
+            ends.enter_context(crash())
 
 
 @pytest.mark.usefixtures("both")
@@ -427,11 +437,12 @@ async def test_a_start_finds_the_records_of_what_was_arriving(tmp_path: Path) ->
 async def test_what_was_logged_long_before_its_addendum_is_found(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     data = content(1)
-    async with opened(path) as store:
-        await store.keep(sent_of(data, content(2)))
-        await store.keep(sent_of(data))
-        await store.named(sent_of(data), 40)
-        store._arriving.take_changes()
+    await crashed(
+        path,
+        lambda store: store.keep(sent_of(data, content(2))),
+        lambda store: store.keep(sent_of(data)),
+        lambda store: store.named(sent_of(data), 40),
+    )
     async with opened(path) as store:
         assert await store.sweep(lambda start: leaves_of({40: record(data)}, start)) == 1
         assert await store.read(digest_of(data)) == data
@@ -485,17 +496,22 @@ async def test_addenda_are_stored_before_the_order_and_follow_its_outcome(
     assert bool(rows(path, "SELECT 1 FROM arriving")) == is_noted
 
 
-async def test_who_goes_away_does_not_leave_the_outcome_open(tmp_path: Path) -> None:
+async def test_who_goes_away_does_not_leave_the_outcome_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "addenda.db"
+    refused = []
     order = Orders(StreamGapError(0, 5))
     async with opened(path) as store:
+        refuse = store.refused
+        monkeypatch.setattr(store, "refused", lambda sent: refused.append(refuse(sent)))
         task = asyncio.ensure_future(Keeper(store).ordered(sent_of(content(1)), order))
         await store.keep(sent_of(content(2)))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         order.gate.set()
-        await until(lambda: digest_of(content(1)) not in store._arriving)
+        await until(lambda: bool(refused))
         store.refused(sent_of(content(2)))
     assert stored(path) == []
 
@@ -514,29 +530,30 @@ async def test_what_is_acknowledged_is_there_whatever_else_happens(
     log: dict[int, bytes] = {}
     acknowledged: set[int] = set()
     size = 0
-    async with opened(path, lambda: size) as store:
-        at_work: list[list[int]] = []
-        for _ in range(data.draw(st.integers(1, 12))):
-            if not at_work or data.draw(st.booleans()):
-                numbers = data.draw(st.lists(st.integers(0, 4), min_size=1, unique=True))
-                await store.keep(sent_of(*map(content, numbers)))
-                at_work.append(numbers)
-                continue
-            numbers = at_work.pop(data.draw(st.integers(0, len(at_work) - 1)))
-            sent = sent_of(*map(content, numbers))
-            if not data.draw(st.booleans()):
-                store.refused(sent)
-                continue
-            at = data.draw(st.integers(0, size))  # logged before, or now
-            log.setdefault(at, record(*map(content, numbers)))
-            if log[at] != record(*map(content, numbers)):
-                at = size = max(log) + 1
-                log[at] = record(*map(content, numbers))
-            size = max(size, at + 1)
-            await store.named(sent, at)
-            acknowledged |= {*numbers}
-        if data.draw(st.booleans(), "crash"):
-            store._arriving.take_changes()
+    with ExitStack() as ends:
+        async with opened(path, lambda: size) as store:
+            at_work: list[list[int]] = []
+            for _ in range(data.draw(st.integers(1, 12))):
+                if not at_work or data.draw(st.booleans()):
+                    numbers = data.draw(st.lists(st.integers(0, 4), min_size=1, unique=True))
+                    await store.keep(sent_of(*map(content, numbers)))
+                    at_work.append(numbers)
+                    continue
+                numbers = at_work.pop(data.draw(st.integers(0, len(at_work) - 1)))
+                sent = sent_of(*map(content, numbers))
+                if not data.draw(st.booleans()):
+                    store.refused(sent)
+                    continue
+                at = data.draw(st.integers(0, size))  # logged before, or now
+                log.setdefault(at, record(*map(content, numbers)))
+                if log[at] != record(*map(content, numbers)):
+                    at = size = max(log) + 1
+                    log[at] = record(*map(content, numbers))
+                size = max(size, at + 1)
+                await store.named(sent, at)
+                acknowledged |= {*numbers}
+            if data.draw(st.booleans(), "crash"):
+                ends.enter_context(crash())
     async with opened(path) as store:
         await store.sweep(lambda start: leaves_of(log, start))
         for number in range(5):

@@ -60,7 +60,7 @@ class Log:
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
-        self.problem: Exception | None = None
+        self.problem: BaseException | None = None
 
     async def submit(
         self, producer: str, records: Sequence[bytes], request: RequestRecords
@@ -491,7 +491,7 @@ async def test_a_crash_at_any_step_is_completed_by_the_next_start(
         await at.keep(one, two)
         found = await at.eraser.select(Selection((one.digest,)))
         if step == "submit":
-            at.eraser._submit = crash
+            monkeypatch.setattr(log, "problem", Crash())
         else:
             monkeypatch.setattr(ErasableAddenda, step, crash)
         with pytest.raises(Crash):

@@ -32,6 +32,7 @@ class Stand:
     connection: Http2Connection
     client: Client
     serving: "asyncio.Task[None]"
+    budget: Budget
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[str] = field(default_factory=list)
 
@@ -85,11 +86,12 @@ async def standing(
     listening = await asyncio.start_server(lambda *ends: accepted.set_result(ends), "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()[:2]
     ends = await asyncio.open_connection(host, port)
-    connection = Http2Connection(*ends, app_of(lambda: stand), limits, Budget(budget))
+    bodies = Budget(budget)
+    connection = Http2Connection(*ends, app_of(lambda: stand), limits, bodies)
     serving = asyncio.create_task(connection.serve())
     try:
         async with client_of(*await accepted) as client:
-            stand = Stand(connection, client, serving)
+            stand = Stand(connection, client, serving, bodies)
             if begins:
                 await client.begin()
             yield stand
@@ -182,7 +184,7 @@ async def test_bodies_together_have_a_budget() -> None:
         client.h2.send_data(first, bytes(16_000))
         client.h2.send_data(first, bytes(16_000))
         await client.flush()
-        await until(lambda: stand.connection._budget._left < 5_000)
+        await until(lambda: stand.budget.left < 5_000)
         assert (await client.ask("/echo", bytes(16_000), headers=SEEN))[0] == 503
         client.h2.end_stream(first)
         await client.flush()
@@ -264,7 +266,7 @@ async def test_a_path_is_needed() -> None:
 
 async def test_what_was_reset_counts_until_it_is_done() -> None:
     async with standing() as stand:
-        client = stand.client
+        client, before = stand.client, asyncio.all_tasks()
         for _ in range(MAX_STREAMS):
             client.h2.reset_stream(client.send("/wait"), ErrorCodes.CANCEL)
         await client.flush()
@@ -272,7 +274,7 @@ async def test_what_was_reset_counts_until_it_is_done() -> None:
         with pytest.raises(ConnectionResetError, match="REFUSED_STREAM"):
             await client.ask("/wait")
         stand.opened.set()
-        await until(lambda: not stand.connection._tasks)
+        await until(lambda: asyncio.all_tasks() <= before)
         assert (await client.ask("/wait"))[0] == 200
 
 
@@ -335,7 +337,7 @@ async def test_a_bastion_that_says_nothing_is_asked_and_left(
     async with standing() as stand:
         await until(lambda: any(isinstance(e, h2.events.PingReceived) for e in stand.client.events))
         assert not stand.serving.done() or "ping" in await stand.fails()
-        stand.client._task.cancel()  # it answers no ping from here on
+        stand.client.fall_silent()
         assert await stand.fails() == "no answer to a ping"
 
 
