@@ -20,7 +20,7 @@ from muniment_service.http import Problem, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
 from muniment_witness import app as assembly
-from muniment_witness.config import LogEntry, LogOptions, WitnessConfig, WitnessFile
+from muniment_witness.config import LogOptions, WitnessConfig
 from muniment_witness.gossip.net import transport
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.mirror.mirror import Mirror
@@ -28,6 +28,7 @@ from muniment_witness.mirror.table import MirrorConfig, MirrorTable
 from muniment_witness.store.database import create
 from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.mirrordb import MirrorStore, create_mirror
+from muniment_witness.witnessfile import LogEntry, WitnessFile
 from rawhttp import Body
 from witness_tools import WITNESS, GrowingLog, witness_signer
 

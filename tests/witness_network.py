@@ -23,9 +23,10 @@ from muniment_service.config import Address
 from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
 from muniment_witness.app import build
-from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
+from muniment_witness.config import LogOptions, Peer, WitnessConfig
 from muniment_witness.gossip.net import TransportAnswer, UnreachableError
 from muniment_witness.judge.decide import Authentic, KnownLog, authenticate
+from muniment_witness.witnessfile import Gossip, WitnessFile
 from rawhttp import Body
 from witness_tools import opened_store, witness_signer
 

@@ -28,6 +28,7 @@ from muniment_log import config as log_config
 from muniment_log.logfile import LogFile
 from muniment_service.config import ConfigError, load_config
 from muniment_witness import config as witness_config
+from muniment_witness.witnessfile import WitnessFile
 from signing import NOW
 
 _TRUST: Final = Trust(policy=GOVERNED, authorities=AUTHORITIES)
@@ -116,7 +117,7 @@ def _witness_config(data: bytes) -> None:
     path = _file("config.toml")
     path.write_bytes(data)
     with suppress(ConfigError):
-        file = load_config(path, witness_config.WitnessFile)
+        file = load_config(path, WitnessFile)
         witness_config.watched(path, file, ())
 
 

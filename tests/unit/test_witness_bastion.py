@@ -31,8 +31,8 @@ from muniment_witness.bastion.links import Bastions
 from muniment_witness.bastion.table import Bastion, BastionEntry, hash_of, read_bastions
 from muniment_witness.bastion.way import Way, forwarded_for
 from muniment_witness.cli import main
-from muniment_witness.config import Gossip
 from muniment_witness.gossip.alarms import Situation, alarms
+from muniment_witness.witnessfile import Gossip
 from waiting import until
 
 NOW = 1_790_000_000

@@ -11,8 +11,9 @@ import pytest
 from byzantine import NOT_FOUND, Answer, ByzantineLog, View
 from muniment.tlog.encoding import frame
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.config import LogOptions
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.witnessfile import Gossip
 from witness_network import PERIOD, Network
 
 

@@ -28,9 +28,10 @@ from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
 from muniment_witness.app import build
-from muniment_witness.config import LogOptions, WitnessConfig, WitnessFile
+from muniment_witness.config import LogOptions, WitnessConfig
 from muniment_witness.gossip.net import transport
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.witnessfile import WitnessFile
 from rawhttp import Body
 from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 

@@ -13,8 +13,9 @@ from byzantine import Answer, View, bad_signature, cosigned, new_signer, poisone
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import fork, same_size
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.config import LogOptions
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.witnessfile import Gossip
 from witness_network import START, Network, Node
 
 MAIN = View().append(300)

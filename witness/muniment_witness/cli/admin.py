@@ -19,8 +19,9 @@ from muniment_service.config import ConfigError, load_config
 from muniment_service.configedit import replace_config
 from muniment_service.folder import quoted
 from muniment_service.rotation import Own
-from muniment_witness.config import LogEntry, WitnessFile, load
+from muniment_witness.config import load
 from muniment_witness.store.database import rebind
+from muniment_witness.witnessfile import LogEntry, WitnessFile
 
 _TABLE: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_\"]")
 _LOG: Final = re.compile(r"\s*\[\[\s*log\s*\]\]\s*(#.*)?\n?")

@@ -18,7 +18,7 @@ from muniment_witness.cli.exits import (
     code_of,
     fail,
 )
-from muniment_witness.config import WitnessFile
+from muniment_witness.witnessfile import WitnessFile
 
 PATH: Final = click.Path(path_type=Path)
 CONFIG: Final = click.option(

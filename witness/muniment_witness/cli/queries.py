@@ -29,10 +29,11 @@ from muniment_witness.cli.exits import (
 )
 from muniment_witness.cli.feed import Feeder, FeedRefusedError
 from muniment_witness.cli.remote import lines_of, read_all, read_status, write_all
-from muniment_witness.config import WitnessFile, check_url
+from muniment_witness.config import check_url
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, transport
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.witnessfile import WitnessFile
 
 REQUEST_SECONDS: Final = 20.0
 """Deadline of one request."""

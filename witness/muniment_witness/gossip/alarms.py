@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
 from muniment_witness.bastion.link import BastionState
-from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.config import LogOptions
 from muniment_witness.cosign.suspension import WHAT
 from muniment_witness.gossip.lists import ListState
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
+from muniment_witness.witnessfile import Gossip
 
 Kind = Literal[
     "evidence",

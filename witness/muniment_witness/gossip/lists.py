@@ -15,10 +15,11 @@ from muniment.local.outside import Contained
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.loglist import MAX_LIST_SIZE, ListedLog, parse_log_list
-from muniment_witness.config import LOG_ALGORITHMS, ListEntry, WitnessConfig
+from muniment_witness.config import LOG_ALGORITHMS, WitnessConfig
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.store.listed import MAX_LISTED
+from muniment_witness.witnessfile import ListEntry
 
 _LOGGER: Final = logging.getLogger(__name__)
 

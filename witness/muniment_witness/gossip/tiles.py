@@ -16,8 +16,8 @@ from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment.tlog.treereader import prefix_from, read_served, tiles_of_prefix
-from muniment_witness.config import CACHE_BYTES
 from muniment_witness.gossip.net import Transport, UnreachableError, get_first
+from muniment_witness.witnessfile import CACHE_BYTES
 
 _TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
 _BUNDLE_BYTES: Final = TILE_WIDTH * (2 + MAX_ENTRY)

@@ -20,11 +20,11 @@ from muniment_service.coding import COMPRESS_FROM, accepts_gzip, gzipped
 from muniment_service.http import Handler, Problem, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
-from muniment_witness.config import About
 from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.mirror.receiving import Receiver, UploadCosigned
 from muniment_witness.mirror.table import MirrorTable
+from muniment_witness.witnessfile import About
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _ACCEPTED: Final[Mapping[str, str]] = {"Accept-Encoding": "gzip"}
