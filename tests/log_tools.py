@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,46 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.tiles import bundles_of
 from muniment_log.core.integrate import Integration, restore
-from muniment_log.core.ports import TileSource
+from muniment_log.core.ports import SequencerPort, TileSource
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
+from muniment_log.errors import StreamGapError, UnavailableError
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.schema import create_database
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.metrics import Metrics
+from waiting import SECONDS
 
 ORIGIN = signing.ORIGIN
 GATEWAY = "gw.example/edge"
 
-# Short enough that tests of gaps do not wait, long enough for what is sent together.
-LIMITS = SequencerLimits(parked_seconds=0.2)
+# Long enough for what is sent together, on any machine.
+LIMITS = SequencerLimits(parked_seconds=SECONDS)
+
+
+@contextlib.contextmanager
+def hasty(limits: SequencerLimits, seconds: float = 0.0) -> Iterator[None]:
+    """A batch that comes before its turn is refused after so many seconds meanwhile."""
+    patient = limits.parked_seconds
+    object.__setattr__(limits, "parked_seconds", seconds)
+    try:
+        yield
+    finally:
+        object.__setattr__(limits, "parked_seconds", patient)
+
+
+async def gap(sequencer: SequencerPort, batch: Batch) -> StreamGapError:
+    """How a batch is refused whose stream is not yet there, by who knows where it is."""
+    while True:
+        try:
+            receipt = await sequencer.submit(batch)
+        except UnavailableError:
+            continue  # this one does not know, and says so
+        except StreamGapError as error:
+            return error
+        raise AssertionError(receipt)
 
 
 def record(text: str) -> bytes:

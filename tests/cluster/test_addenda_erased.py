@@ -11,6 +11,7 @@ from obstore.store import S3Store
 
 from addenda_tools import ALICE, BOB, DAY, Bench, Crash, bench, made, named
 from engines import Bucket, SeaweedFS
+from log_tools import LIMITS, hasty
 from muniment.records.addenda import addendum_path
 from muniment.records.api import Erasure, parse_record
 from muniment.records.manifest import MANIFEST, Batch
@@ -309,7 +310,7 @@ async def test_whatever_happens_in_between_nothing_outlives_its_erasure(at: Benc
             acknowledged |= {one.digest for one in some}
         else:
             at.next, at.previous = at.next, batch.leaf_hashes[-1]
-            with contextlib.suppress(StreamGapError):
+            with hasty(LIMITS, 0.2), contextlib.suppress(StreamGapError, UnavailableError):
                 await at.sequencer.submit(batch)  # so that the stream goes on
         if dice.random() < 0.3:
             await at.restart()

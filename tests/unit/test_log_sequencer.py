@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import log_tools
 import signing
-from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, entries_of, record
+from log_tools import (
+    GATEWAY,
+    LIMITS,
+    Embedded,
+    GatewayStream,
+    all_entries,
+    entries_of,
+    hasty,
+    record,
+)
 from muniment.local.sqlitefile import Writer
 from muniment.records.manifest import Batch
 from muniment.tlog.cosignature import verifier_for
@@ -65,8 +75,8 @@ class SequencerMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        limits = SequencerLimits(parked_seconds=0.03, streams=1, commit_leaves=300)
-        self.open = log_tools.embedded(self.path, limits)
+        self.limits = replace(LIMITS, streams=1, commit_leaves=300)
+        self.open = log_tools.embedded(self.path, self.limits)
         self.log = self.run(self.open.__aenter__())
 
     def note(self, batch: Batch, receipt: Receipt) -> None:
@@ -126,7 +136,7 @@ class SequencerMachine(RuleBasedStateMachine):
         assert self.log is not None
         ahead = self.streams[label].copy()
         ahead.take(count)
-        with pytest.raises(StreamGapError) as caught:
+        with hasty(self.limits), pytest.raises(StreamGapError) as caught:
             self.run(self.log.sequencer.submit(ahead.take(1)))
         assert caught.value.expected == self.streams[label].next
 
@@ -421,7 +431,7 @@ async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> 
 
 
 async def test_parked_batches_are_bounded(tmp_path: Path) -> None:
-    limits = SequencerLimits(parked_batches=2, parked_seconds=5)
+    limits = replace(LIMITS, parked_batches=2)
     stream = GatewayStream()
     batches = [stream.take(1) for _ in range(4)]
     async with log_tools.embedded(tmp_path / "log.db", limits) as log:
@@ -439,8 +449,7 @@ async def test_a_parked_fork_is_refused_when_its_turn_comes(tmp_path: Path) -> N
     first = stream.take(1)
     fork.take(1, text="other")
     forked = fork.take(1)
-    limits = SequencerLimits(parked_seconds=5)
-    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
+    async with log_tools.embedded(tmp_path / "log.db") as log:
         waiting = asyncio.create_task(log.sequencer.submit(forked))
         await until_parked(log, 1)
         await log.sequencer.submit(first)
@@ -496,7 +505,7 @@ async def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert MAX_REFUSED >= 100
     monkeypatch.setattr(store_module, "MAX_REFUSED", 3)
     stream = GatewayStream()
-    async with log_tools.embedded(tmp_path / "log.db", LIMITS) as log:
+    async with log_tools.embedded(tmp_path / "log.db") as log:
         await log.sequencer.submit(stream.take(1))
         forks = [GatewayStream().take(1, text=f"fork {i}") for i in range(6)]
         for fork in forks:
