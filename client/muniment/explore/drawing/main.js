@@ -153,7 +153,8 @@ class Picture {
   #focus(event) {
     const id = event.target.closest?.('[data-id]')?.dataset.id;
     if (!id) return;
-    this.view.reveal(this.made.places.get(id), 110);
+    // Under a pressed pointer nothing may move: the click would meet something else.
+    if (!this.view.pointers.size) this.view.reveal(this.made.places.get(id), 110);
     if (id !== this.chosen) this.select(id, false);
   }
 

@@ -2537,7 +2537,7 @@ THE SOFTWARE.
     #focus(event) {
       const id = event.target.closest?.("[data-id]")?.dataset.id;
       if (!id) return;
-      this.view.reveal(this.made.places.get(id), 110);
+      if (!this.view.pointers.size) this.view.reveal(this.made.places.get(id), 110);
       if (id !== this.chosen) this.select(id, false);
     }
     #click(event) {
