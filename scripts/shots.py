@@ -1,6 +1,5 @@
 """scripts/shots: pictures of the explorer's pages, wide and narrow, in docs/."""
 
-import base64
 import json
 import sys
 import tempfile
@@ -108,9 +107,8 @@ def shoot(sim: logsim.LogSim, pages: dict[str, str]) -> None:
                 page.wait_until("document.querySelector('#drawn')?.textContent !== ''")
                 top = page.evaluate("document.querySelector('#graph, #gateways')?.offsetTop ?? 0")
                 file = ROOT / "docs" / f"explore-{name}{ending}.png"
-                clip = {"x": 0, "y": top, "width": width, "height": HEIGHT, "scale": 1}
-                shot = page.send("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
-                file.write_bytes(base64.b64decode(shot["data"]))
+                clip = {"x": 0, "y": top, "width": width, "height": HEIGHT}
+                page.tab.screenshot(path=file, clip=clip, full_page=True)
                 size = file.stat().st_size
                 print(f"{file.relative_to(ROOT)}: {size:,} bytes")
                 if size > MOST_BYTES:

@@ -69,54 +69,29 @@ def check_quiet(page: browser.Page, url: str) -> None:
     assert [one for one in page.problems if not one.startswith(f"request: {url}")] == []
 
 
-def click(page: browser.Page, words: str) -> None:
-    """Follows the first link or button with these words, and waits for the page it leads to."""
-    page.events.clear()
-    found = page.call(
-        """(words) => {
-          const all = [...document.querySelectorAll("main a, main button, nav a")];
-          const one = all.find((each) => each.textContent.trim() === words);
-          one?.click();
-          return Boolean(one);
-        }""",
-        words,
-    )
-    assert found, words
-    page.wait_for("Page.loadEventFired")
-
-
-def text_of(page: browser.Page) -> str:
-    text: str = page.evaluate("document.body.innerText")
-    return text
-
-
 def test_a_person_searches_opens_downloads_and_verifies(
     page: browser.Page, url: str, tmp_path: Path
 ) -> None:
     visit(page, url)
-    assert "Decisions over time" in text_of(page)
-    click(page, "Find")
-    page.call("(text) => { document.querySelector('#subject').value = text; }", "agent:sub")
-    page.events.clear()
-    page.evaluate("document.querySelector('form.search button').click()")
-    page.wait_for("Page.loadEventFired")
+    assert "Decisions over time" in page.text()
+    with page.arriving():
+        page.click("Find")
+    page.tab.get_by_label("Subject").fill("agent:sub")
+    with page.arriving():
+        page.click("Find", role="button")
     assert page.evaluate("location.search").startswith("?id=&subject=agent%3Asub")
-    click(page, "0")  # the leaf
+    with page.arriving():
+        page.click("0")  # the leaf
     assert page.evaluate("location.pathname") == "/decision/0"
-    told = text_of(page)
+    told = page.text()
     assert "Approved by carol" in told
     assert "fails revoked_authorization" in told
     # What is downloaded verifies in the page that the explorer serves.
-    page.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    page.call(
-        "(words) => [...document.querySelectorAll('a')].find("
-        "(one) => one.textContent === words).click()",
-        "Permit",
-    )
-    while page.wait_for("Page.downloadProgress")["state"] != "completed":
-        pass
-    permit = tmp_path / "leaf-0.permit"
-    assert permit.is_file()
+    with page.tab.expect_download() as download:
+        page.click("Permit")
+    permit = tmp_path / download.value.suggested_filename
+    assert permit.name == "leaf-0.permit"
+    download.value.save_as(permit)
     policy = tmp_path / "trust.policy"
     policy.write_text(POLICY_TEXT)
     visit(page, url, "verify.html")
@@ -130,14 +105,13 @@ def test_the_keyboard_is_enough(page: browser.Page, url: str) -> None:
     visit(page, url, "find")
     page.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
-    page.press("Enter", "\r")
+    page.press("Enter")
     page.press("Tab")
     assert page.evaluate("document.activeElement.id") == "id"
-    page.send("Input.insertText", text="d-7")
-    page.events.clear()
-    page.press("Enter", "\r")
-    page.wait_for("Page.loadEventFired")
-    assert "agent-1" in page.evaluate("document.querySelector('tbody').innerText")
+    page.tab.keyboard.type("d-7")
+    with page.arriving():
+        page.press("Enter")
+    assert "agent-1" in page.text("tbody")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -148,11 +122,11 @@ def test_hostile_records_are_text(page: browser.Page, url: str, width: tuple[int
         assert (
             page.evaluate("document.querySelectorAll('main img, main script, main b').length") == 0
         )
-        assert "\u202e" not in text_of(page)
+        assert "\u202e" not in page.text()
         # Nothing is wider than the window; what has to be scrolls by itself.
         assert page.evaluate("document.documentElement.scrollWidth") <= width[0], path
     visit(page, url, "decision/4")
-    assert "<img src=x onerror=alert(1)>\\u202e" in text_of(page)
+    assert "<img src=x onerror=alert(1)>\\u202e" in page.text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -163,9 +137,7 @@ def test_axe_finds_no_serious_barrier(
     if not AXE.exists():
         pytest.skip("axe-core is not there: scripts/axe fetches it")
     page.resize(*width)
-    page.send(
-        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
-    )
+    page.tab.emulate_media(color_scheme=scheme)
     for path in (
         "",
         "find?answer=deny",

@@ -62,7 +62,7 @@ async def test_keys_lead_along_the_lineage(tmp_path: Path) -> None:
     world.revoke(execution="write")
 
     def work(page: browser.Page, url: str) -> None:
-        page.evaluate("document.querySelector('#things').click()")  # runs alone
+        page.tab.click("#things")  # runs alone
         page.evaluate("document.querySelector('#home').focus()")
         page.press("Tab")
         assert focused(page) == "run call, allowed, the traced run"
@@ -82,8 +82,8 @@ async def test_keys_lead_along_the_lineage(tmp_path: Path) -> None:
             "document.querySelector('#inside').getAttribute('transform')"
         )
         page.press("Enter")
-        page.evaluate("document.querySelector('#detail a').click()")
-        page.wait_for("Page.loadEventFired")
+        with page.arriving():
+            page.tab.click("#detail a >> nth=0")
         page.wait_until(DRAWN)
         assert page.evaluate("document.title").startswith("Lineage of plan")
         assert page.evaluate("document.querySelector('#picture .traced .name').textContent")
@@ -100,9 +100,9 @@ async def test_times_and_decisions_are_shown_on_demand(tmp_path: Path) -> None:
         text = "document.querySelector('#picture').textContent"
         assert "d-plan" in page.evaluate(text)
         assert "2026-09-21" not in page.evaluate(text)
-        page.evaluate("document.querySelector('#times').click()")
+        page.tab.click("#times")
         assert "2026-09-21" in page.evaluate(text)
-        page.evaluate("document.querySelector('#things').click()")
+        page.tab.click("#things")
         assert "d-plan" not in page.evaluate(text)
         assert "2 relations" not in page.evaluate(DRAWN)
 
@@ -116,10 +116,8 @@ async def test_a_large_graph_is_folded_and_its_groups_open(tmp_path: Path) -> No
         groups = "document.querySelectorAll('#picture .group').length"
         before = page.evaluate(groups)
         assert before > 0
-        page.evaluate(
-            "document.querySelector('#picture .group').dispatchEvent("
-            "new MouseEvent('click', {bubbles: true}))"
-        )
+        page.tab.click("#whole")  # so that the group is within the window
+        page.tab.click("#picture .group >> nth=0")
         assert "things" in page.evaluate(DRAWN)
         assert "300 things" not in page.evaluate(DRAWN)
         assert page.evaluate("document.activeElement.dataset.id").startswith("n")
@@ -166,7 +164,7 @@ async def test_without_the_graph_the_list_stays(tmp_path: Path) -> None:
     """A graph that cannot be had is said, and the list is there as ever."""
 
     def work(page: browser.Page, url: str) -> None:
-        page.send("Network.setBlockedURLs", urls=["*lineage.json*"])
+        page.tab.route("**/lineage.json*", lambda route: route.abort())
         page.open(f"{url}lineage?run=r0")
         page.wait_until(DRAWN)
         assert "the list below says the same" in page.evaluate(DRAWN)

@@ -35,8 +35,7 @@ def report(page: browser.Page, words: str) -> str:
     """What the page reports, once its verdict begins with these words."""
     verdict = f"{RECORD}.querySelector('h2')?.textContent"
     page.wait_until(f"({verdict} ?? '').startsWith({json.dumps(words)})")
-    text: str = page.evaluate(f"{RECORD}.innerText")
-    return text
+    return page.text("#report")
 
 
 def files(folder: Path, world: World, index: int) -> tuple[Path, Path, Path]:
@@ -74,11 +73,11 @@ def test_everything_can_be_done_by_keyboard(page: browser.Page, tmp_path: Path) 
         page.press("Tab")
         assert page.evaluate("document.activeElement.tagName") == "TEXTAREA", number
         # Pasted without the newline at its end, as it often is.
-        page.send("Input.insertText", text=path.read_text().rstrip("\n"))
+        page.tab.keyboard.insert_text(path.read_text().rstrip("\n"))
     for name in ("SUMMARY", "BUTTON"):
         page.press("Tab")
         assert page.evaluate("document.activeElement.tagName") == name
-    page.press("Enter", "\r")
+    page.press("Enter")
     report(page, "Verified")
     assert page.evaluate("document.activeElement.id") == "report"
 
@@ -117,7 +116,7 @@ def test_what_is_disclosed_is_shown_and_what_is_in_no_log_is_not(
     assert '"to": "ada"' in told
     stranger = World()
     permit.write_bytes(stranger.permit(stranger.decide("other", subject="nobody")).encode())
-    page.evaluate("document.querySelector('[type=reset]').click()")
+    page.tab.click("[type=reset]")
     trusted.write_text(f"log {log_signer('other.example').vkey}\nquorum none\n")
     page.drop(permit, trusted, context)
     assert "nobody" not in report(page, "DENIED: ")
@@ -152,7 +151,7 @@ def test_the_page_can_ask_nobody() -> None:
 def test_the_log_serves_the_page(tmp_path: Path) -> None:
     """With its own policy as a header; there it verifies what that log has proven."""
     proof, entry, trusted = (tmp_path / name for name in ("it.tlog-proof", "it.json", "it.policy"))
-    with deployed(tmp_path / "log") as deployment, browser.page() as opened:
+    with deployed(tmp_path / "log") as deployment:
         answer = ask(f"{deployment.url}/verify.html")
         assert answer.body == read_page()
         assert answer.headers["Content-Security-Policy"] == content_security_policy()
@@ -161,10 +160,11 @@ def test_the_log_serves_the_page(tmp_path: Path) -> None:
         written = ("--out", str(proof), "--entry-out", str(entry))
         muniment("prove", "--log", deployment.url, "--index", "1", *written)
         trusted.write_bytes(format_policy(deployment.policy))
-        opened.open(f"{deployment.url}/verify.html")
-        opened.drop(proof, trusted, entry)
-        assert "are entry 1 of the log" in report(opened, "Verified")
-        assert opened.problems == []
+        with browser.page() as opened:
+            opened.open(f"{deployment.url}/verify.html")
+            opened.drop(proof, trusted, entry)
+            assert "are entry 1 of the log" in report(opened, "Verified")
+            assert opened.problems == []
 
 
 def test_the_command_says_where_the_page_is() -> None:

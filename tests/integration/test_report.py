@@ -1,6 +1,5 @@
 """A report on a real log: decided by a real gateway, approved, revoked, erased; and read."""
 
-import base64
 import json
 import time
 from collections.abc import Iterator
@@ -229,7 +228,7 @@ def test_a_browser_shows_the_page_and_asks_nobody(reports: dict[str, Path]) -> N
         assert page.problems == []
         assert page.evaluate("document.title").startswith("Report on authorization decisions")
         assert page.evaluate("document.scripts.length") == 0
-        text = page.evaluate("document.body.innerText")
+        text = page.text()
         assert HOSTILE[:-1] in text
         assert "\\u202e" in text
         assert "run-parent" in text
@@ -241,13 +240,12 @@ def test_a_browser_shows_the_page_and_asks_nobody(reports: dict[str, Path]) -> N
             assert page.evaluate(wide) is True
         colours = set()
         for scheme in ("light", "dark"):
-            media = [{"name": "prefers-color-scheme", "value": scheme}]
-            page.send("Emulation.setEmulatedMedia", features=media)
+            page.tab.emulate_media(color_scheme=scheme)
             colours.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
             blue = page.evaluate("getComputedStyle(document.querySelector('.allow')).fill")
             assert blue != "rgb(0, 0, 0)"
         assert len(colours) == 2
-        printed = base64.b64decode(page.send("Page.printToPDF", printBackground=True)["data"])
+        printed = page.tab.pdf(print_background=True)
         assert page.problems == []
     pages = PdfReader(BytesIO(printed)).pages
     assert len(pages) >= 3
