@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.errors import StreamGapError, UnavailableError
 from muniment_log.metrics import LogMetrics
+from muniment_log.publish.publisher import Publisher
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.schema import create_database
@@ -98,18 +99,21 @@ def entries_of(batch: Batch) -> list[bytes]:
 
 @dataclass
 class Listening:
-    """A `Listener` that remembers; it signs nothing unless told how."""
+    """A `Listener` that remembers; it signs nothing unless told how, or for a publisher."""
 
     tiles: EmbeddedTiles
     sign: Callable[[Head], bytes] | None = None
     heads: list[tuple[Head, bytes | None]] = field(default_factory=list)
+    publisher: Publisher | None = None
 
     def signer(self) -> Callable[[Head], bytes] | None:
-        return self.sign
+        return self.sign if self.publisher is None else self.publisher.signer()
 
     def committed(self, change: Integration, signed: bytes | None) -> None:
         self.tiles.advance(change)
         self.heads.append((change.edge.head, signed))
+        if self.publisher is not None:
+            self.publisher.committed(change.edge.head, signed)
 
 
 @dataclass
@@ -141,8 +145,16 @@ def by_hand(path: Path, statement: str) -> list[Any]:
         return other.execute(statement).fetchall()
 
 
+async def at_once() -> None: ...
+
+
 @contextlib.asynccontextmanager
-async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterator[Embedded]:
+async def embedded(
+    path: Path,
+    limits: SequencerLimits = LIMITS,
+    *,
+    cleared: Callable[[], Awaitable[None]] = at_once,
+) -> AsyncIterator[Embedded]:
     store = await open_store(path)
     try:
         loaded = await store.load()
@@ -153,7 +165,11 @@ async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterato
         metrics = LogMetrics(Metrics("test"))
         order = EmbeddedOrder(store, edge, listener, limits.recalled_records)
         sequencer = Sequencer(
-            order=order, queue=limits.queue(framer), metrics=metrics, limits=limits
+            order=order,
+            queue=limits.queue(framer),
+            metrics=metrics,
+            limits=limits,
+            cleared=cleared,
         )
         task = asyncio.create_task(sequencer.run())
         try:

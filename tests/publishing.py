@@ -233,8 +233,13 @@ async def log_of(
     `per_day` gives witnesses, by URL, rates of their own.
     """
     rates = per_day or {}
+
+    async def cleared() -> None:
+        if is_held:
+            await doubts.cleared()
+
     async with (
-        log_tools.embedded(path / "log.db") as inner,
+        log_tools.embedded(path / "log.db", cleared=cleared) as inner,
         new_session(request_seconds) as session,
     ):
         loaded = await inner.store.load()
@@ -266,8 +271,6 @@ async def log_of(
             seconds=start_seconds,
             unproven=unproven,
         )
-        if is_held:
-            inner.sequencer._cleared = doubts.cleared
         publisher = Publisher(
             signer=HeadSigner(ORIGIN, signers, lambda: NOW, loaded.signed),
             store=inner.store,
@@ -300,17 +303,7 @@ async def log_of(
                 ),
             ),
         )
-        listener = inner.listener
-
-        class Both:
-            def signer(self) -> object:
-                return publisher.signer()
-
-            def committed(self, change: object, signed: bytes | None) -> None:
-                listener.committed(change, signed)  # type: ignore[arg-type]
-                publisher.committed(change.edge.head, signed)  # type: ignore[attr-defined]
-
-        inner.order._listener = Both()  # type: ignore[assignment]
+        inner.listener.publisher = publisher
         task = asyncio.create_task(publisher.run())
         try:
             yield Log(inner, publisher, clients, task, policy, mirrors=mirrors)
