@@ -164,12 +164,12 @@ class Gateway(GatewaySource):
             window=window,
             publish_wait=publish_wait,
             access=access,
-            answered=self.breaker.answered,
+            answered=lambda: self.breaker.answered(),  # noqa: PLW0108 - that of then
         )
         self._sender = Sender(
             self.log,
             policy,
-            self.breaker,
+            breaker=lambda: self.breaker,
             keeper=(lambda: self.spool) if keep == "gateway" else None,
         )
         self._spool_stream = partial(

@@ -26,12 +26,14 @@ class Sender:
         self,
         log: LogStream,
         policy: Policy | None,
-        breaker: Breaker,
+        *,
+        breaker: Callable[[], Breaker],
         keeper: Callable[[], Spool] | None,
     ) -> None:
-        """Sends on the stream; `keeper` gives the spool that keeps addenda, None if the log does.
+        """Sends on the stream; by the policy it judges what mirrors have cosigned.
 
-        By the policy it judges what mirrors have cosigned.
+        `breaker` and `keeper` give those of then: what tells calls that the log is away, and the
+        spool that keeps addenda; without a keeper the log does.
         """
         self._log = log
         self._policy = policy
@@ -68,10 +70,10 @@ class Sender:
             )
         except Undelivered:
             if seconds >= ENOUGH:
-                self._breaker.failed(self._log.last_error)
+                self._breaker().failed(self._log.last_error)
             raise
         except NotPublished as error:
-            self._breaker.failed(str(error))
+            self._breaker().failed(str(error))
             raise
         if mirroring is None:
             return receipts
