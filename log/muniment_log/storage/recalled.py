@@ -29,9 +29,9 @@ MOST_RECENT: Final = 16_384
 _MOST: Final = 256
 """Recalls in one row: whoever reads one of them reads the row."""
 
-_SWEPT: Final = 4096
-"""Names of the table that are looked at for rows that are gone, each time that some come: twice as
-many as come at the least, so that no more are left over than are kept."""
+_SWEPT: Final = 3
+"""Names of the table that are looked at for rows that are gone, for each that comes: so at most
+half as many are left over as are kept."""
 
 _KEY: Final = SCOPE_SIZE + NAME_SIZE
 _PREFIX: Final = f"substr(?1, {_KEY} * key + {SCOPE_SIZE - 1}, 8)"
@@ -65,13 +65,13 @@ DELETE FROM recall WHERE stream = ?1 AND name IN
 _SORT: Final = f"INSERT OR IGNORE INTO recalled_by_name SELECT {_PREFIX}, value FROM json_each(?2)"  # noqa: S608  # constants
 _SWEEP: Final = f"""
 DELETE FROM recalled_by_name WHERE (prefix, id) IN (SELECT prefix, id FROM (
-    SELECT prefix, id FROM recalled_by_name WHERE prefix >= ?1 ORDER BY prefix, id LIMIT {_SWEPT})
+    SELECT prefix, id FROM recalled_by_name WHERE prefix >= ?1 ORDER BY prefix, id LIMIT ?2)
 WHERE NOT EXISTS (SELECT 1 FROM recalled
     WHERE {_ROW.format("id")} AND first + length(names) / {NAME_SIZE} > id))
 """  # noqa: S608  # constants
-_SWEPT_TO: Final = f"""
-SELECT prefix FROM recalled_by_name WHERE prefix >= ?1 ORDER BY prefix, id LIMIT 1 OFFSET {_SWEPT}
-"""  # noqa: S608  # constants
+_SWEPT_TO: Final = """
+SELECT prefix FROM recalled_by_name WHERE prefix >= ?1 ORDER BY prefix, id LIMIT 1 OFFSET ?2
+"""
 
 ROWS: Final = f"""
 SELECT names, data FROM recalled WHERE +stream = ?3 AND first IN (
@@ -127,6 +127,8 @@ class Recalled:
         Of the oldest of the same producers, as many go as come; as many again while there are too
         many.
         """
+        if not kept:  # as of logs without tokens
+            return
         rows: list[tuple[int, bytes, int, bytes, bytes]] = []
         keys: list[bytes] = []
         first = self._next
@@ -146,8 +148,9 @@ class Recalled:
         if move is not None:
             db.execute(_SORT, (b"".join(move.keys), numbers(move.ids)))
             if any(one.oldest for one in kept):
-                db.execute(_SWEEP, (swept,))
-                (swept,) = db.execute(_SWEPT_TO, (swept,)).fetchone() or (b"",)
+                span = (swept, _SWEPT * len(move.keys))
+                (swept,) = db.execute(_SWEPT_TO, span).fetchone() or (b"",)
+                db.execute(_SWEEP, span)
             db.execute("UPDATE recalled_state SET sorted = ?, swept = ?", (move.mark, swept))
         # Nothing fails from here on.
         newest.committed()
