@@ -166,11 +166,11 @@ async def test_a_file_of_before_goes_on(tmp_path: Path) -> None:
         bind(db, ORIGIN, [str(signing.log_signer().vkey)])
         for number in range(10):
             add_old(db, KEYS[0], number, number)
+    every = [recall(number) for number in range(15)]
     for _ in range(2):
         store = await open_store(path)
         try:
             await store.remember(kept(KEYS[0], 10, range(5, 15)))
-            every = [recall(number) for number in range(15)]
             found = await store.recall(KEYS[0], [one.name for one in every])
             assert found == {one.name: one for one in every}
         finally:
