@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.2
 """How often to look for a new published checkpoint: one row is read."""
 
-CHUNK_BYTES: Final = 4 << 20
-"""Of bundles in one transaction: three chunks are in memory at a time, beside the log's own."""
+CHUNK_BYTES: Final = 1 << 20
+"""Of bundles in one transaction, whose first group of bundles mostly has more. Three chunks are in
+memory at a time, beside the log's own: twice as many bundles in each would take 8 MB more, and save
+a twentieth of this process's time."""
 
 NICENESS: Final = 10
 """Added to the process's: when the processors do not suffice for both, the log goes first."""
