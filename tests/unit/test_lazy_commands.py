@@ -13,6 +13,7 @@ import pytest
 import muniment
 from muniment.cli.lazy import LazyGroup
 from muniment.http.importing import importing
+from muniment_gateway.cli import setup as gateway_setup
 from muniment_log.cli import setup as log_setup
 from muniment_witness.cli import setup as witness_setup
 
@@ -108,6 +109,33 @@ def test_a_witness_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Pat
     assert "muniment_witness.http.api" in modules
     unasked = ("aiohttp.web", "cryptography.x509", "h2", "muniment_witness.http.openapi", "tomlkit")
     unasked += ("bcrypt", "cryptography.hazmat.primitives.serialization")
+    assert [module for module in modules if module.startswith(unasked)] == []
+
+
+def test_a_gateway_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -> None:
+    (key, *_) = log_setup.init(
+        tmp_path / "log",
+        origin="log.example/a",
+        listen="127.0.0.1:0",
+        passphrase_file=None,
+        passphrase=None,
+    )
+    (tmp_path / "trust.policy").write_text(f"log {key}\nquorum none\n")
+    gateway_setup.init(
+        tmp_path / "gateway",
+        name="gw.example/a",
+        listen="127.0.0.1:0",
+        log="http://127.0.0.1:9",  # nobody: it is ready all the same
+        policy=tmp_path / "trust.policy",
+        authorities=(),
+        passphrase_file=None,
+        passphrase=None,
+    )
+    path = tmp_path / "gateway" / "gateway.toml"
+    modules = imported("muniment_gateway.app.serving", "muniment_gateway.config", path)
+    assert "muniment_gateway.http.api" in modules
+    unasked = ("aiohttp.web", "cedarpy", "cryptography.x509", "grpc", "muniment_gateway.mcp")
+    unasked += ("muniment_gateway.http.openapi", "muniment_service.openapi", "tomlkit")
     assert [module for module in modules if module.startswith(unasked)] == []
 
 
