@@ -13,9 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
 from benchmark import __main__ as command  # noqa: E402 - found beside the scripts
-from benchmark import machine, peers, report, usage  # noqa: E402
+from benchmark import machine, report, usage  # noqa: E402
 from benchmark.foreign import Shares, watched  # noqa: E402
 from benchmark.large import growth_of_cost  # noqa: E402
+from benchmark.peertable import Row, Table  # noqa: E402
 from benchmark.ratios import BOUNDS, judge  # noqa: E402
 
 USUAL = {name: bound.usual for name, bound in BOUNDS.items()}
@@ -165,17 +166,17 @@ def test_a_report_of_the_peers_has_a_place_of_its_own(
 
 
 def test_the_ratio_of_a_row_is_above_one_where_muniment_is_better() -> None:
-    table = peers.Table()
-    for row in peers.UNITS:
+    table = Table()
+    for row in Row:
         table.ours(row, 100.0)
     for rate, took in ((50.0, 300.0), (25.0, 200.0), (200.0, 50.0)):
-        table.theirs(peers.OVER_HTTP, rate)
-        table.theirs(peers.LONE_TIME, took)
+        table.theirs(Row.OVER_HTTP, rate)
+        table.theirs(Row.LONE_TIME, took)
     for _ in range(2):
-        table.ours(peers.OVER_HTTP, 100.0)
-        table.ours(peers.LONE_TIME, 100.0)
+        table.ours(Row.OVER_HTTP, 100.0)
+        table.ours(Row.LONE_TIME, 100.0)
     found = table.figures()
-    assert found[peers.OVER_HTTP] == {
+    assert found[Row.OVER_HTTP.title] == {
         "unit": "/s",
         "muniment": 100,
         "peer": 50,
@@ -183,9 +184,9 @@ def test_the_ratio_of_a_row_is_above_one_where_muniment_is_better() -> None:
         "ratio_least": 0.5,
         "ratio_most": 4.0,
     }
-    assert found[peers.LONE_TIME]["ratio"] == 2.0
-    assert found[peers.LONE_TIME]["ratio_least"] == 0.5
-    assert found[peers.INCLUSION] == {"unit": "µs", "muniment": 100}
+    assert found[Row.LONE_TIME.title]["ratio"] == 2.0
+    assert found[Row.LONE_TIME.title]["ratio_least"] == 0.5
+    assert found[Row.INCLUSION.title] == {"unit": "µs", "muniment": 100}
 
 
 def test_every_scenario_has_its_rows() -> None:
