@@ -141,6 +141,26 @@ async def test_reads_are_tried_again() -> None:
         assert await client.checkpoint() == b"note"
 
 
+async def test_connections_are_limited_before_the_first() -> None:
+    at_once: list[int] = [0]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        at_once.append(at_once[-1] + 1)
+        await asyncio.sleep(0)
+        at_once.append(at_once[-1] - 1)
+        return web.Response(body=b"note")
+
+    async with served(handler) as client:
+        with pytest.raises(AssertionError, match="open already"):
+            client.limit_connections(2)
+        limited = LogClient(client.url)
+        limited.limit_connections(2)
+        limited.limit_connections(3)
+        async with limited:
+            assert await asyncio.gather(*(limited.checkpoint() for _ in range(9))) == [b"note"] * 9
+    assert max(at_once) <= 2
+
+
 async def test_an_addendum_is_read_by_its_digest_and_no_other() -> None:
     digest = sha256(b"content").hexdigest()
     async with answering(web.Response(body=b"content"), web.Response(body=b"forged")) as client:

@@ -41,6 +41,10 @@ POOL_WORTH: Final = 200_000
 FORKED_WORTH: Final = 20_000
 """The same for processes that are forked, which takes some milliseconds."""
 
+LOCAL_CONNECTIONS: Final = 4
+"""Connections of a process of the pool to a log on this machine: it answers on the processors that
+the audit computes on, and answers to more requests at a time only push each other out of caches."""
+
 MOST_PROCESSES: Final = 16
 """More than this one process, which puts the spans together, can keep busy."""
 
@@ -110,6 +114,8 @@ class _Worker:
     """What a process of the pool keeps: an open client, and an event loop for it."""
 
     def __init__(self, client: LogClient) -> None:
+        if client.is_local:
+            client.limit_connections(LOCAL_CONNECTIONS)
         self._client = client
         self._forms = Forms()
         self._runner = asyncio.Runner()

@@ -98,6 +98,10 @@ class LogClient:
         """Whether whoever answers is on this machine."""
         return self._requests.is_local
 
+    def limit_connections(self, most: int) -> None:
+        """Opens no more connections than that, from the first request on."""
+        self._requests.limit_connections(most)
+
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 

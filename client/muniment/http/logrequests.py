@@ -45,6 +45,12 @@ class LogRequests:
         self._pause = pause
         self._http: HttpClient | None = None
 
+    def limit_connections(self, most: int) -> None:
+        """Opens no more connections than that; AssertionError when it is open already."""
+        if self._http is not None:
+            raise AssertionError("the connections are open already")
+        self._connections = min(self._connections, most)
+
     def open(self) -> None:
         """Makes requests possible, until it is closed."""
         self._http = HttpClient(
