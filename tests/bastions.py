@@ -16,8 +16,8 @@ from h2.exceptions import ProtocolError
 
 import foreign
 from certificates import Authority
+from ports import free_port
 from waiting import eventually, listens
-from witness_deployment import free_port
 
 
 class Litebastion:

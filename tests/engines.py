@@ -33,6 +33,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from ports import free_port
+
 READY_SECONDS = 60.0  # only a failure waits so long
 STOP_SECONDS = 60.0
 STARTS = 3  # another program may take a port between our choosing and the server's listening
@@ -45,15 +47,6 @@ E = TypeVar("E", bound="Engine")
 
 class EngineError(AssertionError):
     """A server did not start or stop; the message holds the end of what it wrote."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; all are held until all are chosen, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
 
 
 class Engine:
@@ -99,7 +92,7 @@ class Engine:
         """
         for _ in range(1 if self.ports else STARTS):
             ports = self.ports
-            self.ports = ports or free_ports(self._count)
+            self.ports = ports or [free_port() for _ in range(self._count)]
             if self._try():
                 return
             self.ports = ports

@@ -25,7 +25,7 @@ import signing
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey, parse_vkey
-from witness_deployment import free_port
+from ports import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
 _SOURCES: Final = Path(__file__).parent / "foreign" / "makelogs"
@@ -253,7 +253,7 @@ def cerbos(policies: Path, config: Path) -> Iterator[str]:
     Its configuration is written to `config`, what it says goes beside that.
     """
     built = program("cerbos")
-    http, grpc = (f"127.0.0.1:{port}" for port in engines.free_ports(2))
+    http, grpc = (f"127.0.0.1:{free_port()}" for _ in range(2))
     user, _, _ = CERBOS_LOGIN.partition(":")
     tables = {
         "server": {
@@ -278,7 +278,7 @@ def cerbos(policies: Path, config: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def openfga(log: Path) -> Iterator[str]:
     """OpenFGA with an empty store, as long as the context is open; the URL of that store."""
-    http, grpc = (f"127.0.0.1:{port}" for port in engines.free_ports(2))
+    http, grpc = (f"127.0.0.1:{free_port()}" for _ in range(2))
     argv = [
         program("openfga"), "run", "--http-addr", http, "--grpc-addr", grpc,
         "--playground-enabled=false", "--metrics-enabled=false", "--experimentals=authzen",

@@ -16,8 +16,8 @@ import processes
 from gateway_service import Service
 from log_deployment import Deployment
 from muniment_gateway.mcp.mapping import KNOWN
+from ports import free_port
 from waiting import eventually, listens
-from witness_deployment import free_port
 
 ROOT = Path(__file__).parent.parent
 SIDE = Path(__file__).parent / "mcpside"

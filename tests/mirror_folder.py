@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from muniment.tlog.note import VKey, parse_vkey
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.store.database import create
 from muniment_witness.store.mirrordb import create_mirror
+from ports import free_port
 
 
 @dataclass(eq=False)
@@ -53,9 +53,7 @@ class MirrorFolder:
             check=True,
         )  # fmt: skip
         self.vkey = parse_vkey(made.stdout.strip())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         (self.folder / "witness.toml").write_text(
             f'listen = "127.0.0.1:{self.port}"\ndatabase = "w.db"\n'
             f"[[log]]\nvkeys = {json.dumps(list(log_keys))}\n"

@@ -21,8 +21,8 @@ import pytest
 import gateway_service
 from gateway_service import Service
 from log_deployment import Answer, Deployment
+from ports import free_port
 from waiting import eventually, listens
-from witness_deployment import free_port
 
 SECONDS = 60.0  # only a failure waits so long
 

@@ -1,7 +1,6 @@
 """Real witnesses that read a log and each other, as processes with folders of their own."""
 
 import json
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import processes
 from byzantine import ByzantineLog, get
+from ports import free_port
 from processes import muniment_witness
 from waiting import SECONDS
 from witness_tools import set_up
@@ -91,12 +91,6 @@ class Deployment:
         while not (found := self.evidence(name)) and time.monotonic() < deadline:
             time.sleep(0.02)
         return found, self.rounds(name)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def configure(folder: Path, logs: dict[str, str], peers: dict[str, str]) -> Path:

@@ -38,6 +38,7 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
+from ports import free_port
 from processes import Process
 from tcpproxy import Proxy
 from withholding import digest_of, withheld
@@ -71,7 +72,7 @@ class Member:
         self.name = name
         self.postgres = Proxy(chaos.postgres.port)
         self.store = Proxy(chaos.store.port)
-        self.url = f"http://127.0.0.1:{engines.free_ports(1)[0]}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.service: Process | None = None
         self._chaos = chaos
         self._command = command

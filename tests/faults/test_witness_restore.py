@@ -16,8 +16,9 @@ import processes
 from byzantine import ByzantineLog, Stand, View, post
 from faults.services import Services
 from muniment_witness.cli.exits import EXIT_DATABASE
+from ports import free_port
 from waiting import eventually
-from witness_deployment import Deployment, free_port
+from witness_deployment import Deployment
 
 OLD, NEW = 100, 150
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy, parse_policy
 from muniment.tlog.tlogproof import verify_tlog_proof
 from muniment_witness.store.database import create
+from ports import free_port
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"
@@ -34,11 +34,6 @@ def muniment(place: Path, *arguments: str, code: int = 0, stdin: str = "") -> st
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stderr
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @dataclass

@@ -11,7 +11,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import engines
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -28,15 +28,6 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"127\.0\.0\.1:(\d{4})\b")
 COMMAND_WITHIN = 60  # seconds
 NOT_HERE = ("./scripts/",)  # the scripts make their own environments; tests of their own run them
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; all are held until all are chosen, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
 
 
 def commands(block: str) -> list[str]:
@@ -66,7 +57,7 @@ def test_every_command_of_the_page_works(
 ) -> None:
     text = page.read_text(encoding="utf-8")
     named = sorted(set(PORT.findall(text)))
-    ports = dict(zip(named, free_ports(len(named)), strict=True))
+    ports = {name: free_port() for name in named}
     more = cluster_engines(request, ports) if "[cluster]" in "".join(BLOCK.findall(text)) else {}
     servers: list[subprocess.Popen[bytes]] = []
     for example in (ROOT / "docs" / "examples").glob("*.py"):

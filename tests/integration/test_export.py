@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import engines
 import processes
 import proxy_tools
 from log_deployment import PUBLISHED, Deployment, ask, cluster_for, deployed
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from ports import free_port
 from staticserver import static
 from waiting import eventually
 
@@ -197,7 +197,7 @@ def test_nginx_serves_a_folder_as_the_page_says(log: Deployment, tmp_path: Path)
     page = Path(__file__).parents[2] / "docs" / "scale.md"
     block = re.search(r"^```nginx\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     assert block is not None
-    [port] = engines.free_ports(1)
+    port = free_port()
     server = block[1].replace("8400", str(port)).replace("root public", f"root {target}")
     (tmp_path / "temp").mkdir()
     (tmp_path / "nginx.conf").write_text(NGINX.format(server=server))

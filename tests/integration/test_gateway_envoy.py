@@ -19,9 +19,9 @@ from muniment.permit.header import parse_header
 from muniment.records.kinds import Entity
 from muniment_gateway.envoy.messages import METHOD, PERMISSION_DENIED, Messages
 from muniment_gateway.envoy.service import MAX_CHECK
+from ports import free_port
 from proxy_tools import Upstream, ask, grpc_port
 from waiting import eventually, until
-from witness_deployment import free_port
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 grpc: Any = pytest.importorskip("grpc", reason="the extra `envoy` is not installed")

@@ -10,8 +10,8 @@ import pytest
 import mcp_tools
 from log_deployment import deployed
 from mcp_tools import NPM, SECONDS
+from ports import free_port
 from waiting import eventually, listens
-from witness_deployment import free_port
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 

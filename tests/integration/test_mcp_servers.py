@@ -13,8 +13,8 @@ import mcp_tools
 from gateway_service import Service
 from log_deployment import deployed
 from mcp_tools import NPM, PYTHON, SECONDS, Side
+from ports import free_port
 from waiting import eventually, listens
-from witness_deployment import free_port
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 

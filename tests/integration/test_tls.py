@@ -18,6 +18,7 @@ from muniment.cli.exits import BAD_INPUT, UNREACHABLE
 from muniment.errors import Unreachable
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
+from ports import free_port
 
 ORIGIN = "log.example/tls"
 
@@ -96,11 +97,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             yield Place(folder, authority, log, witness)
             for process in (log, witness):
                 assert "Traceback" not in process.stderr
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_everybody_with_a_certificate_gets_on(place: Place) -> None:

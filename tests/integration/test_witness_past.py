@@ -12,9 +12,10 @@ import pytest
 import processes
 from byzantine import ByzantineLog, get, post
 from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_DATABASE
+from ports import free_port
 from processes import muniment_witness
 from waiting import eventually
-from witness_deployment import Deployment, free_port
+from witness_deployment import Deployment
 
 
 @pytest.fixture

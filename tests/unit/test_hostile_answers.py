@@ -36,9 +36,9 @@ from muniment_log.publish import witness as log_witness
 from muniment_log.publish.rollback import check_witnesses
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.metrics import Metrics
+from ports import free_port
 from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio
 from waiting import until
-from witness_deployment import free_port
 
 SECONDS = 0.5
 """What a client is given for one answer."""
