@@ -1,8 +1,12 @@
 """A log and three witnesses as real processes, and ways to talk to them."""
 
+import atexit
+import functools
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -215,6 +219,41 @@ def deployed(
     return Deployed(folder, cluster, mirrors, complete, workers)
 
 
+@dataclass(frozen=True)
+class _Initialized:
+    """A log and its witnesses as their `init` leaves them, and the keys that it says."""
+
+    folder: Path
+    log_keys: list[str]
+    witness_keys: list[list[str]]
+
+
+@functools.cache
+def _initialized(complete: str) -> _Initialized:
+    """Made once in each process that runs tests, as it takes longer than to start them all."""
+    temporary = tempfile.TemporaryDirectory(prefix="muniment-test-")
+    atexit.register(temporary.cleanup)
+    folder = Path(temporary.name)
+    config = folder / "log" / "log.toml"
+    init = ("init", folder / "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0")
+    log_keys = run(processes.muniment_log(*init))
+    witnessed = list(log_keys)
+    if complete:
+        config.write_text(f"{config.read_text()}\n[complete]\n{complete}")
+        witnessed += run(processes.muniment_log("new-index-log", "--config", config))
+    logs = [word for key in witnessed for word in ("--log", key)]
+    witness_keys = [
+        run(
+            processes.muniment_witness(
+                "init", folder / f"w{number}", "--name", f"witness.example/w{number}",
+                "--listen", "127.0.0.1:0", "--algorithm", algorithm, *logs,
+            )
+        )
+        for number, algorithm in enumerate(["ed25519", "mldsa44", "both"])
+    ]  # fmt: skip
+    return _Initialized(folder, log_keys, witness_keys)
+
+
 class Deployed:
     """Starts everything on entering, ends everything on leaving."""
 
@@ -247,30 +286,16 @@ class Deployed:
 
     def _make(self) -> Deployment:
         folder = self.folder
-        log_keys = run(
-            processes.muniment_log(
-                "init", folder / "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"
-            )
-        )
+        made = _initialized(self.complete)
+        shutil.copytree(made.folder, folder, dirs_exist_ok=True)
         config = folder / "log" / "log.toml"
-        policy = "".join(f"log {key}\n" for key in log_keys)
-        witnessed = list(log_keys)
-        if self.complete:
-            config.write_text(f"{config.read_text()}\n[complete]\n{self.complete}")
-            witnessed += run(processes.muniment_log("new-index-log", "--config", config))
+        policy = "".join(f"log {key}\n" for key in made.log_keys)
         groups = []
-        for number, algorithm in enumerate(["ed25519", "mldsa44", "both"]):
-            home = folder / f"w{number}"
-            name = f"witness.example/w{number}"
-            logs = [word for key in witnessed for word in ("--log", key)]
-            keys = run(
-                processes.muniment_witness(
-                    "init", home, "--name", name, "--listen", "127.0.0.1:0",
-                    "--algorithm", algorithm, *logs,
-                )
-            )  # fmt: skip
+        for number, keys in enumerate(made.witness_keys):
             witness = processes.start(
-                processes.muniment_witness("serve", "--config", home / "witness.toml")
+                processes.muniment_witness(
+                    "serve", "--config", folder / f"w{number}" / "witness.toml"
+                )
             )
             self.witnesses.append(witness)
             names = [f"w{number}k{place}" for place in range(len(keys))]
@@ -281,7 +306,7 @@ class Deployed:
             policy += f"group w{number} any {' '.join(names)}\n"
             groups.append(f"w{number}")
         for mirror in self.mirrors:
-            mirror.make(log_keys)
+            mirror.make(made.log_keys)
             policy += mirror.start()
         if self.mirrors:
             policy += f"group mirrors any {' '.join(each.name for each in self.mirrors)}\n"
