@@ -9,13 +9,26 @@ from pathlib import Path
 import aiohttp
 
 import decisions
-from log_deployment import GATEWAY, TOKEN, Deployment, Stream
+from log_deployment import (
+    GATEWAY,
+    ORIGIN,
+    PUBLISHED,
+    TOKEN,
+    Deployment,
+    Stream,
+    ask,
+    check_places,
+    leaves_of,
+    verify_leaf,
+)
 from muniment.records.batchbody import join_body, split_body
 from muniment.records.commitments import addendum
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import unframe
+from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment_log.core.naming import digests_of
 from packing import stored
+from waiting import until
 
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)
 
@@ -106,10 +119,12 @@ class Load:
             except (aiohttp.ClientError, OSError):
                 return
 
-    async def until_killed(self, seconds: float) -> None:
+    async def until_killed(self, seconds: float, *, receipts: int = 0) -> None:
+        """Goes on for so long, and until there are so many receipts of all rounds."""
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             self._begin(session, tasks)
             await asyncio.sleep(seconds)
+            await until(lambda: len(self.receipts) >= receipts)
             assert self.deployment.log.kill() == -9
 
     async def while_it_runs(self, what: Callable[[], Awaitable[None]]) -> None:
@@ -121,6 +136,34 @@ class Load:
                 await what()
             finally:
                 self.is_over = True
+
+    def go_on(self) -> list[bytes]:
+        """The streams go on, and what was acknowledged is there; all leaves of the log's tree.
+
+        Gateways send again what was never answered, then something new. The witnesses accept the
+        next checkpoint, the tree below it is whole, and what it holds is provable.
+        """
+        made = self.deployment
+        for stream in self.streams:
+            for body in self.unanswered.pop(stream.label, []):
+                answer = made.post(body)
+                assert answer.status == 200, answer.body
+                self.receipts.append((answer.json["first"], entries_of(body)))
+            state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
+            assert state["next"] == stream.next
+        last = made.post(made.stream().take(RECORDS[:1]), PUBLISHED).json
+        cosigned = made.policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)
+        assert cosigned.size >= last["size"]
+        entries = leaves_of(made.url, cosigned.size)
+        assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
+        check_places(self.receipts, entries)
+        assert check_addenda(made.config.parent, entries)
+        assert len(set(self.plain)) == len(self.plain)
+        for first in self.plain:
+            assert b'"producer":"curl.example/dev"' in entries[first]
+        for first, batch in self.receipts[:: max(1, len(self.receipts) // 20)]:
+            verify_leaf(made.url, batch[0], first, cosigned)
+        return entries
 
     def _begin(self, session: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
         for stream in self.streams:

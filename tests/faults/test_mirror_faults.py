@@ -10,7 +10,6 @@ import random
 import re
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from muniment_witness.store.mirrordb import MirrorStore
 from witness_tools import log_signer, set_up
 
 ROUNDS = int(os.environ.get("MUNIMENT_KILL_ROUNDS", "8"))
-SEED = int(os.environ.get("MUNIMENT_KILL_SEED", time.time_ns() % 1_000_000))
+SEED = int(os.environ.get("MUNIMENT_KILL_SEED", "1"))
 SAMPLES = int(os.environ.get("MUNIMENT_POWER_SAMPLES", "1"))
 PAGES = 32
 

@@ -7,7 +7,6 @@ ROOT = Path(__file__).parent.parent.parent
 POINT = re.compile(r"# ([ACE][0-9]+): a crash")
 NAMED = re.compile(r"\b[ACE][0-9]\b")
 KILLS = (
-    "tests/integration/test_log_crash.py",
     "tests/integration/test_log_erasure.py",
     "tests/faults/test_kill.py",
     "tests/cluster/test_chaos.py",
