@@ -42,6 +42,11 @@ async def until(is_true: Callable[[], bool], *, seconds: float = SECONDS) -> Non
         await asyncio.sleep(_STEP)
 
 
+LONGER: Final = (1.0, 5.0, 25.0)
+"""Deadlines, one after the other, of what has to end by its deadline, but not before something else
+has come about: on a busy machine, that takes longer than anybody wants to wait on a quiet one."""
+
+
 def listens(port: int) -> bool:
     """Whether something listens at a port of loopback."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
