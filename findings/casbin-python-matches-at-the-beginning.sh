@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# One Casbin model, one policy, one request: denied in Go and Node.js, allowed in Python.
+# One Casbin model, one policy, one request: allowed in Go and Node.js, denied in Python.
 #
 # Packages: github.com/casbin/casbin/v3 v3.10.0 (Go module), casbin 1.43.0 (PyPI), casbin 5.51.1 (npm, where
 #   node is installed).
-# Seen: the policy lets an agent read `^/files/`, and denies it what has `secret` in its path, with
-#   `regexMatch`. /files/open/1 is allowed by all three. /files/secret/1 is denied by Go and by Node.js and
-#   allowed by Python: its regexMatch looks at the beginning of the text only, as `re.match` does, and
-#   finds no `secret` there. With `.*secret` all three deny.
+# Seen: the policy lets an agent read `^/open/`, and what has `report` in its path, with `regexMatch`.
+#   /open/1 is allowed by all three. /files/report/1 is allowed by Go and by Node.js and denied by Python:
+#   its regexMatch looks at the beginning of the text only, as `re.match` does, and finds no `report` there.
+#   With `.*report` all three allow.
 # Not expected because: Casbin's models and policies are made to be shared between its languages, and the
 #   function has one name in all of them.
 # For users: a policy that was tested with one of them says something else in a service of the other language,
@@ -50,7 +50,7 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	for _, path := range []string{"/files/open/1", "/files/secret/1"} {
+	for _, path := range []string{"/open/1", "/files/report/1"} {
 		allowed, err := enforcer.Enforce("helper", path, "read")
 		if err != nil {
 			panic(err)
@@ -66,7 +66,7 @@ import sys
 import casbin
 
 enforcer = casbin.Enforcer("model.conf", sys.argv[1])
-for path in ("/files/open/1", "/files/secret/1"):
+for path in ("/open/1", "/files/report/1"):
     print(path, str(enforcer.enforce("helper", path, "read")).lower(), end=" ")
 print()
 PY
@@ -74,27 +74,27 @@ cat >ask.mjs <<'JS'
 import { newEnforcer } from 'casbin'
 const enforcer = await newEnforcer('model.conf', process.argv[2])
 let line = ''
-for (const path of ['/files/open/1', '/files/secret/1'])
+for (const path of ['/open/1', '/files/report/1'])
   line += `${path} ${await enforcer.enforce('helper', path, 'read')} `
 console.log(line)
 JS
-printf 'p, helper, ^/files/, read, allow\np, helper, secret, read, deny\n' >plain.csv
-printf 'p, helper, ^/files/.*, read, allow\np, helper, .*secret, read, deny\n' >anchored.csv
+printf 'p, helper, ^/open/, read, allow\np, helper, report, read, allow\n' >plain.csv
+printf 'p, helper, ^/open/.*, read, allow\np, helper, .*report, read, allow\n' >anchored.csv
 go mod init example/casbin 2>/dev/null
 go get github.com/casbin/casbin/v3@v3.10.0 2>/dev/null
 go build -o ask .
-check() { # engine, policy, whether /files/secret/1 is allowed, command
+check() { # engine, policy, whether /files/report/1 is allowed, command
   local seen
   seen=$("${@:4}" "$2.csv")
   echo "$1, $2 expressions: $seen"
-  [ "$seen" = "/files/open/1 true /files/secret/1 $3 " ] || { echo "changed: expected $3"; exit 1; }
+  [ "$seen" = "/open/1 true /files/report/1 $3 " ] || { echo "changed: expected $3"; exit 1; }
 }
-check Go plain false ./ask
-check Python plain true venv/bin/python ask.py
-check Go anchored false ./ask
-check Python anchored false venv/bin/python ask.py
+check Go plain true ./ask
+check Python plain false venv/bin/python ask.py
+check Go anchored true ./ask
+check Python anchored true venv/bin/python ask.py
 if command -v npm >/dev/null; then
   npm init -y >/dev/null && npm install --silent --no-fund --no-audit casbin@5.51.1
-  check Node.js plain false node ask.mjs
-  check Node.js anchored false node ask.mjs
+  check Node.js plain true node ask.mjs
+  check Node.js anchored true node ask.mjs
 fi

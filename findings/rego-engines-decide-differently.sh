@@ -2,10 +2,10 @@
 # The same Rego policy and the same input: allowed by one engine, denied by the other, with no error.
 #
 # Packages: opa v1.22.4 (Go module), regopy 1.5.2 (PyPI: Microsoft's rego-cpp).
-# Seen, OPA first, with `default allow := false`: `input.amount < 1000` with the text "5000" denies and
-#   allows (OPA has numbers before texts); `semver.compare(input.version, "2.0.0") >= 0` with "2.0.0-rc.1"
-#   denies and allows; an object.union that has to unite members of members allows and denies (regopy's
-#   has the second one's only), and so does `net.cidr_contains("10.0.0.0/8", input.ip)` with an address of it.
+# Seen, with `default allow := false`: OPA allows and regopy denies each of these. `input.amount > 1000` with
+#   the text "5000" (OPA has numbers before texts); `semver.compare(input.version, "2.0.0") < 0` with
+#   "2.0.0-rc.1"; an object.union that has to unite members of members (regopy's has the second one's only);
+#   and `net.cidr_contains("10.0.0.0/8", input.ip)` with an address of it.
 #   And asked for data.access.allow itself, regopy answers `undefined`, with no expression, for false.
 # Not expected because: regopy says that it supports Rego v1.18.1 "as defined by OPA", and runs OPA's tests. It
 #   does list `net.*` as not planned, but loads and runs a policy with it, where OPA refuses a function that
@@ -32,8 +32,8 @@ folder = sys.argv[1]
 HEAD = "package access\n\nimport rego.v1\n\ndefault allow := false\n\nallow if "
 CASES = (  # the rule, the input, OPA's decision, regopy's decision
     ("input.amount < 1000", {"amount": 500}, True, True),
-    ("input.amount < 1000", {"amount": "5000"}, False, True),
-    ('semver.compare(input.version, "2.0.0") >= 0', {"version": "2.0.0-rc.1"}, False, True),
+    ("input.amount > 1000", {"amount": "5000"}, True, False),
+    ('semver.compare(input.version, "2.0.0") < 0', {"version": "2.0.0-rc.1"}, True, False),
     ('net.cidr_contains("10.0.0.0/8", input.ip)', {"ip": "10.1.2.3"}, True, False),
     ('object.union({"may": {"read": true}}, input).may.read', {"may": {"write": True}}, True, False),
 )

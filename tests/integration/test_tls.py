@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 import processes
 from certificates import Authority
@@ -18,7 +19,6 @@ from muniment.cli.exits import BAD_INPUT, UNREACHABLE
 from muniment.errors import Unreachable
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
-from ports import free_port
 
 ORIGIN = "log.example/tls"
 
