@@ -5,8 +5,15 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["bench", "engines"]
 
-# A busy machine is no reason to fail.
-settings.register_profile("muniment", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no reason to fail, nor is what chance finds in a change that has not caused it:
+# the same values each time. `--hypothesis-profile hunt` looks for others.
+for name, is_same in ("muniment", True), ("hunt", False):
+    settings.register_profile(
+        name,
+        deadline=None,
+        derandomize=is_same,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 settings.load_profile("muniment")
 
 
