@@ -13,10 +13,10 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
-from ports import free_port
 
 import foreign
 from certificates import Authority
+from ports import free_port
 from waiting import eventually, listens
 
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
 from ports import free_port
 
 READY_SECONDS = 60.0  # only a failure waits so long

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from ports import free_port
 
 import engines
 import processes
@@ -26,6 +25,7 @@ import signing
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey, parse_vkey
+from ports import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
 _SOURCES: Final = Path(__file__).parent / "foreign" / "makelogs"

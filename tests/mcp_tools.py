@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port
 
 import gateway_service
 import processes
 from gateway_service import Service
 from log_deployment import Deployment
 from muniment_gateway.mcp.mapping import KNOWN
+from ports import free_port
 from waiting import eventually, listens
 
 ROOT = Path(__file__).parent.parent

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ports import free_port
-
 import processes
 from muniment.tlog.note import VKey, parse_vkey
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.store.database import create
 from muniment_witness.store.mirrordb import create_mirror
+from ports import free_port
 
 
 @dataclass(eq=False)

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from ports import free_port
 
 import gateway_service
 from gateway_service import Service
 from log_deployment import Answer, Deployment
+from ports import free_port
 from waiting import eventually, listens
 
 SECONDS = 60.0  # only a failure waits so long

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ports import free_port
-
 import processes
 from byzantine import ByzantineLog, get
+from ports import free_port
 from processes import muniment_witness
 from waiting import SECONDS
 from witness_tools import set_up

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ports import free_port
 
 import engines
 from faults.services import Services, services
@@ -39,6 +38,7 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
+from ports import free_port
 from processes import Process
 from tcpproxy import Proxy
 from withholding import digest_of, withheld

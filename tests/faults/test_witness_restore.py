@@ -11,12 +11,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from ports import free_port
 
 import processes
 from byzantine import ByzantineLog, Stand, View, post
 from faults.services import Services
 from muniment_witness.cli.exits import EXIT_DATABASE
+from ports import free_port
 from waiting import eventually
 from witness_deployment import Deployment
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from ports import free_port
 
 import decisions
 import processes
@@ -24,6 +23,7 @@ from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy, parse_policy
 from muniment.tlog.tlogproof import verify_tlog_proof
 from muniment_witness.store.database import create
+from ports import free_port
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"

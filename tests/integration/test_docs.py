@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ports import free_port
 
 import engines
+from ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port
 
 import gateway_service
 import proxy_tools
@@ -20,6 +19,7 @@ from muniment.permit.header import parse_header
 from muniment.records.kinds import Entity
 from muniment_gateway.envoy.messages import METHOD, PERMISSION_DENIED, Messages
 from muniment_gateway.envoy.service import MAX_CHECK
+from ports import free_port
 from proxy_tools import Upstream, ask, grpc_port
 from waiting import eventually, until
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ports import free_port
 
 import mcp_tools
 from log_deployment import deployed
 from mcp_tools import NPM, SECONDS
+from ports import free_port
 from waiting import eventually, listens
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")

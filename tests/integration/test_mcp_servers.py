@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port
 
 import mcp_tools
 from gateway_service import Service
 from log_deployment import deployed
 from mcp_tools import NPM, PYTHON, SECONDS, Side
+from ports import free_port
 from waiting import eventually, listens
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ports import free_port
 
 import processes
 from certificates import Authority
@@ -19,6 +18,7 @@ from muniment.cli.exits import BAD_INPUT, UNREACHABLE
 from muniment.errors import Unreachable
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
+from ports import free_port
 
 ORIGIN = "log.example/tls"
 

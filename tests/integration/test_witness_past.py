@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port
 
 import processes
 from byzantine import ByzantineLog, get, post
 from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_DATABASE
+from ports import free_port
 from processes import muniment_witness
 from waiting import eventually
 from witness_deployment import Deployment

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ports import free_port
 
 import log_tools
 import logsim
@@ -37,6 +36,7 @@ from muniment_log.publish import witness as log_witness
 from muniment_log.publish.rollback import check_witnesses
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.metrics import Metrics
+from ports import free_port
 from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio
 from waiting import until
 
