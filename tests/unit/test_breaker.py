@@ -88,7 +88,7 @@ async def test_a_log_that_is_away_costs_one_call_its_time(tmp_path: Path) -> Non
         async with gateway:
             sim.script.extend(["drop"] * 1000)
             with pytest.raises(Denied, match="no receipt"):
-                async with gateway.call("send", agent="planner", timeout=0.6):
+                async with gateway.call("send", agent="planner", timeout=2.0):
                     raise AssertionError
             for _ in range(3):
                 with pytest.raises(Denied, match="has been away") as caught:
