@@ -74,8 +74,11 @@ class Newest:
         return {key: self._ids[key] for key in self._ids.keys() & keys}
 
     def due(self, coming: int, most: int) -> Move | None:
-        """What has to go to the table for so many to come, when at most `most` may wait."""
-        left = len(self._ids) + coming
+        """What has to go to the table for so many to come, when at most `most` may wait.
+
+        Keys that are gone wait, too, until their part is due: few may be left of many that came.
+        """
+        left = sum(map(len, self._parts)) + coming
         keys: list[bytes] = []
         parts = 0
         marks = [*self._marks]
@@ -83,7 +86,7 @@ class Newest:
             turn = (self._turn + parts) % _PARTS
             some = [key for key in self._parts[turn] if key in self._ids]
             keys += some
-            left -= len(some)
+            left -= len(self._parts[turn])
             marks[turn] = self._last
             parts += 1
         if not parts:
