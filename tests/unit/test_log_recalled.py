@@ -193,6 +193,7 @@ async def test_a_file_of_before_goes_on(tmp_path: Path) -> None:
         "DELETE FROM recalled_state",
         "UPDATE recalled_state SET sorted = 'x'",
         "UPDATE recalled SET names = 'text'",
+        "UPDATE recalled SET names = x'0102'",
         "UPDATE recalled SET stream = 7",
     ],
 )
@@ -206,13 +207,16 @@ async def test_a_damaged_file_does_not_open(tmp_path: Path, harm: str) -> None:
         await SQLiteStore.open(path)
 
 
-async def test_a_damaged_row_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", ["data = x'91'", "data = 'text'", "names = 7", "names = x'0102'"])
+async def test_a_damaged_row_is_told(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "log.db"
     store = await open_store(path)
     try:
         await store.remember(kept(KEYS[0], 0, [1]))
-        by_hand(path, "UPDATE recalled SET data = x'91'")
-        with pytest.raises(StorageError, match="recalled is damaged"):
+        by_hand(path, f"UPDATE recalled SET {harm}")
+        with pytest.raises(StorageError, match=r"recalled (is|are) damaged"):
             await store.recall(KEYS[0], [recall(1).name])
     finally:
         await store.close()
+    with pytest.raises(StorageError, match=r"log\.db: .*recalled (is|are) damaged"):
+        list(Contents(path).recalls())

@@ -16,6 +16,7 @@ from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.core.recall import pack_runs
 from muniment_log.errors import StorageError
 from muniment_log.storage.recalled import recalls_of
+from muniment_log.storage.reporting import reported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +57,12 @@ class Contents:
         for rows in self._chunks("SELECT stream, name, content, time, place, runs FROM recall"):
             yield [(row[0], *row[1:]) for row in rows]
         for rows in self._chunks("SELECT stream, place, names, data FROM recalled", _PACKS):
+            with reported(str(self._path)):
+                found = [(*row[:2], recalls_of(*row[2:])) for row in rows]
             yield [
                 (stream, one.name, one.content, one.time, place, pack_runs(one.runs))
-                for stream, place, names, data in rows
-                for one in recalls_of(names, data)
+                for stream, place, recalls in found
+                for one in recalls
             ]
 
     def _chunks(self, sql: str, size: int = CHUNK) -> Iterator[list[tuple[Any, ...]]]:

@@ -192,8 +192,10 @@ class Recalled:
         return keys
 
 
-def split(names: bytes) -> list[bytes]:
-    """The names of one row."""
+def split(names: object) -> list[bytes]:
+    """The names of one row; raises sqlite3.DatabaseError if it is damaged."""
+    if not isinstance(names, bytes) or len(names) % NAME_SIZE:
+        raise sqlite3.DatabaseError("the names in a row of recalled are damaged")
     return [names[at : at + NAME_SIZE] for at in range(0, len(names), NAME_SIZE)]
 
 
@@ -201,5 +203,5 @@ def recalls_of(names: bytes, data: bytes) -> list[Recall]:
     """What one row has; raises sqlite3.DatabaseError if it is damaged."""
     try:
         return [Recall(name, *rest) for name, rest in zip(split(names), _decode(data), strict=True)]
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise sqlite3.DatabaseError(f"a row of recalled is damaged: {error}") from error
