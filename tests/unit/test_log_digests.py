@@ -39,7 +39,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.lists(st.integers(0, 200), min_size=1, max_size=12)),
         st.tuples(st.just("drop"), st.lists(st.integers(0, 200), min_size=1, max_size=12)),
-        st.tuples(st.just("start"), st.just([])),
+        st.tuples(st.sampled_from(["start", "load"]), st.just([])),
     ),
     max_size=30,
 )
@@ -70,12 +70,39 @@ def test_a_digest_has_its_row_whatever_was_moved(steps: list[tuple[str, list[int
                 gone = {one: rows.pop(one) for one in some if one in rows}
                 db.executemany("DELETE FROM addendum WHERE id = ?", [(n,) for n in gone.values()])
                 at.drop(db, gone)
+            elif what == "load":
+                beside.load(db)
+                found = beside.find(db, [*rows])  # also what was dropped and has come again
+                assert found == rows
             else:
                 at = Digests(db)
             everything = [digest(number) for number in range(201)]
             assert at.find(db, everything) == rows
         beside.load(db)
         assert beside.find(db, [*rows]) == rows
+
+
+def test_whoever_reads_beside_finds_what_was_dropped_and_has_come_again() -> None:
+    def put(at: Digests, numbers: range, first: int) -> None:
+        some = [digest(number) for number in numbers]
+        db.executemany(
+            "INSERT INTO addendum (id, digest, time, size) VALUES (?, ?, 0, 0)",
+            enumerate(some, first),
+        )
+        at.add(db, some, first)
+
+    with file() as db:
+        at = Digests(db)
+        put(at, range(3), 1)
+        beside = Digests(db)
+        db.execute("DELETE FROM addendum WHERE id = 2")
+        at.drop(db, {digest(1): 2})
+        put(at, range(1, 2), 4)
+        put(at, range(100, 108), 5)  # as many as may wait: all before go to the table
+        put(at, range(110, 118), 13)
+        assert db.execute("SELECT sorted FROM log").fetchone() == (4,)
+        beside.load(db)
+        assert beside.find(db, [digest(1)]) == {digest(1): 4}
 
 
 def test_whoever_reads_finds_what_is_moved_and_not_committed_yet(tmp_path: Path) -> None:

@@ -819,6 +819,24 @@ async def test_a_reader_of_a_file_of_before_sees_what_comes_together_later(
         await reader.close()
 
 
+async def test_whoever_reads_beside_finds_what_was_refused_and_came_again(tmp_path: Path) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        sent = Sent((one,), {})
+        await at.store.keep(sent)
+        reader = await SnapshotAddenda.open(at.path)
+        assert reader is not None
+        try:
+            assert await reader.addendum(one.digest) == one.data
+            at.store.refused(sent)
+            await at.keep(made(2))  # in one transaction with that
+            assert await reader.addendum(one.digest) is None
+            await at.keep(one)
+            assert await reader.addendum(one.digest) == one.data
+        finally:
+            await reader.close()
+
+
 async def test_nobody_reads_the_file_of_a_newer_program(tmp_path: Path) -> None:
     one = made(1)
     async with bench(tmp_path) as at:

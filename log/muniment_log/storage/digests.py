@@ -57,8 +57,11 @@ class Digests:
     def load(self, db: sqlite3.Connection) -> None:
         """Reads the rows that have come since, for who does not write them."""
         (sorted_,) = db.execute("SELECT sorted FROM log").fetchone()
+        if sorted_ > self._newest.mark:
+            # What the table has need not wait here; and of what has come again the row is there.
+            self._newest = Newest(sorted_, 0)
         newest = self._newest
-        newest.add(db.execute(_LOAD, (max(newest.last, sorted_), _ALL)).fetchall())
+        newest.add(db.execute(_LOAD, (newest.last, _ALL)).fetchall())
 
     def recent(self, digest: bytes) -> int | None:
         """The row of a digest, if it is among the newest: who reads may not see it in the table."""

@@ -185,12 +185,18 @@ class SnapshotAddenda:
             stand_in(db)
             if self._digests is None:
                 self._digests = Digests(db)
-            at = self._digests.find(db, [digest])
-            if not at:  # it may have come since
+            row = self._find(db, self._digests, digest)
+            if row is None:  # it may have come since, also one that was dropped before
                 self._digests.load(db)
-                at = self._digests.find(db, [digest])
-            row = db.execute(_ADDENDUM, (at.get(digest),)).fetchone()
+                row = self._find(db, self._digests, digest)
         return None if row is None else row[0]
+
+    def _find(
+        self, db: sqlite3.Connection, digests: Digests, digest: bytes
+    ) -> tuple[bytes | None] | None:
+        id_ = digests.find(db, [digest]).get(digest)
+        found: tuple[bytes | None] | None = db.execute(_ADDENDUM, (id_,)).fetchone()
+        return found
 
 
 def _bundle_at(index: int) -> tuple[int, int, int]:
