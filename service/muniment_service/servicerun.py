@@ -22,7 +22,7 @@ class _Logging(Protocol):
     def log_format(self) -> LogFormat: ...
 
 
-class Loaded(Protocol):
+class LoadedConfig(Protocol):
     """A configuration that was read from a file."""
 
     @property
@@ -31,7 +31,7 @@ class Loaded(Protocol):
         ...
 
 
-C = TypeVar("C", bound=Loaded)
+C = TypeVar("C", bound=LoadedConfig)
 
 
 def run_service(
