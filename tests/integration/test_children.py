@@ -15,13 +15,14 @@ from waiting import eventually
 SECONDS = 30.0  # only a failure waits so long
 
 AUDIT = """
-import asyncio, os, time
+import asyncio, os, signal, time
 from contextlib import nullcontext
 from muniment.audit import reader
 from muniment.http.logclient import LogClient
 from muniment.local.forkpool import fork_server
 
 reader._cpus = lambda: 2
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, has it ignored
 
 async def main(server):
     async with reader.examiner(LogClient("http://127.0.0.1:9"), reader.POOL_WORTH, server) as pool:

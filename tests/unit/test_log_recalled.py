@@ -19,9 +19,11 @@ from muniment_log.core.recall import Recall, RecordSpan, pack_runs, scope_of
 from muniment_log.errors import StorageError
 from muniment_log.storage import recalled
 from muniment_log.storage.contents import Contents
+from muniment_log.storage.recallcheck import check_recalled
 from muniment_log.storage.recalled import Recalled
 from muniment_log.storage.schema import APPLICATION_ID, bind, migrations
 from muniment_log.storage.sqlite import SQLiteStore
+from muniment_service.soundness import Findings
 
 BEFORE = 6
 """The last schema that kept each recall in a row with an index."""
@@ -205,6 +207,44 @@ async def test_a_damaged_file_does_not_open(tmp_path: Path, harm: str) -> None:
     by_hand(path, harm)
     with pytest.raises(DatabaseError, match=r"log\.db: .*damaged"):
         await SQLiteStore.open(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("UPDATE recalled SET first = first", None),
+        ("DELETE FROM recalled_by_name WHERE id = 2", "row 1: 1 names that would not be found"),
+        ("UPDATE recalled_by_name SET prefix = x'00' WHERE id = 1", "row 1: 1 names"),
+        ("UPDATE recalled_state SET sorted = 1000", "names that would not be found"),
+        ("DELETE FROM recalled_state", "it is not known which names are sorted"),
+        ("UPDATE recalled SET data = x'91' WHERE first = 1", "row 1: not what recognises records"),
+        ("UPDATE recalled SET stream = x'01' WHERE first = 1", "row 1: not what recognises"),
+        ("UPDATE recalled SET names = x'' WHERE first = 1", "row 1: not what recognises records"),
+        ("UPDATE recalled SET first = 2 WHERE first = 1", "row 4: not what recognises records"),
+    ],
+)
+def test_a_full_check_tells_of_names_that_nobody_would_find(harm: str, told: str | None) -> None:
+    with file() as db:
+        at = Recalled(db)
+        for place, numbers in ((0, range(3)), (3, range(3, 9)), (9, range(9, 20))):
+            db.execute("BEGIN")
+            at.add(db, [kept(KEYS[0], place, [*numbers])])
+            db.execute("COMMIT")
+        assert db.execute("SELECT count(*) FROM recalled_by_name").fetchone() != (0,)
+        db.execute(harm)
+        findings = Findings()
+        check_recalled(db, findings)
+        if told is None:
+            assert findings.damage == []
+        else:
+            assert any(told in one.what for one in findings.damage)
+
+
+def test_a_full_check_of_an_older_file_looks_for_no_names() -> None:
+    with file(old=BEFORE) as db:
+        findings = Findings()
+        check_recalled(db, findings)
+        assert findings.damage == []
 
 
 @pytest.mark.parametrize("harm", ["data = x'91'", "data = 'text'", "names = 7", "names = x'0102'"])

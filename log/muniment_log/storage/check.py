@@ -2,7 +2,7 @@
 
 *Quick* reads what a start reads: the right edge, the notes of the heads, the identity, and which
 bundles and tiles there are. *Full* reads everything: SQLite's own structure, every leaf, and from
-the leaves every tile, root, stream and batch again.
+the leaves every tile, root, stream and batch again; and whether repeats would be recognised.
 
 When leaves and what was computed from them disagree, one of them is damaged. The leaves are judged
 sound when every one is covered by its batch's manifest, the manifests continue their streams, the
@@ -24,6 +24,7 @@ from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
 from muniment_log.storage.leafwalk import Plain, Walked, walk
 from muniment_log.storage.prunedsize import pruned_size
+from muniment_log.storage.recallcheck import check_recalled
 from muniment_log.storage.schema import migrations
 from muniment_log.storage.sqlite import read_loaded
 from muniment_service.soundness import (
@@ -123,6 +124,7 @@ def _examine(
     if full:
         compare = _Compare(db, lambda done: progress(done, report.size))
         _full(db, tree, notes, report, compare, plain)
+        check_recalled(db, report)
     elif tree is not None:
         _quick(db, tree, notes, report)
 

@@ -34,9 +34,10 @@ _SWEPT: Final = 3
 half as many are left over as are kept."""
 
 _KEY: Final = SCOPE_SIZE + NAME_SIZE
-_PREFIX: Final = f"substr(?1, {_KEY} * key + {SCOPE_SIZE - 1}, 8)"
+PREFIX: Final = f"substr(?1, {_KEY} * key + {SCOPE_SIZE - 1}, 8)"
+"""That of a key in ?1, by its number `key`."""
 
-_TABLED: Final = f"FROM json_each(?2) CROSS JOIN recalled_by_name ON prefix = {_PREFIX}"
+_TABLED: Final = f"FROM json_each(?2) CROSS JOIN recalled_by_name ON prefix = {PREFIX}"
 """Names that may be in the table, of keys in ?1."""
 
 _FIND: Final = f"SELECT key, recalled_by_name.id {_TABLED}"  # constants
@@ -62,7 +63,7 @@ _DROP_OLD: Final = """
 DELETE FROM recall WHERE stream = ?1 AND name IN
     (SELECT name FROM recall WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)
 """
-_SORT: Final = f"INSERT OR IGNORE INTO recalled_by_name SELECT {_PREFIX}, value FROM json_each(?2)"  # noqa: S608  # constants
+_SORT: Final = f"INSERT OR IGNORE INTO recalled_by_name SELECT {PREFIX}, value FROM json_each(?2)"  # noqa: S608  # constants
 _SWEEP: Final = f"""
 DELETE FROM recalled_by_name WHERE (prefix, id) IN (SELECT prefix, id FROM (
     SELECT prefix, id FROM recalled_by_name WHERE prefix >= ?1 ORDER BY prefix, id LIMIT ?2)
