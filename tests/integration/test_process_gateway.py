@@ -12,7 +12,7 @@ from muniment.local.keyfiles import KeyFile, write_key_file
 TESTS = Path(__file__).resolve().parents[1]
 
 PREAMBLE = f"""
-import asyncio, multiprocessing, os, signal, sys, threading, time
+import asyncio, gc, multiprocessing, os, signal, sys, threading, time
 sys.path.insert(0, {str(TESTS)!r})
 from logsim import GATEWAY_SIGNER, POLICY
 from muniment import Denied, ProcessGateway
@@ -32,6 +32,7 @@ async def awaiting(name):
 
 WORKERS = """
 def child(name):
+    gc.collect()  # of what it has inherited
     blocking(name)
     threads = [threading.Thread(target=blocking, args=(f"{name} thread",)) for _ in range(3)]
     for one in threads:
@@ -51,6 +52,15 @@ if __name__ == "__main__":
     for one in workers:
         one.join(60)
     print([one.exitcode for one in workers], flush=True)
+"""
+
+FORKED = """
+blocking("before")
+if os.fork() == 0:
+    gc.collect()
+    sys.exit()
+os.wait()
+print(blocking("after"), flush=True)
 """
 
 KILLED = """
@@ -103,6 +113,13 @@ async def test_each_process_has_a_stream_and_a_spool_of_its_own(tmp_path: Path) 
     assert len(found) == 3  # those of the first run are taken over by the second
     assert len(outcomes(sim)) == 2 * (3 + 2 * 5)
     assert {status for _, status in outcomes(sim)} == {"completed"}
+
+
+async def test_a_fork_that_ends_takes_no_connection_along(tmp_path: Path) -> None:
+    sim = LogSim()
+    async with sim.serve() as url:
+        assert len(await run(FORKED, url, tmp_path / "spools")) == 1
+    assert len(outcomes(sim)) == 2
 
 
 async def test_what_a_killed_process_left_is_found_and_resumed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ recognises.
 """
 
 import asyncio
+import ctypes
 import os
 import socket
 import ssl
@@ -97,6 +98,8 @@ class HttpSession:
     ``headers`` go with every request; ``tls`` is a context, or True for the system's CAs;
     ``connections`` is how many are open at one time at the most, None for no bound. Raises
     ValueError if a header has a line end.
+
+    In a fork of the process it begins anew: the connections stay the parent's.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class HttpSession:
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
+        _SESSIONS.add(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -239,11 +243,34 @@ class HttpSession:
             )
         return self._session
 
+    def _begin_in_fork(self) -> None:
+        """Leaves what was inherited as it is, for ever.
+
+        To close a connection, as its last reference does too, takes it out of what the event loop
+        waits for with epoll. That is one for both processes: the parent would hear no more from it.
+        """
+        if self._session is not None:
+            # Not a reference of Python's: those end with the interpreter.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+            self._session = None
+            self._sockets.clear()
+
     def _make_socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
         family, type_, protocol, *_ = info
         made = socket.socket(family, type_, protocol)
         self._sockets.add(made)
         return made
+
+
+_SESSIONS: Final[weakref.WeakSet[HttpSession]] = weakref.WeakSet()
+
+
+def _begin_in_fork() -> None:
+    for session in list(_SESSIONS):
+        session._begin_in_fork()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_begin_in_fork)
 
 
 class HttpClient(HttpSession):
