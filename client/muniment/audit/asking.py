@@ -62,9 +62,8 @@ async def _ask(client: LogClient, digest: str) -> AddendumAnswer:
     except BadAnswer:
         return AddendumAnswer(AddendumState.FALSE)
     except FormatError:
-        return AddendumAnswer(
-            AddendumState.ABSENT
-        )  # a record that is not valid names what no log can have
+        # A record that is not valid names what no log can have.
+        return AddendumAnswer(AddendumState.ABSENT)
     except Refused as refusal:
         problem = refusal.problem
         if refusal.is_damage:
