@@ -158,23 +158,11 @@ def parse_signature_line(line: str, what: str = "signature line") -> SignatureLi
 
     Raises FormatError if the line is not the one spelling of a signature line.
     """
-    if not line.startswith(_SIGNATURE_PREFIX):
-        raise FormatError(f"{what}: does not start with an em dash and a space")
-    name, space, encoded = line[len(_SIGNATURE_PREFIX) :].partition(" ")
-    check_key_name(name, what)
-    if not space:
-        raise FormatError(f"{what}: no signature")
-    return _signature_line(name, parse_base64(encoded, what), what)
-
-
-def _signature_line(name: str, data: bytes, what: str) -> SignatureLine:
-    if len(data) <= _KEY_ID_SIZE:
-        raise FormatError(f"{what}: shorter than key ID and signature")
-    return SignatureLine(name, int.from_bytes(data[:_KEY_ID_SIZE], "big"), data[_KEY_ID_SIZE:])
+    return _read_signature_line(line.encode("utf-8", "surrogatepass"), what)
 
 
 def _read_signature_line(line: bytes, what: str) -> SignatureLine:
-    """As `parse_signature_line`, of the bytes of a note: text with a dash takes twice as many."""
+    """As `parse_signature_line`, of bytes: text with a dash takes twice as many."""
     if not line.startswith(_SIGNATURE_PREFIX_BYTES):
         raise FormatError(f"{what}: does not start with an em dash and a space")
     name, space, encoded = line[len(_SIGNATURE_PREFIX_BYTES) :].partition(b" ")
@@ -185,7 +173,10 @@ def _read_signature_line(line: bytes, what: str) -> SignatureLine:
     check_key_name(text, what)
     if not space:
         raise FormatError(f"{what}: no signature")
-    parsed = _signature_line(text, _decode_base64(encoded, what), what)
+    data = _decode_base64(encoded, what)
+    if len(data) <= _KEY_ID_SIZE:
+        raise FormatError(f"{what}: shorter than key ID and signature")
+    parsed = SignatureLine(text, int.from_bytes(data[:_KEY_ID_SIZE], "big"), data[_KEY_ID_SIZE:])
     object.__setattr__(parsed, "_read", line)
     return parsed
 
