@@ -46,8 +46,6 @@ from muniment_witness.store.mirrordb import MirrorStore
 
 _LOGGER = logging.getLogger(__name__)
 
-_METRICS = "muniment_witness"
-
 
 def _clock() -> int:
     return int(time.time())
@@ -91,27 +89,15 @@ async def serve(
                 clock,
             )
             bastions = Bastions(lambda: running.config, file.limits, clock)
-            parts = build(
-                config,
-                store,
-                network,
-                metrics=Metrics(_METRICS),
-                clock=clock,
-                quotas=quotas,
-                maps=maps,
-                lists=lists,
-                mirror=mirror,
-                bastions=bastions,
-            )
 
-            def rebuild(changed: WitnessConfig) -> Parts:
+            def make(changed: WitnessConfig, cosigner: Cosigner | None = None) -> Parts:
                 return build(
                     changed,
                     store,
                     network,
-                    metrics=Metrics(_METRICS),
+                    metrics=Metrics("muniment_witness"),
                     clock=clock,
-                    cosigner=parts.watch.cosigner,
+                    cosigner=cosigner,
                     quotas=quotas,
                     maps=maps,
                     lists=lists,
@@ -119,7 +105,10 @@ async def serve(
                     bastions=bastions,
                 )
 
-            running = RunningWitness(parts, rebuild, network, tasks)
+            parts = make(config)
+            running = RunningWitness(
+                parts, lambda changed: make(changed, parts.watch.cosigner), network, tasks
+            )
             await running.start()
             unasked = [
                 tasks.create_task(lists.run(), name="lists"),

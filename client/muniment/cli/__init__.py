@@ -77,7 +77,7 @@ def fail(ctx: click.Context, error: MunimentError) -> None:
     cls=MunimentGroup,
     package="muniment.cli",
     places=_COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, message="muniment %(version)s")
 def cli() -> None:

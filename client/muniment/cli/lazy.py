@@ -29,6 +29,7 @@ class LazyGroup(click.Group):
             settings: click's.
         """
         super().__init__(*args, **settings)
+        self.context_settings.setdefault("help_option_names", ["-h", "--help"])
         self._package = package
         self._places = places
 

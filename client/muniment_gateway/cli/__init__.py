@@ -28,12 +28,7 @@ _COMMANDS: Final[Places] = {
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    package="muniment_gateway.cli",
-    places=_COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=LazyGroup, package="muniment_gateway.cli", places=_COMMANDS)
 @click.version_option(__version__)
 def main() -> None:
     """Run a gateway: policy engines decide, the log has it, and only then is anybody answered."""

@@ -35,12 +35,7 @@ _COMMANDS: Final[Places] = {
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    package="muniment_log.cli",
-    places=_COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=LazyGroup, package="muniment_log.cli", places=_COMMANDS)
 @click.version_option(__version__)
 def main() -> None:
     """Run a transparency log of authorization decisions."""

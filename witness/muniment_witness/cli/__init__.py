@@ -36,12 +36,7 @@ _COMMANDS: Final[Places] = {
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    package="muniment_witness.cli",
-    places=_COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=LazyGroup, package="muniment_witness.cli", places=_COMMANDS)
 @click.version_option(__version__)
 def main() -> None:
     """Run a witness: it cosigns the checkpoints of transparency logs that only ever append."""
