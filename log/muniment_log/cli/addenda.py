@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from muniment_log.config import LogConfig
 
 
 @click.command("new-addenda")
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
+@CONFIG
 def new_addenda(config: Path) -> None:
     """Let a stopped log go on without addenda that are lost.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -11,18 +10,20 @@ import click
 from muniment.http.importing import importing
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.exits import code_of, fail, run_service
+from muniment_log.cli.options import PATH
 from muniment_log.config import LogConfig, load
 from muniment_service.config import Address, ConfigError
 from muniment_service.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
     from types import ModuleType
 
 _CONFIG: Final = click.option(
     "--config",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The configuration file, with a [cluster] table.",
 )
 

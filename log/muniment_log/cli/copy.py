@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import EXIT_DATABASE, code_of, fail
+from muniment_log.cli.options import PATH
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import addenda_beside, load
 from muniment_service.process import run
 
-_PATH = click.Path(path_type=Path)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
-@click.option("--from", "source", required=True, type=_PATH, help="The log's database, log.db.")
-@click.option("--to", "config", required=True, type=_PATH, help="The cluster's configuration.")
+@click.option("--from", "source", required=True, type=PATH, help="The log's database, log.db.")
+@click.option("--to", "config", required=True, type=PATH, help="The cluster's configuration.")
 @click.option("--without-addenda", is_flag=True, help="Leave behind what records withhold.")
 @PROGRESS
 def copy(

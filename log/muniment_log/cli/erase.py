@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -15,10 +14,14 @@ from muniment.lineage.escape import terminal
 from muniment.records.timetext import parse_time
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_log.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, fail
+from muniment_log.cli.options import CONFIG
 from muniment_log.http.adminsockets import ask_leader
 from muniment_log.logfile import LogFile
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ERASE_SECONDS: Final = 600.0
 """How long the command waits for the log; the log goes on when it does not."""
@@ -40,7 +43,7 @@ _BACKUPS: Final = (
 
 
 @click.command()
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
+@CONFIG
 @click.option(
     "--digest", "digests", multiple=True, metavar="HEX", help="This addendum; repeatable."
 )

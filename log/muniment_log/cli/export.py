@@ -17,6 +17,7 @@ from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import UnavailableError
@@ -43,7 +44,7 @@ LONGEST_PAUSE: Final = 60.0
 
 
 @click.command()
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="The log's.")
+@CONFIG
 @click.argument("target", metavar="DIR|s3://BUCKET/PREFIX")
 @click.option(
     "--old-vkey",

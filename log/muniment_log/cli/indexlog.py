@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_log.storage.check import check
 from muniment_log.storage.indexleaves import Ascending
@@ -16,12 +16,14 @@ from muniment_log.storage.schema import create_database
 from muniment_service.process import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from muniment_log.config import LogConfig
     from muniment_service.soundness import Damage
 
 
 @click.command("new-index-log")
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
+@CONFIG
 def new_index_log(config: Path) -> None:
     """Make the empty database of the index log: only for one that has never run.
 
@@ -41,7 +43,7 @@ def new_index_log(config: Path) -> None:
 
 
 @click.command("restore-index-log")
-@click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
+@CONFIG
 @click.option("--from", "url", required=True, help="Who serves its checkpoint and tiles.")
 def restore_index_log(config: Path, url: str) -> None:
     """Make the index log's database from somebody who serves the newest of it.

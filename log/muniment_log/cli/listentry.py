@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.loglist import MAX_PER_DAY, ListedLog
 from muniment_log.cli.exits import EXIT_CONFIG, fail
+from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PER_DAY = 86_400
 """Once a second: what the public network grants the busiest logs."""
 
 
 @click.command("list-entry")
-@click.option(
-    "--config",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The configuration file, log.toml.",
-)
+@CONFIG
 @click.option(
     "--per-day",
     type=click.IntRange(1, MAX_PER_DAY),

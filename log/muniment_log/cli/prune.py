@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -12,6 +11,7 @@ from muniment.local.regularfile import open_regular
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.tiles import ENTRIES, Tile
 from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
 from muniment_log.core.retention import parse_duration
@@ -25,17 +25,16 @@ from muniment_service.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-_PATH: Final = click.Path(path_type=Path)
-_CONFIG: Final = click.option("--config", required=True, type=_PATH, help="The log's.")
 _NOTE: Final = b"Entries that the log has pruned are here. Nothing is removed from this folder.\n"
 
 
 @click.command("prune")
-@_CONFIG
+@CONFIG
 @click.option("--before", type=click.IntRange(1), metavar="INDEX", help="Entries before this one.")
 @click.option("--older-than", metavar="DURATION", help="Entries of before: `3650d`, `12h`.")
-@click.option("--archive", required=True, type=_PATH, metavar="DIR", help="Where they go.")
+@click.option("--archive", required=True, type=PATH, metavar="DIR", help="Where they go.")
 @PROGRESS
 def prune_command(
     config: Path,
@@ -68,8 +67,8 @@ def prune_command(
 
 
 @click.command("unprune")
-@_CONFIG
-@click.argument("archive", type=_PATH, metavar="DIR")
+@CONFIG
+@click.argument("archive", type=PATH, metavar="DIR")
 def unprune_command(config: Path, archive: Path) -> None:
     """Put all pruned entries back from the archive in DIR, while the log is stopped."""
     try:

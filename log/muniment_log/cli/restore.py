@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,18 +18,19 @@ from muniment_log.cli.exits import (
     code_of,
     fail,
 )
+from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import load
 from muniment_service.process import run
 
 if TYPE_CHECKING:
-    from muniment_log.app.restoring import Restored
+    from pathlib import Path
 
-_PATH = click.Path(path_type=Path)
+    from muniment_log.app.restoring import Restored
 
 
 @click.command()
-@click.option("--config", required=True, type=_PATH, help="The configuration file, log.toml.")
+@CONFIG
 @click.option(
     "--from",
     "urls",

@@ -2,35 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import click
 
 from muniment.local.keyfiles import new_passphrase
-from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, is_unwritable
 from muniment.tlog.encoding import MunimentError, check_key_name
 from muniment.tlog.keys.keyfile import Algorithm
 from muniment.tlog.note import VKey
 from muniment_service.config import ConfigError
 from muniment_service.configedit import replace_config
 from muniment_service.folder import make_keys, quoted
-from muniment_witness.cli.exits import (
-    EXIT_CONFIG,
-    EXIT_DAMAGED,
-    EXIT_UNWRITABLE,
-    code_of,
-    fail,
-)
+from muniment_witness.cli.common import CONFIG, PATH, failing_on_config, failing_on_database
+from muniment_witness.cli.exits import EXIT_DAMAGED, fail
 from muniment_witness.cli.setup import MIRROR_NAME
 from muniment_witness.config import WitnessConfig, load
 from muniment_witness.mirror.table import MirrorConfig
 from muniment_witness.store.mirrorcheck import check_mirror
 from muniment_witness.store.mirrordb import create_mirror
 
-_T = TypeVar("_T")
-_PATH: Final = click.Path(path_type=Path)
 ALGORITHMS: Final[dict[str, tuple[Algorithm, ...]]] = {
     "both": ("ed25519", "mldsa44"),
     "ed25519": ("ed25519",),
@@ -46,12 +38,12 @@ with_algorithm: Final = click.option(
     help="Which keys to make.",
 )
 with_passphrase: Final = click.option(
-    "--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content."
+    "--key-passphrase-file", type=PATH, help="Encrypt the keys with its content."
 )
 
 
 @click.command("add-mirror")
-@click.option("--config", required=True, type=_PATH, help="The configuration, witness.toml.")
+@CONFIG
 @click.option("--name", required=True, help="Key name of its own, such as mirror.example/m1.")
 @with_algorithm
 @with_passphrase
@@ -62,33 +54,32 @@ def add_mirror_command(
 
     It mirrors each [[log]], after a restart.
     """
-    vkeys = _doing(lambda: _add(config, name, ALGORITHMS[algorithm], key_passphrase_file))
+    with failing_on_config(), failing_on_database():
+        vkeys = _add(config, name, ALGORITHMS[algorithm], key_passphrase_file)
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo("added; restart the witness", err=True)
 
 
 @click.command("new-mirror-database")
-@click.option("--config", required=True, type=_PATH, help="The configuration, witness.toml.")
+@CONFIG
 def new_mirror_database(config: Path) -> None:
     """Make a new database for a mirror whose copies are lost; its logs fill it again.
 
     The witness's database must be there still: it is what keeps the mirror from a second history.
     """
-
-    def work() -> Path:
+    with failing_on_config(), failing_on_database():
         mirror = mirror_of(load(config))
         path = mirror.table.database
         asyncio.run(create_mirror(path, [signer.vkey for signer in mirror.signers]))
-        return path
-
-    click.echo(f"made {_doing(work)}; it holds nothing before the logs have sent their entries")
+    click.echo(f"made {path}; it holds nothing before the logs have sent their entries")
 
 
 def check_copies(mirror: MirrorConfig) -> None:
     """Checks a mirror's database, says what is found, and ends when it is damage."""
     path = mirror.table.database
-    report = _doing(lambda: check_mirror(path, [signer.vkey for signer in mirror.signers]))
+    with failing_on_config(), failing_on_database():
+        report = check_mirror(path, [signer.vkey for signer in mirror.signers])
     for table, what in report.damage:
         click.echo(f"damaged {table}: {what}")
     if report.damage:
@@ -137,12 +128,3 @@ def _add(
 
     replace_config(path, text, is_meant)
     return vkeys
-
-
-def _doing(work: Callable[[], _T]) -> _T:
-    try:
-        return work()
-    except (DatabaseError, FatalDatabaseError) as error:
-        fail(code_of(error), error)
-    except MunimentError as error:
-        fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)

@@ -19,6 +19,7 @@ from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import parse_vkey
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
+from muniment_witness.cli.common import PATH
 from muniment_witness.cli.exits import (
     EXIT_ALARMS,
     EXIT_CONFIG,
@@ -38,14 +39,13 @@ from muniment_witness.witnessfile import WitnessFile
 REQUEST_SECONDS: Final = 20.0
 """Deadline of one request."""
 
-_PATH: Final = click.Path(path_type=Path)
 _TARGET: Final = click.option("--url", help="The witness's address, when it is not configured.")
 _T = TypeVar("_T")
 
 
 @click.command()
 @_TARGET
-@click.option("--config", type=_PATH, help="The configuration, for the address.")
+@click.option("--config", type=PATH, help="The configuration, for the address.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(url: str | None, config: Path | None, *, as_json: bool) -> None:
     """Show what a running witness reports; exit code 8 when there are alarms."""
@@ -73,8 +73,8 @@ def _own_status(config: Path) -> dict[str, Any] | None:
 
 @click.command("export")
 @_TARGET
-@click.option("--config", type=_PATH, help="The configuration, for the address.")
-@click.argument("folder", metavar="DIR", type=_PATH)
+@click.option("--config", type=PATH, help="The configuration, for the address.")
+@click.argument("folder", metavar="DIR", type=PATH)
 def export_command(url: str | None, config: Path | None, folder: Path) -> None:
     """Write a running witness's status, latest checkpoints and evidence into DIR."""
     with _failing():
