@@ -55,9 +55,9 @@ class Problem(MunimentError):  # noqa: N818  # RFC 9457's word for it
         return Response(self.status, msgspec.json.encode(body), PROBLEM_TYPE, self.headers)
 
 
-def overloaded(slug: str, detail: str, *, seconds: int = 1, status: int = 503) -> Problem:
-    """A refusal for now: 503 (or 429) with Retry-After in seconds."""
-    return Problem(status, slug, detail, headers={"Retry-After": str(seconds)})
+def overloaded(slug: str, detail: str, *, seconds: int = 1) -> Problem:
+    """A refusal for now: 503 with Retry-After in seconds."""
+    return Problem(503, slug, detail, headers={"Retry-After": str(seconds)})
 
 
 class Response(msgspec.Struct, frozen=True):

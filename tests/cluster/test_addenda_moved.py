@@ -115,7 +115,9 @@ def test_addenda_move_with_their_log_and_are_checked_and_exported(
     assert done.returncode == 0, done.stderr
     assert "6 addenda" in done.stderr or "copied already" in done.stderr
     assert "copied already" in do("copy", "--from", source, "--to", config).stderr
-    assert "sound" in do("check", "--config", config).stderr
+    sound = do("check", "--config", config, "--progress").stderr
+    assert "sound" in sound
+    assert " leaves" in sound.partition("\n")[0], sound  # how far it is
 
     folder = tmp_path / "exported"
     with start_log(config, cluster) as moved:

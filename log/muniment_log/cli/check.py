@@ -7,17 +7,18 @@ import click
 
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.checkcluster import check_cluster_command
+from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import EXIT_CONFIG, EXIT_DAMAGED, code_of, fail, say_damage
 from muniment_log.cli.indexlog import check_index_log
 from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
-from muniment_log.config import load
+from muniment_log.config import LogConfig, load
 from muniment_log.errors import StorageError
 from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
 from muniment_service.config import ConfigError
+from muniment_service.process import run
 
 
 @click.command("check")
@@ -28,15 +29,14 @@ def check_command(config: Path, *, quick: bool, progress: bool | None) -> None:
     """Check the database against its own leaves, also while the log runs, and the addenda.
 
     And that of the index log, if there is one. Of a cluster, the published tree and the addenda.
-    Prints each damage on a line of its own: the
-    table, and what is wrong there.
+    Prints each damage on a line of its own: the table, and what is wrong there.
     """
     try:
         loaded = load(config)
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
     if loaded.file.cluster is not None:
-        check_cluster_command(loaded, quick=quick)
+        _check_cluster(loaded, quick=quick, progress=Progress(progress))
         return
     try:
         database = loaded.database
@@ -58,6 +58,20 @@ def check_command(config: Path, *, quick: bool, progress: bool | None) -> None:
     if index_log:
         fail(EXIT_DAMAGED, f"{loaded.index_log.database}: damaged")
     click.echo(f"{database}: sound, {report.size} leaves", err=True)
+
+
+def _check_cluster(config: LogConfig, *, quick: bool, progress: Progress) -> None:
+    name = config.cluster.object_store
+    try:
+        checking = import_cluster_module("cluster.check").check_cluster
+        findings, size = run(checking(config, full=not quick, tell=progress))
+    except MunimentError as error:
+        # Whoever has only ever checked a file wonders what the engines have to do with it.
+        fail(code_of(error), f"{error}; unlike a log in one file, a cluster is read by its engines")
+    say_damage("damaged", findings.damage)
+    if findings.damage:
+        fail(EXIT_DAMAGED, f"{name}: damaged")
+    click.echo(f"{name}: sound, {size} leaves published", err=True)
 
 
 @click.command("repair")

@@ -46,12 +46,13 @@ _LOOKS: Final = 3
 
 
 async def check_cluster(
-    config: LogConfig, *, full: bool, tell: Callable[[int, int], None] = lambda *_: None
+    config: LogConfig, *, full: bool, tell: Callable[[int, int], None]
 ) -> tuple[Findings, int]:
     """Checks a cluster; the findings, and how many leaves are published.
 
     A full check rereads every leaf and every addendum, and looks for those of which a record says
     that the log keeps them; otherwise it is only seen whether bucket and database can be read.
+    `tell` is told now and then how many leaves are done, and how many there are.
 
     Raises:
         DatabaseError: the database cannot be used.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from muniment_log.cluster.s3 import (
@@ -202,7 +203,7 @@ class ObjectStore:
                     first = next(waiting, None)
                     if first is None:
                         break
-                    tasks.create_task(work(_with(first, waiting)))
+                    tasks.create_task(work(chain((first,), waiting)))
         except ExceptionGroup as group:
             # One is enough to say, and callers look at its class.
             raise first_error(group) from group
@@ -321,10 +322,3 @@ class ObjectStore:
 
 async def _give_way(conflicts: int) -> None:
     await asyncio.sleep(_CONFLICT_SECONDS * 2**conflicts)
-
-
-def _with(
-    first: tuple[str, bytes], rest: Iterator[tuple[str, bytes]]
-) -> Iterator[tuple[str, bytes]]:
-    yield first
-    yield from rest

@@ -116,7 +116,7 @@ async def carry(
     source: TileSource,
     head: Head,
     target: ExportTarget,
-    tell: Callable[[int, int], None] = lambda *_: None,
+    tell: Callable[[int, int], None],
     min_index: int = 0,
 ) -> RightEdge:
     """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
