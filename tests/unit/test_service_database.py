@@ -21,6 +21,7 @@ from muniment.local.sqlitefile import (
     Writer,
     open_reader,
 )
+from muniment.local.sqliteopen import reading, select
 
 TABLE = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"
 APPLICATION = 0x4D000001
@@ -274,6 +275,24 @@ async def test_a_text_that_is_none_is_called_damaged(tmp_path: Path) -> None:
         await writer.run(lambda db: db.execute("SELECT CAST(x'ff' AS TEXT)").fetchall())
     assert await writer.run(count) == 0
     await writer.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [("SELECT CAST(x'ff' AS TEXT)", "decode"), ("SELECT c FROM t", "no such column: c")],
+)
+async def test_what_cannot_be_read_names_the_file(tmp_path: Path, sql: str, reason: str) -> None:
+    await (await opened(tmp_path)).close()
+    path = tmp_path / "x.db"
+    with reading(path, "table of ours") as db:
+        assert select(db, path, "SELECT count(*) FROM t WHERE 1 = ?", (1,)) == [(0,)]
+        with pytest.raises(DatabaseError, match=rf"x\.db: .*{reason}"):
+            select(db, path, sql)
+    with (
+        pytest.raises(DatabaseError, match=rf"x\.db: no table of ours: .*{reason}"),
+        reading(path, "table of ours") as db,
+    ):
+        db.execute(sql).fetchall()
 
 
 async def test_a_full_disk_is_fatal(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from muniment.cli.common import (
 from muniment.cli.exits import describe_exits
 from muniment.errors import FormatError, InputError, Undelivered
 from muniment.gateway.gateway import Gateway
-from muniment.gateway.keptaddenda import list_kept, read_kept, reading
+from muniment.gateway.keptaddenda import list_kept, read_kept
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.spoolfolder import SpoolState, find_spools
+from muniment.local.sqliteopen import reading
 from muniment.tlog.note import Signer
 
 _LOOK = 0.2  # seconds between two looks at how far a delivery is
@@ -148,7 +149,7 @@ def addenda(spool_path: Path) -> None:
     "record" is the id of the producer's record that named it last, at "pointer". A gateway may have
     the spool open.
     """
-    with reading(spool_path) as db:
+    with reading(spool_path, "spool that keeps addenda") as db:
         for one in list_kept(db):
             click.echo(json.dumps(one._asdict()))
 
@@ -161,7 +162,7 @@ def read(spool_path: Path, digest: str) -> None:
 
     Hand it to whoever shall see the value. A gateway may have the spool open.
     """
-    with reading(spool_path) as db:
+    with reading(spool_path, "spool that keeps addenda") as db:
         data = read_kept(digest, db)
     if data is None:
         raise InputError(f"{spool_path}: keeps no addendum {digest}")
@@ -194,7 +195,7 @@ def erase(
         raise click.UsageError("give digests, or --record")
     if by is None and not dry_run:
         raise click.UsageError("give --by, or --dry-run")
-    with reading(spool_path) as db:
+    with reading(spool_path, "spool that keeps addenda") as db:
         kept = list_kept(db)
     chosen = [one for one in kept if one.digest in digests or one.record == record]
     if missing := {*digests} - {one.digest for one in kept}:

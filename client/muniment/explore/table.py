@@ -21,7 +21,8 @@ from muniment.explore.counting import (
     marks_of,
 )
 from muniment.index.search import Search
-from muniment.local.sqlitefile import CACHE_KIBIBYTES, UNREADABLE, DatabaseError, open_reader
+from muniment.local.sqlitefile import CACHE_KIBIBYTES, open_reader
+from muniment.local.sqliteopen import select
 from muniment.tlog.merkle import CompactRange, split_hashes
 
 APPLICATION_ID: Final = 0x4D75_4578  # "MuEx"
@@ -275,10 +276,7 @@ class TableReader:
         return [root for (root,) in rows]
 
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        try:
-            return self._connection.execute(sql, values).fetchall()
-        except UNREADABLE as error:
-            raise DatabaseError(f"{self._path}: {error}") from error
+        return select(self._connection, self._path, sql, values)
 
 
 def _conditions(

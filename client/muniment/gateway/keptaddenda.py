@@ -1,14 +1,11 @@
 """The addenda that a spool's file keeps instead of the log: what is in the table `kept`."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from muniment.gateway.withholding import Addenda
-from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
 from muniment.records.members import MAX_ERASED
@@ -97,18 +94,3 @@ def erase_kept(digests: Sequence[str], db: sqlite3.Connection) -> int:
 def wipe(db: sqlite3.Connection) -> None:
     """Has what is deleted from now on overwritten in the file."""
     db.execute("PRAGMA secure_delete=1")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Opens a spool's file to read what it keeps, also while a gateway has it.
-
-    Raises DatabaseError if it is none, or of a version that kept no addenda.
-    """
-    db = open_reader(path)
-    try:
-        yield db
-    except sqlite3.Error as error:
-        raise DatabaseError(f"{path}: no spool that keeps addenda: {error}") from error
-    finally:
-        db.close()

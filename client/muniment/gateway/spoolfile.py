@@ -18,7 +18,7 @@ from muniment.gateway.spoolschema import (  # noqa: F401 - 0.1.0 had them here
 )
 from muniment.gateway.takennames import TakenNames, write_names
 from muniment.gateway.withholding import NO_ADDENDA, Addenda
-from muniment.local.sqlitefile import UNREADABLE, DatabaseError, is_fatal
+from muniment.local.sqlitefile import DatabaseError
 
 _AT_ONCE: Final = 50  # rows that one statement adds
 _ADD_SEVERAL: Final = "INSERT INTO entry (data) VALUES " + ",".join(["(?)"] * _AT_ONCE)  # noqa: S608
@@ -92,20 +92,15 @@ class SpoolFile:
 
     @classmethod
     def load(cls, db: sqlite3.Connection) -> "SpoolFile":
-        """Reads the counts; a ``DatabaseError`` if the file is damaged."""
-        try:
-            row = db.execute("SELECT origin, producer, stream, base, claimed FROM state").fetchone()
-            records, size = db.execute(
-                "SELECT count(*), coalesce(sum(length(data)), 0) FROM entry"
-            ).fetchone()
-            addenda, beside = db.execute(
-                "SELECT count(*), coalesce(sum(length(data)), 0) FROM addendum WHERE position > 0"
-            ).fetchone()
-            of_calls = db.execute("SELECT count(*) FROM addendum WHERE call > 0").fetchone()[0]
-        except UNREADABLE as error:
-            if isinstance(error, sqlite3.Error) and is_fatal(error):
-                raise  # the writer must know
-            raise DatabaseError(f"the spool is damaged: {error}") from error
+        """Reads the counts; a ``DatabaseError`` if they contradict each other."""
+        row = db.execute("SELECT origin, producer, stream, base, claimed FROM state").fetchone()
+        records, size = db.execute(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM entry"
+        ).fetchone()
+        addenda, beside = db.execute(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM addendum WHERE position > 0"
+        ).fetchone()
+        of_calls = db.execute("SELECT count(*) FROM addendum WHERE call > 0").fetchone()[0]
         match row:
             case (str() as origin, str() as producer, str() as stream, int(base), int(claimed)):
                 place = (origin, producer, stream)
@@ -129,9 +124,7 @@ class SpoolFile:
                     "UPDATE addendum SET position = ?, call = NULL WHERE call = ?", (position, call)
                 )
             db.execute("DELETE FROM underway")
-        except UNREADABLE as error:
-            if isinstance(error, sqlite3.Error) and is_fatal(error):
-                raise
+        except sqlite3.IntegrityError as error:  # rows that break the rules of their own tables
             raise DatabaseError(f"the spool is damaged: {error}") from error
         return cls.load(db)
 

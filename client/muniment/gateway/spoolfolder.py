@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import secrets
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ from typing import Final
 from muniment.errors import InputError
 from muniment.gateway.spool import SPOOL_SUFFIX
 from muniment.gateway.spoolfile import SpoolFile
-from muniment.local.sqliteerrors import DatabaseError
-from muniment.local.sqliteopen import open_reader
+from muniment.local.sqliteopen import reading
 from muniment.records.manifest import check_stream_label
 
 MAX_SPOOLS: Final = 1000
@@ -99,15 +97,10 @@ class SpoolState:
     @classmethod
     def read(cls, path: Path) -> "SpoolState":
         """Reads it, also while a process has it open; a ``DatabaseError`` if it is no spool."""
-        db = open_reader(path)
-        try:
+        with reading(path, "spool") as db:
             file = SpoolFile.load(db)
             (calls,) = db.execute("SELECT count(*) FROM underway").fetchone()
             refused = file.put_aside(db)
-        except sqlite3.Error as error:
-            raise DatabaseError(f"{path}: no spool: {error}") from error
-        finally:
-            db.close()
         stream = file.place[2] or f"{path.name.removesuffix(SPOOL_SUFFIX)}{SPOOL_SUFFIX}"
         return cls(path, is_in_use(path), stream, file.records, file.size, calls, refused)
 

@@ -5,7 +5,6 @@ asked *at a size*: the log only grows, so answers at a size once visible stay th
 follower goes on writing, and no transaction has to stay open.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import pairwise, starmap
 from pathlib import Path
@@ -29,7 +28,7 @@ from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
 from muniment.lineage.facts import FactsHead, Interval
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
-from muniment.local.sqliteopen import first_look
+from muniment.local.sqliteopen import first_look, select
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey, parse_vkey
 
@@ -244,10 +243,7 @@ class IndexReader:
         return rows[0] if rows else None
 
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        try:
-            rows = self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
+        rows = select(self._connection, self.path, sql, values)
         if self._still is not None:
             self._still.check()
         return rows

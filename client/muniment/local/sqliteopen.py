@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from muniment.local.regularfile import NOT_REGULAR
 from muniment.local.sqliteerrors import (
@@ -66,6 +66,32 @@ def open_reader(
     except UNREADABLE as error:
         raise not_usable(path, error) from error
     return connection
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[sqlite3.Connection]:
+    """Opens a query-only connection for a block.
+
+    Raises DatabaseError if there is no database, or none that the block can read: then it is not
+    `what` it should be.
+    """
+    connection = open_reader(path)
+    try:
+        yield connection
+    except UNREADABLE as error:
+        raise DatabaseError(f"{path}: no {what}: {error}") from error
+    finally:
+        connection.close()
+
+
+def select(
+    connection: sqlite3.Connection, where: object, sql: str, values: Sequence[object] = ()
+) -> list[Any]:
+    """All rows of a question; DatabaseError, which says where, if they cannot be read."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except UNREADABLE as error:
+        raise DatabaseError(f"{where}: {error}") from error
 
 
 @contextmanager

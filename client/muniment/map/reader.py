@@ -7,10 +7,10 @@ the root down, so that nothing rotten gets into an answer.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from muniment.local.sqlitefile import CACHE_KIBIBYTES, UNREADABLE, DatabaseError, open_reader
-from muniment.local.sqliteopen import first_look
+from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError, open_reader
+from muniment.local.sqliteopen import first_look, select
 from muniment.map import bucket, proving
 from muniment.map.bucket import ABSENT, Rot
 from muniment.map.levels import KIND_BITS
@@ -116,8 +116,6 @@ class MapReader:
             self._buckets = {}
         try:
             return {key: self.value(key) for key in asked}, proving.prove(self, asked)
-        except UNREADABLE as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
         except Rot as error:
             raise self._rotten(error) from None
 
@@ -147,10 +145,7 @@ class MapReader:
     def _chunks(self, key: bytes) -> bytes:
         """The indices of a long list that are in full chunks."""
         asked = "SELECT data FROM chunk WHERE key = ? ORDER BY number"
-        try:
-            return b"".join([row for (row,) in self._db.execute(asked, (key,))])
-        except UNREADABLE as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
+        return b"".join([row for (row,) in self._rows(asked, key)])
 
     def _list(self, key: bytes) -> bytes | None:
         kind = key[0]
@@ -162,8 +157,6 @@ class MapReader:
             lists = self._bucket(kind, depth - 1, place >> 1) if depth else None
             if lists is None:
                 lists = self._bucket(kind, depth, place)
-        except UNREADABLE as error:
-            raise DatabaseError(f"{self.path}: {error}") from error
         except Rot as error:
             raise self._rotten(error) from None
         return None if lists is None else lists.get(key[1:])
@@ -177,14 +170,14 @@ class MapReader:
         if id_ in self._buckets:
             return self._buckets[id_]
         hash_ = self.hash_at(kind, depth, place)
-        row = self._db.execute("SELECT data FROM bucket WHERE id = ?", (id_,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT data FROM bucket WHERE id = ?", id_)
+        if not rows:
             if depth < slots:
                 return None
             if hash_ != ABSENT:
                 raise Rot(f"no bucket {id_}")
             return {}
-        byte, stored_lists = bytes((kind,)), bucket.parse(row[0])
+        byte, stored_lists = bytes((kind,)), bucket.parse(rows[0][0])
         lists: dict[bytes, bytes] = {}
         for key, stored in stored_lists.items():
             lists[key] = list_ = stored[HASH_SIZE:]
@@ -200,19 +193,18 @@ class MapReader:
         expected = self.hash_at(kind, top, place)
         nodes: dict[tuple[int, int], bytes] = {}
         if low < self._depths[kind]:
-            row = self._db.execute(
-                "SELECT hashes FROM tile WHERE id = ?", (node_id(kind, top, place),)
-            ).fetchone()
-            hashes = split_hashes(row[0]) if row else []
+            rows = self._rows("SELECT hashes FROM tile WHERE id = ?", node_id(kind, top, place))
+            hashes = split_hashes(rows[0][0]) if rows else []
             first = place << (low - top)
             nodes = {(low, first + at): hash_ for at, hash_ in enumerate(hashes)}
         else:
             for depth in {max(low - 1, top), low}:
                 width = depth - top
                 first = node_id(kind, depth, place << width)
-                rows = self._db.execute(
+                rows = self._rows(
                     "SELECT id - ?1, root FROM bucket WHERE id BETWEEN ?1 AND ?2",
-                    (first, first + (1 << width) - 1),
+                    first,
+                    first + (1 << width) - 1,
                 )
                 for at, hash_ in rows:
                     nodes[depth, (place << width) + at] = hash_
@@ -229,6 +221,9 @@ class MapReader:
         if nodes.get((top, place), ABSENT) != expected:
             raise Rot(f"the hashes below node {node_id(kind, top, place)}")
         self._nodes.update({(kind, *node): hash_ for node, hash_ in nodes.items()})
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        return select(self._db, self.path, sql, values)
 
     def _rotten(self, error: Rot) -> DatabaseError:
         return DatabaseError(f"{self.path}: rotten: {error}; it can be made again")

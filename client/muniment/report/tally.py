@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, Self
 
 from muniment.local.sqlitefile import DatabaseError
+from muniment.local.sqliteopen import select
 
 MAX_RANGES: Final = 16
 """Ranges of leaves that a row keeps, the first ones."""
@@ -186,10 +187,7 @@ class Tally:
             raise DatabaseError(f"temporary database: {error}") from error
 
     def _all(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise DatabaseError(f"temporary database: {error}") from error
+        return select(self._db, "temporary database", sql, values)
 
 
 def _joined(numbers: list[int]) -> list[int]:

@@ -12,6 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.local.sqlitefile import DatabaseError, open_reader
+from muniment.local.sqliteopen import select
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.storage.addendarows import check_version
@@ -78,10 +79,7 @@ class LogSnapshot:
         return _only(self._path, level, index, self._all(_TILE, (level, index)))
 
     def _all(self, sql: str, values: tuple[int, ...] = ()) -> list[bytes]:
-        try:
-            return [data for (data,) in self._connection.execute(sql, values)]
-        except sqlite3.Error as error:
-            raise DatabaseError(f"{self._path}: {error}") from error
+        return [data for (data,) in select(self._connection, self._path, sql, values)]
 
 
 class SnapshotTiles:
