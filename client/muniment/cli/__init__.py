@@ -11,7 +11,7 @@ import click
 from muniment import __version__
 from muniment.cli.lazy import LazyGroup, Places
 from muniment.local.collecting import end_without_collecting
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError, one_line
 
 _COMMANDS: Final[Places] = {
     "approve": ("approve", "approve", "Decide on calls that a gateway holds for a person."),
@@ -67,9 +67,7 @@ def fail(ctx: click.Context, error: MunimentError) -> None:
     """Prints an error in one line and ends the command with its exit code."""
     from muniment.cli.exits import exit_code  # noqa: PLC0415  # what succeeds needs no codes
 
-    words = " ".join(str(error).split())
-    # Names and details come from files and from the network; a terminal must not obey them.
-    click.echo(f"muniment: {''.join(c if c.isprintable() else '?' for c in words)}", err=True)
+    click.echo(f"muniment: {one_line(str(error))}", err=True)
     ctx.exit(exit_code(error))
 
 

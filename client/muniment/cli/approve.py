@@ -242,7 +242,7 @@ def _check_shown(found: dict[str, Any]) -> None:
         digests = _withheld(request, found)
         if call_digest(request, digests) != found.get("call"):
             _differs()
-    except (FormatError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadAnswer(f"what the gateway shows is no call: {error}") from None
 
 

@@ -40,7 +40,7 @@ from muniment.http.urls import check_url
 from muniment.index.replica import Watched, follow_once, keep_following
 from muniment.lineage.facts import head_of
 from muniment.local.sqlitefile import DatabaseError
-from muniment.tlog.encoding import format_base64
+from muniment.tlog.encoding import format_base64, one_line
 
 if TYPE_CHECKING:
     from muniment.index.addenda import AddendaRound
@@ -202,8 +202,7 @@ class _Teller:
         if self._as_json:
             self._print(event="trouble", kind=_kind(error), message=str(error))
         elif str(error) != self._last_trouble:
-            words = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-            click.echo(f"muniment: {words}; trying again", err=True)
+            click.echo(f"muniment: {one_line(str(error))}; trying again", err=True)
         self._last_trouble = str(error)
 
     def proven(self, proof: Misbehaviour) -> None:

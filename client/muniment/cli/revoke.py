@@ -112,7 +112,7 @@ def revoke(
         try:
             gateway = Gateway(log_url, signer, stream=stream, policy=policy, deadline=timeout)
             gateway.prepare([record])
-        except (ValueError, FormatError) as error:
+        except ValueError as error:
             raise InputError(str(error)) from None
         if not force:
             await _check_known(log_url, target, is_whole=revoked_key != target.get("key"))

@@ -21,7 +21,7 @@ from muniment.cli.common import (
     run,
 )
 from muniment.cli.exits import describe_exits
-from muniment.errors import FormatError, InputError, Undelivered
+from muniment.errors import InputError, Undelivered
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.keptaddenda import list_kept, read_kept
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
@@ -110,7 +110,7 @@ async def _deliver(
         gateway = Gateway(
             log_url, signer, stream=label, origin=origin, deadline=seconds, spool=state.path
         )
-    except (ValueError, FormatError) as error:
+    except ValueError as error:
         raise InputError(str(error)) from None
     async with gateway:
         try:

@@ -25,7 +25,7 @@ from muniment.cli.linerecords import LineRecords
 from muniment.cli.lines import count_lines
 from muniment.cli.pseudonym import pseudonym_keys
 from muniment.cli.setaside import SetAside
-from muniment.errors import FormatError, InputError
+from muniment.errors import InputError
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.withholding import Keep
 
@@ -180,7 +180,7 @@ def submit(  # the options of the command are its parameters
                 pseudonyms=pseudonym_keys(pseudonyms),
                 require="mirrored" if wait == "mirrored" else "cosigned",
             )
-        except (ValueError, FormatError) as error:
+        except ValueError as error:
             raise InputError(str(error)) from None
         content = ContentFiles(contents)
         if dry_run:

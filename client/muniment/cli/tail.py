@@ -33,6 +33,7 @@ from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Record
+from muniment.tlog.encoding import printable
 
 if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
@@ -162,7 +163,6 @@ async def _follow(source: Tail, whose: str, interval: float | None, show: _Shown
         if outcome.cause is not None:
             pause = max(interval, backoff.next())
             if outcome.error != told:
-                words = "".join(c if c.isprintable() else "?" for c in outcome.error)
-                click.echo(f"muniment: {words}; trying again", err=True)
+                click.echo(f"muniment: {printable(outcome.error)}; trying again", err=True)
                 told = outcome.error
         await asyncio.sleep(pause)

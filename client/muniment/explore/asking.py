@@ -19,8 +19,9 @@ from muniment.http.client import HttpError, HttpSession
 from muniment.http.urls import check_url
 from muniment.monitor.core import AlarmLimits, Core
 from muniment.monitor.heads import HeadReader
-from muniment.monitor.report import MonitorRound, printable
+from muniment.monitor.report import MonitorRound
 from muniment.monitor.watch import Watcher
+from muniment.tlog.encoding import printable
 from muniment.tlog.evidence import EXTENSION, MAX_EVIDENCE_SIZE
 from muniment.tlog.policy import Policy
 

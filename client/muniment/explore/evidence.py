@@ -10,8 +10,7 @@ from aiohttp import web
 from muniment.audit.evidence import prove
 from muniment.explore.asking import Given, evidence_in, evidence_of_witnesses
 from muniment.explore.site import Site
-from muniment.monitor.report import printable
-from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.encoding import FormatError, VerificationError, printable
 from muniment.tlog.evidence import (
     EXTENSION,
     MAX_EVIDENCE_SIZE,

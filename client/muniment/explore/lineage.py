@@ -20,7 +20,7 @@ from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision
 from muniment.records.members import MAX_NAME
 from muniment.records.thingnames import thing_id
-from muniment.tlog.encoding import FormatError, parse_decimal
+from muniment.tlog.encoding import parse_decimal
 
 ROWS: Final = 100
 """Runs on one page of the list, and breaks, relations and others' words shown of a graph."""
@@ -121,7 +121,7 @@ def _time(text: str) -> int | None:
             return parse_decimal(text, "time")
         time = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
-    except (FormatError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         raise web.HTTPBadRequest(
             text="A time is written as 2027-01-31T00:00:00Z, or as Unix seconds."
         ) from None

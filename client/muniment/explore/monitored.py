@@ -17,7 +17,6 @@ from muniment.index.reader import IndexReader
 from muniment.local.atomicfile import read_bounded
 from muniment.monitor.heads import EARLIER, HeadReader, ShownHead
 from muniment.monitor.lastround import MAX_ROUND, ToldRound, parse_round, round_path
-from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.note import MAX_NOTE_SIZE
 
 STALE_SECONDS: Final = 600
@@ -63,12 +62,12 @@ def _look(
         elif site.now - last.time > STALE_SECONDS:
             alarms.append(f"The monitor has ended no round since {moment(last.time)}.")
         alarms[:0] = [f"Monitor: {one.party}: {one.sentence}" for one in last.alarms]
-    except (FormatError, MunimentError) as error:
+    except MunimentError as error:
         alarms.append(f"What the monitor told last cannot be read: {error}")
     try:
         data = read_bounded(path, "monitor state", most=MAX_NOTE_SIZE)
         shown = HeadReader(site.policy, origin, site.beyond.old).read(EARLIER, data)
-    except (VerificationError, MunimentError) as error:
+    except MunimentError as error:
         alarms.append(f"The monitor's checkpoint cannot be used: {error}")
     if shown is not None:
         relation, is_proven = _relation(site, shown, reader, table)

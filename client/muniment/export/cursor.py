@@ -61,7 +61,7 @@ def parse_cursor(data: bytes) -> Cursor:
             raise FormatError("a member of another type")
         peaks = [parse_base64(peak, "peaks", size=HASH_SIZE) for peak in members["peaks"]]
         return Cursor(origin, form, CompactRange.from_peaks(size, peaks))
-    except (ValueError, TypeError, RecursionError, FormatError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise FormatError(f"no cursor of an export: {error}") from None
 
 

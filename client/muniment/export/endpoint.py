@@ -18,6 +18,7 @@ from muniment.export.refused import RefusedFile
 from muniment.http.client import Answer, HttpError, HttpSession
 from muniment.http.retryafter import retry_after
 from muniment.local.backoff import Backoff
+from muniment.tlog.encoding import one_line
 
 if TYPE_CHECKING:
     import ssl
@@ -165,5 +166,4 @@ class Endpoint(Destination):
 
 def _words(body: bytes) -> str:
     """The beginning of an answer's body, on one line and fit for a terminal."""
-    text = " ".join(body[: 4 * _WORDS].decode(errors="replace").split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:_WORDS]
+    return one_line(body[: 4 * _WORDS].decode(errors="replace"))[:_WORDS]

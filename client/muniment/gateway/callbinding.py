@@ -224,7 +224,7 @@ def addendum_of_result(nonce: str, result: Any) -> bytes | None:
     """The addendum of a result; None if it has no canonical form."""
     try:
         return addendum(nonce, value_form(result, subclasses=True).value)
-    except (FormatError, ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from muniment.errors import Denied, FormatError, InputError, MunimentError
+from muniment.errors import Denied, InputError, MunimentError
 from muniment.permit import MAX_PERMIT_SIZE, Permit, parse_permit
 from muniment.records.canonical import encode_canonical, parse_json
 
@@ -229,5 +229,5 @@ def _read(file: int) -> StoredPermit | None:
         return StoredPermit(
             permit, members["nonce"], members["about"], members["arguments"], members["parent"]
         )
-    except (FormatError, MunimentError, KeyError, TypeError, ValueError):
+    except (MunimentError, KeyError, TypeError, ValueError):
         return None

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from muniment.monitor.heads import EARLIER, LOG, HeadReader, Pair, ShownHead, compare, pairs_of
-from muniment.monitor.report import Alarm, AlarmWeight, Compared, MonitorRound, printable, say
-from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.monitor.report import Alarm, AlarmWeight, Compared, MonitorRound, say
+from muniment.tlog.encoding import FormatError, VerificationError, printable
 from muniment.tlog.evidence import Evidence, verify_evidence
 from muniment.tlog.policy import show
 from muniment.tlog.quorum import ahead, time_of

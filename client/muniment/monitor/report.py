@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from muniment.monitor.heads import EARLIER, LOG, ShownHead
-from muniment.tlog.encoding import format_base64
+from muniment.tlog.encoding import format_base64, printable
 from muniment.tlog.evidence import Proven, explain
 
 CAVEAT: Final = "What others were shown, at other times, this does not say."
@@ -186,8 +186,3 @@ def say(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
         return f"{seconds} s after 1970"
-
-
-def printable(text: str) -> str:
-    """A text that came from outside, such that no terminal obeys it."""
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -23,8 +23,9 @@ from muniment.local.logs import event
 from muniment.monitor.core import Core, Missing, Tiles
 from muniment.monitor.heads import LOG, Pair, ShownHead, compare
 from muniment.monitor.lastround import write_round
-from muniment.monitor.report import Alarm, AlarmWeight, MonitorRound, printable
+from muniment.monitor.report import Alarm, AlarmWeight, MonitorRound
 from muniment.monitor.webhook import Webhook
+from muniment.tlog.encoding import printable
 from muniment.tlog.evidence import EXTENSION
 from muniment.tlog.treereader import read_prefix
 from muniment.tlog.witnesswire import origin_hash

@@ -17,7 +17,6 @@ from muniment.permit.verdict import Finding
 from muniment.records.addenda import ARGUMENTS, escape_token
 from muniment.records.canonical import encode_canonical, parse_json
 from muniment.records.commitments import MAX_ADDENDUM
-from muniment.tlog.encoding import FormatError
 
 _SHOWN: Final = 16
 """Most differences that a verdict names."""
@@ -43,7 +42,7 @@ def check_arguments(permit: Permit, context: Context, trust: Trust) -> Iterator[
         return
     try:
         wanted = parse_json(encode_canonical(context.arguments), "arguments", most=MAX_ADDENDUM)
-    except (FormatError, TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         yield _discontinuity("arguments that are JSON", terminal(str(error)))
         return
     for pointer in islice(_differences(wanted, stated["arguments"], ARGUMENTS), _SHOWN):

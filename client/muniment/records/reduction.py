@@ -172,7 +172,7 @@ class _Reducer:
             note["size"] = len(encode_canonical(wide))
             if self._commit is not None:
                 note["digest"] = self._commit(path, wide)
-        except (FormatError, RecursionError, ValueError):
+        except (RecursionError, ValueError):
             kind = type(value).__name__
             note = {"type": kind if _ID.fullmatch(kind) else "object"}
         self.notes[path] = note

@@ -94,7 +94,7 @@ def parse_seed(value: object) -> Seed:
             _text(found["note"]).encode(),
             _text(found["made_by"]),
         )
-    except (ValueError, TypeError, KeyError, FormatError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"no seed of a report: {error}") from None
 
 

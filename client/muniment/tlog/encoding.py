@@ -52,6 +52,16 @@ class VerificationError(MunimentError):
     """Well-formed input, but a signature, proof, root or quorum does not hold."""
 
 
+def printable(text: str) -> str:
+    """A text of a stranger, such that no terminal obeys it."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def one_line(text: str) -> str:
+    """The same, on one line."""
+    return printable(" ".join(text.split()))
+
+
 def parse_decimal(text: str, what: str, *, most: int = MAX_SIZE) -> int:
     """Parses the one spelling of an integer in [0, most]; else FormatError, with `what` it is."""
     if not (text.isascii() and text.isdecimal()):

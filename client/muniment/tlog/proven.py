@@ -36,7 +36,7 @@ from muniment.tlog.claims import (
     WrongMapRoot,
 )
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import VerificationError, format_base64
+from muniment.tlog.encoding import VerificationError, format_base64, printable
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
@@ -203,7 +203,7 @@ def _only(signed: SignedCheckpoint, key_ids: set[int]) -> SignedCheckpoint:
 
 def describe(evidence: Evidence) -> list[str]:
     """What an evidence file claims, unverified: sentences in which only printable text stands."""
-    lines = [f"Log {_printable(evidence.origin)}: {SENTENCES[evidence.kind]}."]
+    lines = [f"Log {printable(evidence.origin)}: {SENTENCES[evidence.kind]}."]
     for number, head in enumerate(evidence.heads, 1):
         name = f"Checkpoint {number}" if len(evidence.heads) > 1 else "The checkpoint"
         leaves = "leaf" if head.size == 1 else "leaves"
@@ -233,7 +233,7 @@ def describe(evidence: Evidence) -> list[str]:
             stated = evidence.leaf
             lines.append(
                 f"Leaf {evidence.index} of it is about the first {stated.head.size} leaves of log "
-                f"{_printable(stated.origin)}, root {format_base64(stated.head.root)}: their map "
+                f"{printable(stated.origin)}, root {format_base64(stated.head.root)}: their map "
                 f"has the root {format_base64(stated.map_root)}, it says."
             )
             lines.append(
@@ -268,9 +268,4 @@ def explain(proven: Proven) -> list[str]:
 def _key(verified: Verified) -> str:
     vkey = verified.vkey
     when = f", stating the time {verified.timestamp}" if verified.timestamp else ""
-    return f"the {_ALGORITHMS[vkey.algorithm]} key {_printable(vkey.name)}+{vkey.key_id:08x}{when}"
-
-
-def _printable(text: str) -> str:
-    # Names come out of files that anyone can write; a terminal must not obey them.
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return f"the {_ALGORITHMS[vkey.algorithm]} key {printable(vkey.name)}+{vkey.key_id:08x}{when}"

@@ -11,7 +11,7 @@ from binascii import Error, a2b_base64
 from collections.abc import Callable
 from typing import Final
 
-from muniment.tlog.encoding import FormatError
+from muniment.tlog.encoding import FormatError, one_line
 from muniment.tlog.keys.remote import SIGNATURE_SIZE, SigningError
 
 DEADLINE: Final = 15.0
@@ -39,8 +39,7 @@ def asking(spec: str, public: bytes) -> Callable[[bytes], bytes]:  # noqa: ARG00
         except subprocess.TimeoutExpired:
             raise SigningError(f"{words[0]}: no signature within {DEADLINE:.0f} s") from None
         if done.returncode:
-            said = " ".join(done.stderr.decode(errors="replace").split())
-            shown = "".join(one if one.isprintable() else "?" for one in said)[:_SHOWN]
+            shown = one_line(done.stderr.decode(errors="replace"))[:_SHOWN]
             raise SigningError(f"{words[0]}: ended with {done.returncode}: {shown}")
         return _signature(done.stdout)
 
