@@ -5,10 +5,11 @@ import binascii
 import json
 import time
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn
 
 import click
 import msgspec
@@ -25,7 +26,6 @@ from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import read_addendum
 from muniment.tlog.encoding import FormatError
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _SHOWN: Final = 20_000  # characters of a value on a terminal
 
 _gateway = click.option(
@@ -49,11 +49,36 @@ _key = click.option(
 )
 
 
-def _options(command: _F) -> _F:
-    """The options of every command of the group."""
+class _Approver(NamedTuple):
+    """Who asks which gateway, with the key of a name."""
+
+    url: str
+    name: str
+    private: Ed25519PrivateKey
+
+    def ask(self, work: Callable[[ApproverClient], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        async def asked() -> dict[str, Any]:
+            async with ApproverClient(*self) as client:
+                return await work(client)
+
+        return run(asked())
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command of the group; it gets the approver whom they name, and JSON."""
+
+    @wraps(command)
+    def read(url: str, key_path: Path, passphrase_file: Path | None, **others: Any) -> None:
+        key = read_key(key_path, passphrase_file)
+        if key.vkey is None:
+            raise InputError(f"{key_path}: has no vkey line, which names the key")
+        if not isinstance(key.private, Ed25519PrivateKey):
+            raise InputError(f"{key_path}: an approver's key is for Ed25519")
+        command(approver=_Approver(url, key.vkey.name, key.private), **others)
+
     for option in (json_option, passphrase_option, _key, _gateway):
-        command = option(command)
-    return command
+        read = option(read)
+    return read
 
 
 @click.group(epilog=describe_exits())
@@ -67,12 +92,12 @@ def approve() -> None:
 
 @approve.command("list", epilog=describe_exits())
 @_options
-def list_command(url: str, key_path: Path, passphrase_file: Path | None, *, as_json: bool) -> None:
+def list_command(approver: _Approver, *, as_json: bool) -> None:
     """List the calls that wait for you, the oldest first."""
-    found = _asked(url, key_path, passphrase_file, lambda client: client.waiting())
+    found = approver.ask(lambda client: client.waiting())
     waiting = found.get("approvals")
     if not isinstance(waiting, list):
-        raise BadAnswer(f"{url}: approvals: expected a list")
+        raise BadAnswer(f"{approver.url}: approvals: expected a list")
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -86,11 +111,9 @@ def list_command(url: str, key_path: Path, passphrase_file: Path | None, *, as_j
 @approve.command("show", epilog=describe_exits())
 @click.argument("request", metavar="REQUEST")
 @_options
-def show_command(
-    request: str, url: str, key_path: Path, passphrase_file: Path | None, *, as_json: bool
-) -> None:
+def show_command(request: str, approver: _Approver, *, as_json: bool) -> None:
     """Show all of one call: who wants to do what, with which arguments, and why."""
-    found = _asked(url, key_path, passphrase_file, lambda client: client.show(request))
+    found = approver.ask(lambda client: client.show(request))
     _check_shown(found)
     if as_json:
         click.echo(json.dumps(found))
@@ -115,9 +138,7 @@ def show_command(
 @_options
 def allow_command(
     request: str,
-    url: str,
-    key_path: Path,
-    passphrase_file: Path | None,
+    approver: _Approver,
     reason: str | None,
     seconds: int | None,
     call: str | None,
@@ -125,46 +146,28 @@ def allow_command(
     as_json: bool,
 ) -> None:
     """Let one call run, once: sign that, and have it logged."""
-    _decide(
-        request, url, key_path, passphrase_file, reason, seconds, call,
-        decision=True, as_json=as_json,
-    )  # fmt: skip
+    _decide(request, approver, reason, seconds, call, decision=True, as_json=as_json)
 
 
 @approve.command("deny", epilog=describe_exits())
 @click.argument("request", metavar="REQUEST")
 @click.option("--reason", metavar="TEXT", help="Why; it is logged, and told to who asked.")
 @_options
-def deny_command(
-    request: str,
-    url: str,
-    key_path: Path,
-    passphrase_file: Path | None,
-    reason: str | None,
-    *,
-    as_json: bool,
-) -> None:
+def deny_command(request: str, approver: _Approver, reason: str | None, *, as_json: bool) -> None:
     """Say no to one call: sign that, and have it logged."""
-    _decide(
-        request, url, key_path, passphrase_file, reason, None, None,
-        decision=False, as_json=as_json,
-    )  # fmt: skip
+    _decide(request, approver, reason, decision=False, as_json=as_json)
 
 
 def _decide(
     request: str,
-    url: str,
-    key_path: Path,
-    passphrase_file: Path | None,
+    approver: _Approver,
     reason: str | None,
-    seconds: int | None,
-    call: str | None,
+    seconds: int | None = None,
+    call: str | None = None,
     *,
     decision: bool,
     as_json: bool,
 ) -> None:
-    name, private = _read_key(key_path, passphrase_file)
-
     async def work(client: ApproverClient) -> dict[str, Any]:
         found = await client.show(request)
         _check_shown(found)
@@ -185,8 +188,8 @@ def _decide(
                 approver=_text(found, "approver"),
                 at=now,
                 not_after=until,
-                name=name,
-                private=private,
+                name=approver.name,
+                private=approver.private,
                 reason=reason,
             )
         except FormatError as error:
@@ -194,7 +197,7 @@ def _decide(
         answer = await client.answer(signed)
         return {**answer, "approval": msgspec.to_builtins(signed)}
 
-    done = run(_with_client(url, name, private, work))
+    done = approver.ask(work)
     if as_json:
         click.echo(json.dumps(done))
         return
@@ -202,35 +205,6 @@ def _decide(
     if done.get("status") == "pending":
         word = f"You have approved it; it goes on waiting for others{_count(done)}"
     click.echo(f"{word}: {request}, leaf {done.get('leaf')} of the log.")
-
-
-def _read_key(path: Path, passphrase_file: Path | None) -> tuple[str, Ed25519PrivateKey]:
-    key = read_key(path, passphrase_file)
-    if key.vkey is None:
-        raise InputError(f"{path}: has no vkey line, which names the key")
-    if not isinstance(key.private, Ed25519PrivateKey):
-        raise InputError(f"{path}: an approver's key is for Ed25519")
-    return key.vkey.name, key.private
-
-
-def _asked(
-    url: str,
-    key_path: Path,
-    passphrase_file: Path | None,
-    ask: Callable[[ApproverClient], Awaitable[dict[str, Any]]],
-) -> dict[str, Any]:
-    name, private = _read_key(key_path, passphrase_file)
-    return run(_with_client(url, name, private, ask))
-
-
-async def _with_client(
-    url: str,
-    name: str,
-    private: Ed25519PrivateKey,
-    ask: Callable[[ApproverClient], Awaitable[dict[str, Any]]],
-) -> dict[str, Any]:
-    async with ApproverClient(url, name, private) as client:
-        return await ask(client)
 
 
 def _check_shown(found: dict[str, Any]) -> None:
