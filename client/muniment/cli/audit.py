@@ -13,8 +13,8 @@ from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import load_state, save_state
 from muniment.cli.common import (
     DURATION,
-    FILE,
     count,
+    file_option,
     gateway_option,
     json_option,
     log_option,
@@ -27,6 +27,7 @@ from muniment.cli.common import (
     read_vkeys,
     run,
     say_ahead,
+    vkeys_option,
 )
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
@@ -44,12 +45,10 @@ WARNINGS_SHOWN = 20
 @click.command(epilog=describe_exits())
 @log_option
 @policy_option
-@click.option(
+@file_option(
     "--state",
     "state_path",
-    type=FILE,
-    metavar="FILE",
-    help="What was audited last time; read, and replaced when all is well. Without it every audit "
+    words="What was audited last time; read, and replaced when all is well. Without it every audit "
     "begins at the first leaf and believes the log's checkpoint on first use.",
 )
 @gateway_option("A gateway's vkey, or a file with one a line: verify the manifests it signed.")
@@ -74,12 +73,10 @@ WARNINGS_SHOWN = 20
     help="Compute the map of all leaves, and compare with it what the log's index says; begins at "
     "the first leaf each time, half a million leaves a minute.",
 )
-@click.option(
+@vkeys_option(
     "--approver",
     "approvers",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A person whose approvals count: all approvals are verified then. Repeatable.",
+    words="A person whose approvals count: all approvals are verified then.",
 )
 @click.option(
     "--outcome-age",
@@ -97,12 +94,10 @@ WARNINGS_SHOWN = 20
     metavar="SECONDS",
     help="Object to a checkpoint when the time for which a quorum of witnesses vouches is older.",
 )
-@click.option(
+@file_option(
     "--evidence",
     "evidence_path",
-    type=FILE,
-    metavar="FILE",
-    help="Where to write the evidence if the log signed two histories; STATE.evidence, beside the "
+    words="Where to write the evidence if the log signed two histories; STATE.evidence, beside the "
     "state, if there is one.",
 )
 @json_option

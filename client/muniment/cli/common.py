@@ -68,6 +68,29 @@ DURATION = click.IntRange(min=0, max=MAX_DURATION - 1)
 ALLOWANCE = click.IntRange(min=0, max=MAX_ALLOWANCE)
 """Seconds by which clocks may differ."""
 
+
+def file_option(*names: str, words: str, required: bool = False) -> Callable[[F], F]:
+    """An option that takes a file, by its names, whose help says which."""
+    return click.option(*names, type=FILE, metavar="FILE", required=required, help=words)
+
+
+def vkeys_option(*names: str, words: str) -> Callable[[F], F]:
+    """A repeatable option that takes what `read_vkeys` reads, whose help says whose keys."""
+    return click.option(*names, multiple=True, metavar="VKEY|FILE", help=f"{words} Repeatable.")
+
+
+def timeout_option(seconds: float, words: str) -> Callable[[F], F]:
+    """The option ``--timeout``, whose help says what goes on for so long at the most."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help=words,
+    )
+
+
 log_option = click.option(
     "--log",
     "log_url",
@@ -84,26 +107,17 @@ policy_option = click.option(
     required=True,
     help="The tlog-policy file, or policy chain: which logs and witnesses to believe.",
 )
-old_vkey_option = click.option(
+old_vkey_option = vkeys_option(
     "--old-vkey",
     "old_vkeys",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A key that the log had before those of the policy, or a file with one a line: what was "
-    "kept under it counts. Repeatable.",
+    words="A key that the log had before those of the policy, or a file with one a line: what was "
+    "kept under it counts.",
 )
-passphrase_option = click.option(
-    "--passphrase-file",
-    type=FILE,
-    metavar="FILE",
-    help="A file whose first line is the key's passphrase.",
+passphrase_option = file_option(
+    "--passphrase-file", words="A file whose first line is the key's passphrase."
 )
-replica_option = click.option(
-    "--replica",
-    "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="A verified replica, as muniment follow keeps it.",
+replica_option = file_option(
+    "--replica", "replica_path", words="A verified replica, as muniment follow keeps it."
 )
 leeway_option = click.option(
     "--leeway",
@@ -129,9 +143,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def gateway_option(words: str) -> Callable[[F], F]:
     """The repeatable option ``--gateway``, whose help says what naming gateways does."""
-    return click.option(
-        "--gateway", "gateways", multiple=True, metavar="VKEY|FILE", help=f"{words} Repeatable."
-    )
+    return vkeys_option("--gateway", "gateways", words=words)
 
 
 gateways_option = gateway_option(
@@ -154,7 +166,7 @@ def interval_option(words: str) -> Callable[[F], F]:
 
 def gateway_key(words: str) -> Callable[[F], F]:
     """The option ``--key``, whose help says which gateways' key files it takes."""
-    return click.option("--key", "key_path", type=FILE, required=True, metavar="FILE", help=words)
+    return file_option("--key", "key_path", words=words, required=True)
 
 
 def optional_policy(words: str) -> Callable[[F], F]:

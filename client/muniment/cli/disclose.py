@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from muniment.cli.common import FILE
+from muniment.cli.common import file_option
 from muniment.cli.exits import describe_exits
 from muniment.errors import FormatError, InputError
 from muniment.gateway.salts import Salts
@@ -15,13 +15,11 @@ from muniment.records.canonical import MAX_TEXT, parse_json
 
 @click.command(epilog=describe_exits())
 @click.argument("record", metavar="ID")
-@click.option(
+@file_option(
     "--spool",
     "spool_path",
-    type=FILE,
+    words="The spool of the gateway that logged it; the salt is beside it.",
     required=True,
-    metavar="FILE",
-    help="The spool of the gateway that logged it; the salt is beside it.",
 )
 @click.option(
     "--member",
@@ -30,12 +28,8 @@ from muniment.records.canonical import MAX_TEXT, parse_json
     help="Which commitment: inputs.arguments or outputs.result of a run's outcome, or a path in a "
     "reduced denial.",
 )
-@click.option(
-    "--value",
-    "value_path",
-    type=FILE,
-    metavar="FILE",
-    help="The value, as JSON. Without it, the nonce alone is printed.",
+@file_option(
+    "--value", "value_path", words="The value, as JSON. Without it, the nonce alone is printed."
 )
 def disclose(record: str, spool_path: Path, member: str, value_path: Path | None) -> None:
     """Disclose what a salted commitment is to: print its addendum.

@@ -8,6 +8,7 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    file_option,
     json_option,
     old_vkey_option,
     optional_policy,
@@ -35,13 +36,11 @@ from muniment.tlog.evidence import (
 )
 from muniment.tlog.evidence import explain as say
 
-_leaves_option = click.option(
+_leaves_option = file_option(
     "--replica",
     "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="A replica with the log's leaves, as muniment follow keeps it: evidence of the kind index "
-    "is only verified by them.",
+    words="A replica with the log's leaves, as muniment follow keeps it: evidence of the kind "
+    "index is only verified by them.",
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.cli.common import (
-    FILE,
+    file_option,
     gateway_option,
     interval_option,
     log_option,
@@ -37,12 +37,10 @@ if TYPE_CHECKING:
 @click.command(epilog=describe_exits())
 @log_option
 @policy_option
-@click.option(
+@file_option(
     "--replica",
     "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="The replica: an SQLite file, created when absent, and kept; without it one is made for "
+    words="The replica: an SQLite file, created when absent, and kept; without it one is made for "
     "the time of the command.",
 )
 @old_vkey_option
@@ -60,11 +58,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where to serve the pages; port 0 is any that is free.",
 )
-@click.option(
+@file_option(
     "--token-file",
-    type=FILE,
-    metavar="FILE",
-    help="A file of mode 0600 whose first line browsers have to show; needed where other machines "
+    words="A file of mode 0600 whose first line browsers have to show; needed where other machines "
     "reach the pages.",
 )
 @click.option(
@@ -73,12 +69,10 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Show the evidence files of this folder, such as muniment monitor --evidence-dir writes.",
 )
-@click.option(
+@file_option(
     "--monitor",
     "monitor_state",
-    type=FILE,
-    metavar="FILE",
-    help="Show what a monitor told last, which keeps its state in this file (muniment monitor "
+    words="Show what a monitor told last, which keeps its state in this file (muniment monitor "
     "--state).",
 )
 @click.option(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import click
 
 from muniment.cli.common import (
-    FILE,
     count,
+    file_option,
     interval_option,
     optional_policy,
     progress,
@@ -58,13 +58,11 @@ def _target(_ctx: click.Context, _param: click.Parameter, value: str) -> str | P
 
 
 @click.command(epilog=describe_exits())
-@click.option(
+@file_option(
     "--replica",
     "replica_path",
-    type=FILE,
-    metavar="FILE",
+    words="The verified replica to export from, as muniment follow keeps it.",
     required=True,
-    help="The verified replica to export from, as muniment follow keeps it.",
 )
 @click.option(
     "--format",
@@ -81,13 +79,11 @@ def _target(_ctx: click.Context, _param: click.Parameter, value: str) -> str | P
     metavar="FILE|URL",
     help="A file to append to, or an HTTP(S) endpoint to post to; the standard output by default.",
 )
-@click.option(
+@file_option(
     "--cursor",
     "cursor_path",
-    type=FILE,
-    metavar="FILE",
-    help="Keeps how far the receiver has acknowledged, to go on there: one file for each receiver. "
-    "Without it, all is exported.",
+    words="Keeps how far the receiver has acknowledged, to go on there: one file for each "
+    "receiver. Without it, all is exported.",
 )
 @optional_policy("The policy that has to accept the replica's checkpoint.")
 @click.option(
@@ -98,19 +94,15 @@ def _target(_ctx: click.Context, _param: click.Parameter, value: str) -> str | P
     metavar="NUMBER",
     help="Most records of one request.",
 )
-@click.option(
+@file_option(
     "--headers",
     "headers_path",
-    type=FILE,
-    metavar="FILE",
-    help="A private file with headers for the endpoint, one 'Name: value' a line.",
+    words="A private file with headers for the endpoint, one 'Name: value' a line.",
 )
-@click.option(
+@file_option(
     "--set-aside",
     "refused_path",
-    type=FILE,
-    metavar="FILE",
-    help="Keep records that the endpoint refuses for good in this file, and go on behind them; "
+    words="Keep records that the endpoint refuses for good in this file, and go on behind them; "
     "without it they end the export.",
 )
 @click.option(

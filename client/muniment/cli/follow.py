@@ -11,8 +11,8 @@ import click
 
 from muniment.audit.trust import Misbehaviour, ProvenMisbehaviour, StaleCheckpoint
 from muniment.cli.common import (
-    FILE,
     count,
+    file_option,
     gateway_option,
     interval_option,
     json_option,
@@ -61,13 +61,11 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
 @click.command(epilog=describe_exits())
 @click.argument("log_url", metavar="URL", callback=_url)
 @policy_option
-@click.option(
+@file_option(
     "--replica",
     "replica_path",
-    type=FILE,
-    metavar="FILE",
+    words="The replica: an SQLite file, created when absent; deleted, it is built again.",
     required=True,
-    help="The replica: an SQLite file, created when absent; deleted, it is built again.",
 )
 @old_vkey_option
 @origin_option

@@ -6,7 +6,7 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
-from muniment.cli.common import FILE
+from muniment.cli.common import file_option
 from muniment.errors import FormatError, InputError, MunimentError
 from muniment.local.atomicfile import read_bounded
 from muniment.local.keyfiles import (
@@ -48,40 +48,26 @@ from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey
     help="Ed25519, or the post-quantum ML-DSA-44, which only logs and witnesses can have. With "
     "--from, what a seed is for; other keys tell it themselves.",
 )
-@click.option(
+@file_option(
     "--from",
     "source",
-    type=FILE,
-    metavar="FILE",
-    help="Take the private key of this file, which another tool made, instead of a new one.",
+    words="Take the private key of this file, which another tool made, instead of a new one.",
 )
-@click.option(
-    "--from-passphrase-file",
-    type=FILE,
-    metavar="FILE",
-    help="Decrypt that key with the first line of this file.",
-)
+@file_option("--from-passphrase-file", words="Decrypt that key with the first line of this file.")
 @click.option(
     "--signer",
     metavar="WHO",
     help="Who keeps the key, instead of a new one: exec:COMMAND, agent:FINGERPRINT (ssh-agent) or "
     "a pkcs11: URI. The new file then refers to it.",
 )
-@click.option(
+@file_option(
     "--public",
     "public_path",
-    type=FILE,
-    metavar="FILE",
-    help="The public half of the key that a command signs with: PEM, OpenSSH or base64.",
+    words="The public half of the key that a command signs with: PEM, OpenSSH or base64.",
 )
-@click.option("--out", type=FILE, required=True, metavar="FILE", help="The new key file.")
+@file_option("--out", words="The new key file.", required=True)
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
-@click.option(
-    "--passphrase-file",
-    type=FILE,
-    metavar="FILE",
-    help="Encrypt the key with the first line of this file.",
-)
+@file_option("--passphrase-file", words="Encrypt the key with the first line of this file.")
 def keygen(
     name: str,
     use: Use,

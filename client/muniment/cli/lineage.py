@@ -14,6 +14,7 @@ from muniment.cli.common import (
     FILE,
     TIME,
     count,
+    file_option,
     gateways_option,
     json_option,
     leeway_option,
@@ -93,12 +94,10 @@ def lineage() -> None:
     is_flag=True,
     help="Prove every record of the trace against the replica's checkpoint, by --policy.",
 )
-@click.option(
+@file_option(
     "--bundle",
     "bundle_path",
-    type=FILE,
-    metavar="FILE",
-    help="Write one file with the records and their proof, which verifies offline.",
+    words="Write one file with the records and their proof, which verifies offline.",
 )
 @click.option(
     "--complete",
@@ -106,12 +105,7 @@ def lineage() -> None:
     help="Ask the log for completeness proofs instead of reading all of it, and say of each thing "
     "of the trace that no further edge leads on from it.",
 )
-@click.option(
-    "--proof-out",
-    type=FILE,
-    metavar="FILE",
-    help="With --complete: write the proof, which muniment verify takes.",
-)
+@file_option("--proof-out", words="With --complete: write the proof, which muniment verify takes.")
 @addendum_options
 @click.option(
     "--disclose",

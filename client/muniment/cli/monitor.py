@@ -12,7 +12,7 @@ import click
 
 from muniment.cli.common import (
     DURATION,
-    FILE,
+    file_option,
     json_option,
     old_vkey_option,
     origin_option,
@@ -78,13 +78,11 @@ if TYPE_CHECKING:
     help="Alarm when it stays open for longer whether two heads are of one history, because tiles "
     "cannot be had or are false; with --once, at once.",
 )
-@click.option(
+@file_option(
     "--state",
     "state_path",
-    type=FILE,
-    metavar="FILE",
-    help="Where to keep the largest checkpoint that the log has shown, for the next run to compare "
-    "with. What the last round came to is beside it, in FILE.round.",
+    words="Where to keep the largest checkpoint that the log has shown, for the next run to "
+    "compare with. What the last round came to is beside it, in FILE.round.",
 )
 @click.option(
     "--evidence-dir",

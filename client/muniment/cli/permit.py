@@ -10,6 +10,7 @@ import click
 from muniment.cli.common import (
     DURATION,
     FILE,
+    file_option,
     gateway_option,
     gateways_option,
     json_option,
@@ -21,6 +22,7 @@ from muniment.cli.common import (
     run,
     say_ahead,
     tolerance_option,
+    vkeys_option,
 )
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
@@ -52,20 +54,16 @@ def permit() -> None:
 @permit.command(epilog=describe_exits())
 @click.argument("permit_path", metavar="FILE.permit", type=FILE)
 @policy_option
-@click.option(
+@file_option(
     "--context",
     "context_path",
-    type=FILE,
+    words="What the runtime knows and wants, as a JSON object.",
     required=True,
-    metavar="FILE",
-    help="What the runtime knows and wants, as a JSON object.",
 )
-@click.option(
+@file_option(
     "--replica",
     "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="The verified replica (muniment follow) that says what is revoked, and the lineage. "
+    words="The verified replica (muniment follow) that says what is revoked, and the lineage. "
     "Without it, the permit's own status says so; one that has none is denied, unless "
     "--without-facts.",
 )
@@ -74,19 +72,13 @@ def permit() -> None:
     is_flag=True,
     help="Judge the permit alone: no revocation and no lineage is looked up.",
 )
-@click.option(
-    "--authority",
-    "authorities",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="An authority whose signature the decision needs. Repeatable.",
+@vkeys_option(
+    "--authority", "authorities", words="An authority whose signature the decision needs."
 )
-@click.option(
+@vkeys_option(
     "--approver",
     "approvers",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A person whose approval counts, where a decision rests on one. Repeatable.",
+    words="A person whose approval counts, where a decision rests on one.",
 )
 @click.option(
     "--approvals",
@@ -212,7 +204,7 @@ def verify(
     is_flag=True,
     help="Ask anew for what is revoked alone, which is less; the lineage stays as it was proven.",
 )
-@click.option("--out", type=FILE, metavar="FILE", help="Write here, instead of in FILE's place.")
+@file_option("--out", words="Write here, instead of in FILE's place.")
 @json_option
 def refresh(
     permit_path: Path,

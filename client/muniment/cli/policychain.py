@@ -11,10 +11,12 @@ import click
 from muniment.cli.common import (
     FILE,
     TIME,
+    file_option,
     json_option,
     passphrase_option,
     read_signer,
     read_vkeys,
+    vkeys_option,
 )
 from muniment.errors import FormatError, InputError
 from muniment.local.atomicfile import read_bounded, write_atomic
@@ -53,13 +55,10 @@ def _options(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 _version_options = _options(
     click.option("--from", "start", type=TIME, metavar="TIME", help="When the window begins."),
     click.option("--until", type=TIME, metavar="TIME", help="When it ends."),
-    click.option(
+    vkeys_option(
         "--root",
         "roots",
-        multiple=True,
-        metavar="VKEY|FILE",
-        help="A root key, or a file with one a line: who signs this version and the next one. "
-        "Repeatable.",
+        words="A root key, or a file with one a line: who signs this version and the next one.",
     ),
     click.option(
         "--threshold",
@@ -137,7 +136,7 @@ def init(
     metavar="VKEY TIME",
     help="A key that was given up at a time, and counts for the times before. Repeatable.",
 )
-@click.option("--out", type=FILE, metavar="FILE", help="Write here, instead of in CHAIN's place.")
+@file_option("--out", words="Write here, instead of in CHAIN's place.")
 def sign(
     chain_path: Path,
     policy_path: Path | None,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from muniment.cli.common import FILE, json_option, read_vkeys, run
+from muniment.cli.common import FILE, json_option, read_vkeys, run, vkeys_option
 from muniment.cli.exits import MISBEHAVIOUR
 from muniment.errors import FormatError, InputError, Unreachable, VerificationError
 from muniment.local.atomicfile import read_bounded, write_atomic
@@ -36,13 +36,11 @@ FETCH_SECONDS: Final = 30.0
     metavar="URL|FILE",
     help="Where a newer one is: an https URL (http on this machine), or a file.",
 )
-@click.option(
+@vkeys_option(
     "--root",
     "roots",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="For the first time, when CHAIN is not there: a root key that its first version must be "
-    "signed by, as many as that asks for. Repeatable.",
+    words="For the first time, when CHAIN is not there: a root key that its first version must be "
+    "signed by, as many as that asks for.",
 )
 @click.option(
     "--threshold",

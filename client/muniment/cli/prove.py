@@ -9,6 +9,7 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    file_option,
     json_option,
     log_option,
     optional_policy,
@@ -43,15 +44,13 @@ SCAN_WINDOW: Final = 32
 @click.command()
 @log_option
 @click.option("--index", type=click.IntRange(min=0), help="The leaf's index.")
-@click.option(
+@file_option(
     "--leaf",
     "leaf_path",
-    type=FILE,
-    metavar="FILE",
-    help="The leaf, byte for byte; its newest place in the log is searched for.",
+    words="The leaf, byte for byte; its newest place in the log is searched for.",
 )
 @click.option("--out", type=FILE, metavar="FILE.tlog-proof", required=True, help="The new proof.")
-@click.option("--entry-out", type=FILE, metavar="FILE", help="Write the leaf itself as well.")
+@file_option("--entry-out", words="Write the leaf itself as well.")
 @click.option(
     "--fresh",
     "is_fresh",

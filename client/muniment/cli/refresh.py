@@ -9,6 +9,7 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    file_option,
     json_option,
     log_option,
     optional_policy,
@@ -35,7 +36,7 @@ _BEHIND: Final = "a copy of the log that is behind, or the log was rolled back"
 @click.command()
 @click.argument("path", metavar="FILE", type=FILE)
 @log_option
-@click.option("--out", type=FILE, metavar="FILE", help="Write here, instead of in FILE's place.")
+@file_option("--out", words="Write here, instead of in FILE's place.")
 @optional_policy("Verify the checkpoint before anything is written, and count its witnesses.")
 @json_option
 def refresh(

@@ -22,6 +22,7 @@ from muniment.cli.common import (
     read_vkeys,
     replica_option,
     run,
+    vkeys_option,
 )
 from muniment.cli.exits import describe_exits
 from muniment.cli.facts import open_replica, replica_of
@@ -65,13 +66,10 @@ _BAR_FROM: Final = 10_000  # leaves; what is there in a moment needs no progress
     help="How long a gateway decides nothing before it is listed as silent.",
 )
 @gateways_option
-@click.option(
+@vkeys_option(
     "--approver",
     "approvers",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A person whose approvals count; without any, their signatures are not verified. "
-    "Repeatable.",
+    words="A person whose approvals count; without any, their signatures are not verified.",
 )
 @click.option(
     "--out",

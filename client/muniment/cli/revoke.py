@@ -19,6 +19,7 @@ from muniment.cli.common import (
     read_gateway_signer,
     read_policy,
     run,
+    timeout_option,
 )
 from muniment.cli.exits import describe_exits
 from muniment.errors import BadAnswer, FormatError, InputError, Refused, Unreachable
@@ -56,14 +57,7 @@ STREAM = "revocations"
 )
 @optional_policy("Wait for the witnesses, and verify what they cosigned by this policy.")
 @click.option("--stream", default=STREAM, show_default=True, metavar="LABEL", help="The stream.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to go on trying.",
-)
+@timeout_option(30.0, "How long to go on trying.")
 @click.option(
     "--force",
     is_flag=True,

@@ -19,6 +19,7 @@ from muniment.cli.common import (
     progress,
     read_gateway_signer,
     run,
+    timeout_option,
 )
 from muniment.cli.exits import describe_exits
 from muniment.errors import InputError, Undelivered
@@ -67,14 +68,7 @@ def list_(paths: tuple[Path, ...], *, as_json: bool) -> None:
 @log_option
 @gateway_key("The key of the gateway that left the spools.")
 @click.option("--origin", metavar="ORIGIN", help="The log's origin, if not the one it claims.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to go on trying with each spool.",
-)
+@timeout_option(60.0, "How long to go on trying with each spool.")
 @passphrase_option
 def deliver(
     paths: tuple[Path, ...],

@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from muniment.cli.common import (
-    FILE,
+    file_option,
     gateway_key,
     log_option,
     optional_policy,
@@ -18,6 +18,7 @@ from muniment.cli.common import (
     read_gateway_signer,
     read_policy,
     run,
+    timeout_option,
 )
 from muniment.cli.contents import ContentFiles
 from muniment.cli.importing import Importing, Wait
@@ -59,27 +60,18 @@ from muniment.gateway.withholding import Keep
 )
 @optional_policy("With --wait published or mirrored: verify the checkpoints by this policy.")
 @click.option("--origin", metavar="ORIGIN", help="The log's origin, if not the one it claims.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to go on trying to deliver a batch.",
-)
+@timeout_option(60.0, "How long to go on trying to deliver a batch.")
 @click.option(
     "--resume",
     is_flag=True,
     help="Go on with an import that was interrupted: pass over as many records as the stream "
     "holds, which must be those of this input, in its order, and no others.",
 )
-@click.option(
+@file_option(
     "--skip-bad",
     "skip_bad",
-    type=FILE,
-    metavar="FILE",
-    help="Set lines aside that cannot be logged, in FILE, with their number and the reason, and go "
-    "on. With --resume, FILE is that of the run before: it is added to.",
+    words="Set lines aside that cannot be logged, in FILE, with their number and the reason, and "
+    "go on. With --resume, FILE is that of the run before: it is added to.",
 )
 @click.option(
     "--withhold",
@@ -102,12 +94,8 @@ from muniment.gateway.withholding import Keep
     help="Withhold the bytes of FILE, of up to 16 MiB and of any kind, as this member of the one "
     "record of the input: /request/context/report=report.pdf. Repeatable.",
 )
-@click.option(
-    "--spool",
-    "spool_path",
-    type=FILE,
-    metavar="FILE",
-    help="The spool in which --keep gateway keeps it; see muniment spool.",
+@file_option(
+    "--spool", "spool_path", words="The spool in which --keep gateway keeps it; see muniment spool."
 )
 @click.option(
     "--pseudonym",

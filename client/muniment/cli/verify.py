@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from muniment import page
-from muniment.cli.common import FILE, json_option, policy_option, read_policy
+from muniment.cli.common import FILE, file_option, json_option, policy_option, read_policy
 from muniment.cli.complete import verify_file
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.facts import open_facts
@@ -47,20 +47,13 @@ def _show_page(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # 
 
 @click.command()
 @click.argument("proof_path", metavar="FILE", type=FILE)
-@click.option(
-    "--entry",
-    type=FILE,
-    metavar="FILE",
-    help="The leaf, byte for byte. A completeness proof needs none.",
-)
+@file_option("--entry", words="The leaf, byte for byte. A completeness proof needs none.")
 @policy_option
 @addendum_options
-@click.option(
+@file_option(
     "--replica",
     "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="The verified replica (muniment follow) that says which withheld members were erased.",
+    words="The verified replica (muniment follow) that says which withheld members were erased.",
 )
 @click.option(
     "--page",
