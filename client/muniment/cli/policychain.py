@@ -157,7 +157,7 @@ def sign(
     signed with --key alone, by who has read it (muniment policy show); once it is complete,
     muniment policy update CHAIN --from CHAIN.draft puts it in CHAIN's place.
     """
-    chain = read_chain(chain_path, is_draft=True)
+    chain = _read_draft(chain_path)
     signers = _signers(key_paths, passphrase_file)
     revoked = [_revoked("compromised", *one) for one in compromised]
     revoked += [_revoked("retired", *one) for one in retired]
@@ -193,7 +193,7 @@ def show_versions(chain_path: Path, *, as_json: bool) -> None:
 
     Also of a draft, whose newest version lacks signatures.
     """
-    chain, now = read_chain(chain_path, is_draft=True), int(clock())
+    chain, now = _read_draft(chain_path), int(clock())
     versions = [describe_version(signed.version) for signed in chain]
     missing = lacking_of(chain)
     if as_json:
@@ -296,11 +296,11 @@ def _write(chain: Sequence[SignedVersion], path: Path, draft: Path | None) -> No
         )
 
 
-def read_chain(path: Path, *, is_draft: bool = False) -> tuple[SignedVersion, ...]:
-    """Reads a policy chain; an ``InputError`` names the file."""
+def _read_draft(path: Path) -> tuple[SignedVersion, ...]:
+    """Reads a policy chain that may lack signatures; an ``InputError`` names the file."""
     try:
         data = read_bounded(path, "policy", most=MAX_POLICY_SIZE)
-        return parse_chain(data, is_draft=is_draft)
+        return parse_chain(data, is_draft=True)
     except FormatError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -212,12 +212,15 @@ class Writer:
             self._connection.execute("PRAGMA synchronous=FULL")
 
     def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        if self._broken is not None:
-            raise type(self._broken)(f"unusable since: {self._broken}")
+        self._check_usable()
         if self._owner is not None:
             return self._transact_alone(work)
         with lent(self.path):
             return self._transact_alone(work)
+
+    def _check_usable(self) -> None:
+        if self._broken is not None:
+            raise type(self._broken)(f"unusable since: {self._broken}")
 
     def _transact_alone(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
@@ -248,8 +251,7 @@ class Writer:
         return await self._thread.run(self._truncate)
 
     def _truncate(self) -> bool:
-        if self._broken is not None:
-            raise type(self._broken)(f"unusable since: {self._broken}")
+        self._check_usable()
         connection = self._connection
         try:
             # What waits to be written waits for this, too.
@@ -274,8 +276,7 @@ class Writer:
         await self.truncate_log()
 
     def _compact(self) -> None:
-        if self._broken is not None:
-            raise type(self._broken)(f"unusable since: {self._broken}")
+        self._check_usable()
         try:
             self._connection.execute("VACUUM")
         except sqlite3.Error as error:

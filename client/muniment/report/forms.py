@@ -1,11 +1,11 @@
 """The forms of a report, by the end of a file's name."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from muniment.errors import InputError
 from muniment.report.html import encode_html
-from muniment.report.jsonform import encode_json
 from muniment.report.pdf import encode_pdf
 from muniment.report.wording import document_of
 
@@ -13,15 +13,12 @@ Form = Callable[[dict[str, Any]], bytes]
 """Writes the values of a report as a file."""
 
 
-def _html(values: dict[str, Any]) -> bytes:
-    return encode_html(document_of(values))
-
-
-def _pdf(values: dict[str, Any]) -> bytes:
-    return encode_pdf(document_of(values))
-
-
-FORMS: Final[Mapping[str, Form]] = {"html": _html, "pdf": _pdf, "json": encode_json}
+FORMS: Final[Mapping[str, Form]] = {
+    "html": lambda values: encode_html(document_of(values)),
+    "pdf": lambda values: encode_pdf(document_of(values)),
+    # ASCII, and members in a fixed order: the same report has the same bytes.
+    "json": lambda values: json.dumps(values, indent=1).encode("ascii") + b"\n",
+}
 
 
 def form_of(name: str) -> Form:
