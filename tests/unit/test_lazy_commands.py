@@ -139,6 +139,35 @@ def test_a_gateway_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Pat
     assert [module for module in modules if module.startswith(unasked)] == []
 
 
+def test_the_index_process_has_what_it_indexes_by_alone() -> None:
+    """It is beside each log: what only replicas and questions need would be there twice."""
+    code = "import sys; from muniment_log.index import indexer; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = ran.stdout.split()
+    assert "muniment.index.follower" in modules
+    unasked = ("aiohttp", "click", "muniment.http", "muniment.lineage")
+    assert [module for module in modules if module.startswith(unasked)] == []
+
+
+def test_a_child_reads_no_cas_and_looks_for_no_garbage_while_it_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "child_module.py").write_text(
+        "import gc, ssl, sys\n"
+        "assert not gc.isenabled()\n"
+        "assert 'set_default_verify_paths' in vars(ssl.SSLContext)\n"
+        "def main():\n"
+        "    assert gc.isenabled()\n"
+        "    assert 'set_default_verify_paths' not in vars(ssl.SSLContext)\n"
+        "    assert sys.argv[1:] == ['--with', 'this'], sys.argv\n"
+        "    return 3\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    argv = [sys.executable, "-m", "muniment_log.index.begin", "child_module", "--with", "this"]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (3, "")
+
+
 def test_importing_reads_no_cas_and_looks_for_no_garbage() -> None:
     with importing():
         assert not gc.isenabled()

@@ -9,7 +9,7 @@ from muniment.explore.table import TableReader
 from muniment.index.proofs import prove_trace
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
-from muniment.lineage.facts import Found, Interval, Signed, TargetRef
+from muniment.lineage.facts import Found, Interval, TargetRef
 from muniment.lineage.trace import trace
 from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
 from muniment.permit.context import Context, ExpectedPolicy, Trust
@@ -20,7 +20,7 @@ from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_leaves
 from muniment.records.commitments import read_addendum, shown_value
 from muniment.records.kinds import Approval, Decision, Outcome, Record, Revocation, Verification
-from muniment.records.manifest import Manifest, parse_manifest
+from muniment.records.manifest import Manifest, Signed, parse_manifest
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey
 from muniment.tlog.policy import CosignedCheckpoint, Policy

@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from muniment.lineage.facts import signed_by
 from muniment.records.artifact import PolicyRef
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Outcome, Record, Verification
+from muniment.records.manifest import signed_by
 
 MOST: Final = 500
 """Gateways, authorities and runtimes kept, the newest of each; and policies of one gateway."""

@@ -7,14 +7,14 @@ not the replica still takes addenda along: the bytes are overwritten in the file
 write-ahead log, which may hold older pages, is cut off.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.errors import Refused
-from muniment.http.logclient import LogClient
 from muniment.index.addendatable import AbsentAddendum, AddendaTable
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.addenda import named_digests
@@ -22,6 +22,11 @@ from muniment.records.codec import parse_record
 from muniment.records.kinds import Erasure, Record
 from muniment.tlog.encoding import FormatError, unframe
 from muniment.tlog.tiles import TILE_WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from muniment.http.logclient import LogClient
 
 AT_ONCE: Final = 8
 """Addenda read at the same time: at most 128 MiB of them are in memory."""

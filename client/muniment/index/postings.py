@@ -22,8 +22,7 @@ from muniment.index.keys import (
     spell,
 )
 from muniment.index.summary import filter_of
-from muniment.lineage.facts import signed_by
-from muniment.records.manifest import MANIFEST
+from muniment.records.manifest import MANIFEST, signed_by
 from muniment.records.narrow import End, NarrowEntity, NarrowTarget
 
 

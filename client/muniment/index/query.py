@@ -15,7 +15,7 @@ from muniment.index.keys import KINDS, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.index.search import MAX_EFFORT, Search, find_decisions
-from muniment.lineage.facts import Found, Ref, ref_of, signed_by
+from muniment.lineage.facts import Found, Ref, ref_of
 from muniment.lineage.walk import Direction, steps
 from muniment.records.kinds import (
     Approval,
@@ -27,6 +27,7 @@ from muniment.records.kinds import (
     Revocation,
     Verification,
 )
+from muniment.records.manifest import signed_by
 from muniment.tlog.encoding import FormatError, parse_decimal
 
 LIMIT: Final = 100

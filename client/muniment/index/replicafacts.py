@@ -22,13 +22,12 @@ from muniment.lineage.facts import (
     Found,
     Interval,
     Page,
-    Signed,
     TargetRef,
-    signed_by,
 )
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Record
+from muniment.records.manifest import Signed, signed_by
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import VKey
 from muniment.tlog.policy import Policy

@@ -23,7 +23,6 @@ from muniment.index.addendatable import AddendaTable
 from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
 from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
 from muniment.index.summary import Summary
-from muniment.lineage.facts import head_of
 from muniment.local.sqlitefile import DatabaseError, Writer, log_pages
 from muniment.tlog.encoding import frame, unframe
 from muniment.tlog.merkle import CompactRange, split_hashes
@@ -199,7 +198,7 @@ class IndexStore:
             seen: When the log was last seen to show an older head, by our clock: that head's size,
                 and Unix seconds.
         """
-        note, head = cosigned.signed.encode(), head_of(cosigned, now)
+        note, vouched = cosigned.signed.encode(), cosigned.time(now)
 
         def work(db: sqlite3.Connection) -> None:
             state = state_of(db.execute(f"SELECT {STATE} FROM state").fetchone(), self.path)  # noqa: S608 - a constant
@@ -213,10 +212,10 @@ class IndexStore:
             db.execute(
                 "UPDATE state SET origin = ?1, size = pending, peaks = pending_peaks, note = ?2,"
                 " time = CASE WHEN size = pending AND time <= ?4 THEN max(time, ?3) ELSE ?3 END",
-                (cosigned.origin, note, head.time, now + CLOCK_SKEW),
+                (cosigned.origin, note, vouched, now + CLOCK_SKEW),
             )
-            if self.keeps_bundles and head.time:
-                _keep_head(db, cosigned.size, head.time, seen)
+            if self.keeps_bundles and vouched:
+                _keep_head(db, cosigned.size, vouched, seen)
 
         await self._writer.run(work)
 

@@ -21,7 +21,6 @@ from muniment.lineage.facts import (
     MemoryFacts,
     Page,
     Ref,
-    Signed,
     TargetRef,
     head_of,
     ref_of,
@@ -44,6 +43,7 @@ from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
 from muniment.lineage.render import FORMATS, Format, render
 from muniment.lineage.trace import trace
 from muniment.lineage.walk import Direction, Step, Walk, descending_runs, walk
+from muniment.records.manifest import Signed
 
 Head = FactsHead  # its public name since 0.1
 

@@ -26,8 +26,8 @@ from muniment.records.kinds import (
     ThingType,
     Verification,
 )
-from muniment.records.manifest import parse_manifest
-from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.records.manifest import Signed, signed_by
+from muniment.tlog.encoding import MunimentError
 from muniment.tlog.policy import CosignedCheckpoint
 
 R = TypeVar("R", bound=Record)
@@ -98,13 +98,6 @@ class Page(NamedTuple, Generic[R]):
 
     entries: tuple[Found[R], ...] = ()
     more: bool = False
-
-
-class Signed(NamedTuple):
-    """Who signed a batch: ``<key name>+<key ID, 8 hex digits>``, and its manifest's leaf index."""
-
-    key: str
-    manifest: int
 
 
 class Interval(NamedTuple):
@@ -210,20 +203,6 @@ class Facts(ABC):
     ) -> Sequence[Page[Approval]]:
         """The records of approvals, by their ids, by whomever they were logged."""
         return self.find("approval", ids, after, limit)
-
-
-def signed_by(manifest: bytes, index: int) -> tuple[int, Signed] | None:
-    """Reads who signed a manifest leaf, whose signature somebody else verifies.
-
-    Returns:
-        The leaf index of its batch's first record, and who signed; None if it is no manifest.
-    """
-    try:
-        stated, note = parse_manifest(manifest)
-    except FormatError:
-        return None
-    line = note.signatures[0]
-    return index - stated.count, Signed(f"{line.name}+{line.key_id:08x}", index)
 
 
 def ref_of(thing: Thing, origin: str) -> Ref:

@@ -7,8 +7,9 @@ page. So the reader goes on page by page, up to one budget for everything that o
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from muniment.lineage.facts import PAGE, Facts, Found, Page, Signed
+from muniment.lineage.facts import PAGE, Facts, Found, Page
 from muniment.records.kinds import Record
+from muniment.records.manifest import Signed
 
 R = TypeVar("R", bound=Record)
 K = TypeVar("K")

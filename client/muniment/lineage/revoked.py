@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from muniment.lineage.escape import terminal
-from muniment.lineage.facts import Facts, Found, Ref, Signed, TargetRef
+from muniment.lineage.facts import Facts, Found, Ref, TargetRef
 from muniment.lineage.gather import unheard
 from muniment.lineage.issuers import Gateways, Issuers, counts
 from muniment.lineage.model import Break, BreakKind, Unheard
 from muniment.lineage.moments import Moment
 from muniment.lineage.reader import BudgetedReader
 from muniment.records.kinds import Decision, Edge, Record, Revocation
+from muniment.records.manifest import Signed
 
 R = TypeVar("R", bound=Record)
 

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from muniment.tlog.encoding import (
     MAX_ENTRY,
@@ -121,6 +121,13 @@ class Manifest:
             f"{HEADER}\n{self.origin}\n{self.producer} {self.stream}\n{self.first} {self.count}\n"
             f"{format_base64(self.root)}\n{format_base64(self.previous)}\n"
         )
+
+
+class Signed(NamedTuple):
+    """Who signed a batch: ``<key name>+<key ID, 8 hex digits>``, and its manifest's leaf index."""
+
+    key: str
+    manifest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,20 @@ def parse_manifest(data: bytes) -> tuple[Manifest, UnverifiedNote]:
     if len(note.signatures) != 1:
         raise FormatError(f"manifest: {len(note.signatures)} signatures instead of 1")
     return parse_manifest_text(note.text), note
+
+
+def signed_by(manifest: bytes, index: int) -> tuple[int, Signed] | None:
+    """Reads who signed a manifest leaf, whose signature somebody else verifies.
+
+    Returns:
+        The leaf index of its batch's first record, and who signed; None if it is no manifest.
+    """
+    try:
+        stated, note = parse_manifest(manifest)
+    except FormatError:
+        return None
+    line = note.signatures[0]
+    return index - stated.count, Signed(f"{line.name}+{line.key_id:08x}", index)
 
 
 def verify_manifest(data: bytes, verifiers: Iterable[Verifier]) -> Manifest:

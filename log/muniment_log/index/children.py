@@ -20,7 +20,7 @@ GRACE_SECONDS: Final = 5.0
 async def running_child(
     module: str, *arguments: str | Path, pass_fds: Sequence[int] = ()
 ) -> AsyncIterator[Process]:
-    """Runs a module of this interpreter; afterwards it has ended.
+    """Runs the `main` of a module in a new process; afterwards it has ended.
 
     The end of its stdin tells the child that this process has ended; stdout is a pipe.
     `pass_fds` are descriptors that it inherits.
@@ -28,6 +28,7 @@ async def running_child(
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
+        "muniment_log.index.begin",
         module,
         *arguments,
         stdin=asyncio.subprocess.PIPE,
