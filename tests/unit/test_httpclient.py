@@ -7,7 +7,7 @@ import ssl
 import warnings
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ Script = Callable[[Served, asyncio.StreamWriter], bytes | None]
 
 @asynccontextmanager
 async def serving(
-    script: Script, tls: ssl.SSLContext | None = None
+    script: Script, tls: ssl.SSLContext | None = None, connections: int | None = None
 ) -> AsyncIterator[tuple[HttpClient, Served]]:
     """Answers each request with what the script says; None closes the connection."""
     served = Served()
@@ -57,7 +57,11 @@ async def serving(
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     scheme = "http" if tls is None else "https"
-    client = HttpClient(f"{scheme}://127.0.0.1:{port}/base/", headers={"User-Agent": "test"})
+    client = HttpClient(
+        f"{scheme}://127.0.0.1:{port}/base/",
+        headers={"User-Agent": "test"},
+        connections=connections,
+    )
     try:
         yield client, served
     finally:
@@ -238,3 +242,88 @@ def test_what_is_still_being_sent_ends_with_the_client(ends: str) -> None:
         asyncio.run(main(server.getsockname()[1]))
         gc.collect()
     assert [str(one.message) for one in told if issubclass(one.category, ResourceWarning)] == []
+
+
+async def test_what_came_before_it_was_asked_is_no_answer() -> None:
+    """A server that speaks out of turn on a kept connection does not answer the next request."""
+    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    writers: list[asyncio.StreamWriter] = []
+
+    def script(_: Served, writer: asyncio.StreamWriter) -> bytes:
+        writers.append(writer)
+        return OK
+
+    async with serving(script) as (client, served), serving(lambda *_: OK) as (other, _):
+        assert await get(client) == b"ok"
+        writers[0].write(evil)
+        await get(other)  # by whose answer the loop has read what came before it
+        assert await get(client) == b"ok"
+        assert served.connections == 2
+
+
+async def test_an_answer_to_a_body_that_has_not_come_whole() -> None:
+    """The answer is taken, the rest is not sent, and the connection is not used again."""
+    handlers: list[asyncio.Task[None] | None] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.current_task())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Length: 50000000\r\n" in head or head.startswith(b"GET")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 10)
+    client = HttpClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", headers={})
+    try:
+        answer = await client.ask("POST", "/", limit=10, seconds=30, body=bytes(50_000_000))
+        assert (answer.status, answer.body) == (413, b"no")
+        assert (await client.ask("GET", "/", limit=10, seconds=30)).status == 413
+        assert len(handlers) == 2
+    finally:
+        await client.close()
+        server.close()
+        await asyncio.gather(*filter(None, handlers))
+
+
+async def test_a_large_body_arrives_whole() -> None:
+    body = bytes(range(256)) * 5_000
+    async with serving(lambda *_: OK) as (client, served):
+        for _ in range(2):
+            answer = await client.ask("POST", "/", limit=10, seconds=30, body=body)
+            assert answer.body == b"ok"
+        assert served.connections == 1
+        assert all(request.endswith(b"\r\n\r\n" + body) for request in served.requests)
+
+
+async def test_the_headers_of_a_request_count_before_those_of_all() -> None:
+    async with serving(lambda *_: OK) as (client, served):
+        await get(client)
+        url = "http://" + served.requests.pop().split(b"\r\n")[1].partition(b": ")[2].decode()
+        headers = {"user-agent": "other", "Content-Type": "text/plain"}
+        await client.request("PUT", url, limit=10, seconds=5, headers=headers, body=b"x")
+        await client.request("POST", url, limit=10, seconds=5)
+        put, post = served.requests
+        assert put.count(b"gent: ") == 1
+        assert b": other\r\n" in put
+        assert b"Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx" in put
+        assert post.endswith(b"\r\nContent-Length: 0\r\n\r\n")
+        for text in ("a\r\nB: c", "a\nB: c", "a\rB", "a\0"):
+            with pytest.raises(HttpError):
+                await client.request("GET", url, limit=10, seconds=5, headers={"A": text})
+        assert len(served.requests) == 2
+
+
+async def test_no_connection_is_lost_to_requests_that_fail() -> None:
+    """With one connection at a time: what fails or is given up gives it back."""
+    answers = iter([None, b"garbage\r\n\r\n", b"", CHUNKED + b"zz\r\n", OK])
+
+    async with serving(lambda *_: next(answers, OK), connections=1) as (client, _):
+        outcomes: list[object] = []
+        for _ in range(4):
+            try:
+                outcomes.append((await client.ask("GET", "/", limit=9, seconds=0.3)).body)
+            except (HttpError, TimeoutError) as error:
+                outcomes.append(type(error))
+        assert outcomes == [HttpError, TimeoutError, HttpError, b"ok"]

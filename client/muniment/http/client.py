@@ -1,4 +1,8 @@
-"""HTTP for every party that asks another: one aiohttp session, bounded in size and in time.
+"""HTTP for every party that asks another: aiohttp's connections, bounded in size and in time.
+
+aiohttp's connector opens, keeps and shares connections, and its protocol and C parser read what
+comes. Its `ClientSession` is not used: it makes an object for each step of a request and a task to
+write it, which costs twice what the request does.
 
 No redirects, cookies or proxies: what a log, a witness or a peer says is checked by what it is, and
 a base URL is its owner's word. Bodies are not decoded by aiohttp: a few bytes can decode to very
@@ -18,9 +22,9 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
+from muniment.http.clientwire import LARGE, head_of, send_body, words_of
 from muniment.http.importing import importing
 from muniment.http.urls import check_url
 from muniment.tlog.contentcoding import ContentTooLong, decode_content
@@ -28,6 +32,10 @@ from muniment.tlog.encoding import FormatError, MunimentError
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
+    from yarl import URL
 
 MAX_HEAD: Final = 64 << 10
 """Bytes of one line or header of a response, and of all its headers."""
@@ -41,10 +49,10 @@ MAX_ERROR: Final = 64 << 10
 KEEP_SECONDS: Final = 300.0
 """How long an idle connection is kept."""
 
-_LARGE: Final = 64 << 10
-"""Bytes of a body that is sent in pieces."""
-
 _NOTHING: Final[Mapping[str, str]] = {}
+
+_ORIGINS: Final = 1000
+"""Servers whose headers are kept ready."""
 
 _TURNS: Final = 10  # of the event loop, until it has noticed that a socket is shut down
 
@@ -94,7 +102,7 @@ class Answer(NamedTuple):
 class HttpSession:
     """Kept-alive connections to any number of servers; close it when done.
 
-    It opens aiohttp's session with the first request, in whichever event loop that is made.
+    It makes aiohttp's connector with the first request, in whichever event loop that is made.
     ``headers`` go with every request; ``tls`` is a context, or True for the system's CAs;
     ``connections`` is how many are open at one time at the most, None for no bound. Raises
     ValueError if a header has a line end.
@@ -114,7 +122,8 @@ class HttpSession:
         self._headers: Final = dict(headers)
         self._tls: Final = tls
         self._connections: Final = connections or 0
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
+        self._origins: Final[dict[tuple[str, str], aiohttp.ClientRequest]] = {}
         self._closed = False
         self._sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
         _SESSIONS.add(self)
@@ -131,9 +140,9 @@ class HttpSession:
         What was still being sent when its request was given up is not sent any further.
         """
         self._closed = True
-        if self._session is None:
+        if self._connector is None:
             return
-        await self._session.close()
+        await self._connector.close()
         # aiohttp lets a connection with unsent bytes end by itself: never, if nobody takes them.
         for one in [*self._sockets]:
             if one.fileno() >= 0:
@@ -165,21 +174,21 @@ class HttpSession:
             HttpError: No answer came, or none that is HTTP.
         """
         import aiohttp  # noqa: PLC0415  # 0.2 s, which commands that ask nobody do without
+        from aiohttp.http import HttpProcessingError  # noqa: PLC0415  # as above
 
         try:
             async with asyncio.timeout(seconds):
                 try:
                     return await self._once(method, url, limit, body, headers)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    # Servers close idle connections, perhaps just as a request sets out. aiohttp
-                    # repeats a GET by itself then.
-                    if body is None or isinstance(error, aiohttp.ClientConnectorError):
+                    # Servers close idle connections, perhaps just as a request sets out.
+                    if isinstance(error, aiohttp.ClientConnectorError):
                         raise
                     return await self._once(method, url, limit, body, headers)
         except TimeoutError:
             raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise HttpError(_words(error)) from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            raise HttpError(words_of(error)) from error
 
     async def _once(
         self,
@@ -189,59 +198,75 @@ class HttpSession:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> Answer:
+        import aiohttp  # noqa: PLC0415  # as above
         from yarl import URL  # noqa: PLC0415  # comes with aiohttp
 
-        session = self._opened()
-        # aiohttp hands large bodies to the socket in pieces, when it can read them in pieces.
-        data = BytesIO(body) if body is not None and len(body) > _LARGE else body
+        connector = self._opened()
         target = URL(url, encoded=True)
-        tls = self._tls
-        if tls is True and target.scheme == "https":
-            tls = await asyncio.to_thread(system_tls)
-        async with session.request(
-            method, target, data=data, headers=headers, allow_redirects=False, ssl=tls
-        ) as response:
-            if response.status < 200:
-                raise HttpError("the server changed the protocol")
-            found = {name.lower(): value.strip(" \t") for name, value in response.headers.items()}
-            if limit is None:
-                return Answer(response.status, found, b"")
-            if response.status != 200:
-                limit = max(limit, MAX_ERROR)
-            if (response.content_length or 0) > limit:
-                raise TooLongError(f"the answer is longer than {limit} bytes")
-            pieces, size = [], 0
-            async for piece in response.content.iter_any():
-                size += len(piece)
-                if size > limit:
-                    raise TooLongError(f"the answer is longer than {limit} bytes")
-                pieces.append(piece)
-            coding = found.get("content-encoding", "")
-            return Answer(response.status, found, _decoded(b"".join(pieces), coding, limit))
-
-    def _opened(self) -> "aiohttp.ClientSession":
-        if self._closed:
-            raise HttpError("the client is closed")
-        if self._session is None:
-            import aiohttp  # noqa: PLC0415  # as above
-
-            self._session = aiohttp.ClientSession(
-                headers=self._headers,
-                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-                connector=aiohttp.TCPConnector(
-                    limit=self._connections,
-                    keepalive_timeout=KEEP_SECONDS,
-                    socket_factory=self._make_socket,
-                ),
-                timeout=aiohttp.ClientTimeout(),  # `request` has one deadline for everything
+        origin = self._origins.get((target.scheme, target.raw_authority))
+        if origin is None:
+            origin = await self._origin(target)
+        head = head_of(method, target.raw_path_qs, origin.headers, headers, body)
+        connection = await connector.connect(origin, [], aiohttp.ClientTimeout())
+        sending: asyncio.Task[None] | None = None
+        try:
+            protocol = connection.protocol
+            # Bytes that came before it was asked are no answer to what it is asked now.
+            if protocol is None or protocol.transport is None or protocol.should_close:
+                raise aiohttp.ServerDisconnectedError
+            protocol.set_response_params(
+                skip_payload=method == "HEAD",
+                read_until_eof=True,
                 auto_decompress=False,
-                trust_env=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
                 max_line_size=MAX_HEAD,
                 max_field_size=MAX_HEAD,
                 max_headers=MAX_HEADERS,
             )
-        return self._session
+            if body is None or len(body) <= LARGE:
+                protocol.transport.write(head if body is None else head + body)
+            else:
+                protocol.transport.write(head)
+                sending = asyncio.create_task(send_body(protocol, body))
+            answer = await _read(protocol, limit)
+            if sending is None or sending.done():  # else answered early: the rest is not sent
+                connection.release()
+            return answer
+        finally:
+            if sending is not None:
+                sending.cancel()
+            connection.close()  # unless it was released
+
+    async def _origin(self, target: "URL") -> "aiohttp.ClientRequest":
+        """What aiohttp's connector is asked for a connection by, with the headers for there."""
+        import aiohttp  # noqa: PLC0415  # as above
+
+        tls = self._tls
+        if tls is True and target.scheme == "https":
+            tls = await asyncio.to_thread(system_tls)
+        if len(self._origins) == _ORIGINS:
+            self._origins.clear()
+        made = self._origins[target.scheme, target.raw_authority] = aiohttp.ClientRequest(
+            "GET",
+            target,
+            headers=self._headers,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            loop=asyncio.get_running_loop(),
+            ssl=tls,
+        )
+        return made
+
+    def _opened(self) -> "aiohttp.TCPConnector":
+        if self._closed:
+            raise HttpError("the client is closed")
+        if self._connector is None:
+            import aiohttp  # noqa: PLC0415  # as above
+
+            self._connector = aiohttp.TCPConnector(
+                limit=self._connections,
+                keepalive_timeout=KEEP_SECONDS,
+                socket_factory=self._make_socket,
+            )
+        return self._connector
 
     def _begin_in_fork(self) -> None:
         """Leaves what was inherited as it is, for ever.
@@ -249,10 +274,10 @@ class HttpSession:
         To close a connection, as its last reference does too, takes it out of what the event loop
         waits for with epoll. That is one for both processes: the parent would hear no more from it.
         """
-        if self._session is not None:
+        if self._connector is not None:
             # Not a reference of Python's: those end with the interpreter.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-            self._session = None
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connector))
+            self._connector = None
             self._sockets.clear()
 
     def _make_socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
@@ -315,24 +340,34 @@ class HttpClient(HttpSession):
         )
 
 
-def _words(error: Exception) -> str:
-    """What went wrong, on one line and without the address, which callers name in their words."""
-    import aiohttp  # noqa: PLC0415  # it is there: its error was caught
-
-    match error:
-        case aiohttp.ClientResponseError():
-            return f"not HTTP/1.1: {error.message.partition(chr(10))[0].rstrip(':')}"
-        case aiohttp.ServerDisconnectedError():
-            return "the server closed the connection"
-        case aiohttp.ClientPayloadError():
-            return "the answer ended early, or is malformed"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"TLS: {error.__cause__ or type(error).__name__}".partition("\n")[0]
-    for cause in (error.__cause__, error):
-        if isinstance(cause, OSError) and cause.errno is not None:
-            # asyncio's own text has the address in it; a resolver's numbers are not the system's.
-            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
-    return type(error).__name__
+async def _read(protocol: "ResponseHandler", limit: int | None) -> Answer:
+    """Reads the answer to what was sent; see `HttpSession.request`."""
+    message: RawResponseMessage
+    content: StreamReader
+    message, content = await protocol.read()
+    while 100 <= message.code < 200 and message.code != 101:
+        message, content = await protocol.read()
+    status = message.code
+    if status < 200:
+        raise HttpError("the server changed the protocol")
+    found = {name.lower(): value.strip(" \t") for name, value in message.headers.items()}
+    if limit is None:
+        return Answer(status, found, b"")
+    if status != 200:
+        limit = max(limit, MAX_ERROR)
+    length = found.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLongError(f"the answer is longer than {limit} bytes")
+    pieces, size = [], 0
+    while not content.at_eof():
+        piece = await content.readany()
+        size += len(piece)
+        if size > limit:
+            raise TooLongError(f"the answer is longer than {limit} bytes")
+        pieces.append(piece)
+    return Answer(
+        status, found, _decoded(b"".join(pieces), found.get("content-encoding", ""), limit)
+    )
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:
