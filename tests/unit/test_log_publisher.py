@@ -23,9 +23,9 @@ from muniment.tlog.witnesswire import (
 )
 from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
+from muniment_log.publish.cosigners import HEAD_START, OTHERS_PACE
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.rollback import check_witnesses
-from muniment_log.publish.rounds import HEAD_START, OTHERS_PACE
 from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
     LIMITS,

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from muniment.local.backoff import Backoff
-from muniment_log.publish.rounds import WitnessTask, Workers
+from muniment_log.publish.rounds import WitnessTask
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from muniment.tlog.policy import Policy
-    from muniment_log.publish.clock import Clock
+    from muniment_log.publish.clock import Clock, Timer
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.rounds import Round, Rounds
     from muniment_log.publish.witness import WitnessClient
 
+HEAD_START: Final = 0.01
+"""Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
+one machine takes less; one across the world loses no more than this when a witness stalls."""
+
+OTHERS_PACE: Final = 0.05
+"""Seconds from one time that the others are asked because a head is out to the next: where heads
+follow on each other faster, each would take processor time from the quorum of the next one, and the
+newest is what readers want to be cosigned by more."""
+
 
 class Cosigners:
-    """Has rounds cosigned by a policy's witnesses, and tells when they make its quorum."""
+    """Has rounds cosigned by a policy's witnesses, and tells when they make its quorum.
+
+    Those that make a quorum ask at once, the soonest to answer of all; the others when they are
+    told to, after a head start, or when the head is out (see `OTHERS_PACE`). When all ask at the
+    same time, on a machine that has fewer processors than witnesses, each of them takes the time
+    of those that the quorum waits for.
+    """
 
     def __init__(
         self,
@@ -36,25 +51,34 @@ class Cosigners:
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
         self._asking: list[asyncio.Task[None]] = []
+        self._reserve: Timer | None = None
+        self._later: Timer | None = None
         self._set(policy, witnesses)
 
     def _set(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
         first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
         self._policy = policy
-        self._workers = Workers(
-            [
-                WitnessTask(self._rounds, witness, Backoff(first, longest), self._clock)
-                for witness in witnesses
-            ],
-            self._makes_quorum,
-            self._clock,
+        self._workers = tuple(  # in the policy's order
+            WitnessTask(self._rounds, witness, Backoff(first, longest), self._clock)
+            for witness in witnesses
         )
+        self._asked_others = -OTHERS_PACE
+        self._rank(self._workers)
+
+    def _rank(self, ranked: tuple[WitnessTask, ...]) -> None:
+        """Takes the order in which to ask, and finds how many of them make a quorum."""
+        self._ranked = ranked
+        names: set[str] = set()
+        self._first = 0
+        while self._first < len(ranked) and not self._makes_quorum(names):
+            names |= ranked[self._first].client.names
+            self._first += 1
 
     def use(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
         """Asks the witnesses of another policy from now on, and those of the one before no more."""
         for task in self._asking:
             task.cancel()
-        self._workers.stop()
+        self._hold_all()
         self._set(policy, witnesses)
         if self._group is not None:
             self.start(self._group)
@@ -70,19 +94,56 @@ class Cosigners:
     def stop(self) -> None:
         """The group has ended: nobody is asked any more."""
         self._group = None
-        self._workers.stop()
+        self._hold_all()
 
     def ask(self) -> None:
-        """There is a new round; see `Workers.wake_first`."""
-        self._workers.wake_first()
+        """There is a new round: asks those who make a quorum soonest, the others a moment later."""
+        ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
+        if ranked != self._ranked:
+            self._rank(ranked)
+        # The one that takes longest begins first, and its request is on its way before the next is
+        # made: that is written one pass of the loop after it was made.
+        for passes, worker in enumerate(reversed(ranked[: self._first])):
+            _wake_after(passes, worker)
+        self._hold_reserve()
+        if self._first < len(ranked):
+            self._reserve = self._clock.call_later(HEAD_START, self.ask_all)
 
     def ask_all(self) -> None:
-        """Also asks those held in reserve; see `Workers.wake_reserve`."""
-        self._workers.wake_reserve()
+        """Also asks those held in reserve."""
+        if self._reserve is not None:
+            self._hold_reserve()
+            self._wake_others()
 
     def ask_others(self) -> None:
-        """The head is out; see `Workers.wake_others`."""
-        self._workers.wake_others()
+        """The head is out: also asks the others, at once or when their pace allows."""
+        self._hold_reserve()
+        if self._later is not None:
+            return
+        pause = self._asked_others + OTHERS_PACE - self._clock.time()
+        if pause > 0:
+            self._later = self._clock.call_later(pause, self._wake_others)
+        else:
+            self._wake_others()
+
+    def _hold_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.cancel()
+            self._reserve = None
+
+    def _hold_all(self) -> None:
+        self._hold_reserve()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+
+    def _wake_others(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._asked_others = self._clock.time()
+        for worker in self._ranked[self._first :]:
+            worker.wake()
 
     def _makes_quorum(self, names: set[str]) -> bool:
         return self._policy is None or self._policy.is_met(names)
@@ -107,3 +168,10 @@ class Cosigners:
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
         """Each witness; see `Asker.described`."""
         return [worker.described for worker in self._workers]
+
+
+def _wake_after(passes: int, worker: WitnessTask) -> None:
+    if passes:
+        asyncio.get_running_loop().call_soon(_wake_after, passes - 1, worker)
+    else:
+        worker.wake()

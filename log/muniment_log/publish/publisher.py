@@ -9,7 +9,7 @@ rounds, and only while nobody waits for one. An idle log has its head signed and
 time to time, so that a frozen view of it shows by its age.
 
 As many witnesses as make a quorum are asked at once; the others when the head is out, though not
-for each of many heads in a row, when one of those fails, or a moment later (see `rounds.Workers`).
+for each of many heads in a row, when one of those fails, or a moment later (see `Cosigners`).
 
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.

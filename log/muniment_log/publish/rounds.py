@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
@@ -13,21 +12,12 @@ from muniment_log.publish.asker import Asker
 from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from muniment.local.backoff import Backoff
     from muniment.tlog.checkpoint import SignedCheckpoint
-    from muniment_log.publish.clock import Clock, Timer
+    from muniment_log.publish.clock import Clock
     from muniment_log.publish.witness import Cosigned
-
-HEAD_START: Final = 0.01
-"""Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
-one machine takes less; one across the world loses no more than this when a witness stalls."""
-
-OTHERS_PACE: Final = 0.05
-"""Seconds from one time that the others are asked because a head is out to the next: where heads
-follow on each other faster, each would take processor time from the quorum of the next one, and the
-newest is what readers want to be cosigned by more."""
 
 _NEWEST: Final = 0.125
 """What the newest answer counts for in the time that a witness takes."""
@@ -152,98 +142,3 @@ class WitnessTask(Asker[WitnessClient]):
             else:
                 self.seconds += (self._clock.time() - began - self.seconds) * _NEWEST
                 self._succeeded()
-
-
-class Workers:
-    """All workers, in the policy's order; wakes those first that make a quorum soonest.
-
-    Those that make a quorum ask at once, the soonest to answer of all; the others when they are
-    told to, after a head start, or when the head is out (see `OTHERS_PACE`). When all ask at the
-    same time, on a machine that has fewer processors than witnesses, each of them takes the time
-    of those that the quorum waits for.
-    """
-
-    def __init__(
-        self,
-        workers: Sequence[WitnessTask],
-        makes_quorum: Callable[[set[str]], bool],
-        clock: Clock,
-    ) -> None:
-        self._clock = clock
-        self._makes_quorum = makes_quorum
-        self._workers = tuple(workers)
-        self._ranked = self._workers
-        self._first = 0
-        self._reserve: Timer | None = None
-        self._later: Timer | None = None
-        self._asked_others = -OTHERS_PACE
-        self._choose()
-
-    def __iter__(self) -> Iterator[WitnessTask]:
-        return iter(self._workers)
-
-    def wake_first(self) -> None:
-        """Wakes the workers that make a quorum soonest, and the others after a head start."""
-        ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
-        if ranked != self._ranked:
-            self._ranked = ranked
-            self._choose()
-        # The one that takes longest begins first, and its request is on its way before the next is
-        # made: that is written one pass of the loop after it was made.
-        for passes, worker in enumerate(reversed(ranked[: self._first])):
-            _wake_after(passes, worker)
-        self.hold_reserve()
-        if self._first < len(ranked):
-            self._reserve = self._clock.call_later(HEAD_START, self.wake_reserve)
-
-    def wake_reserve(self) -> None:
-        """Also wakes the workers held in reserve."""
-        if self._reserve is not None:
-            self.hold_reserve()
-            self._wake_others()
-
-    def hold_reserve(self) -> None:
-        """Does not wake the workers held in reserve any more, until the head is out."""
-        if self._reserve is not None:
-            self._reserve.cancel()
-            self._reserve = None
-
-    def wake_others(self) -> None:
-        """The head is out: also wakes the others, at once or when their pace allows."""
-        self.hold_reserve()
-        if self._later is not None:
-            return
-        pause = self._asked_others + OTHERS_PACE - self._clock.time()
-        if pause > 0:
-            self._later = self._clock.call_later(pause, self._wake_others)
-        else:
-            self._wake_others()
-
-    def stop(self) -> None:
-        """Wakes nobody any more."""
-        self.hold_reserve()
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-
-    def _wake_others(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-        self._asked_others = self._clock.time()
-        for worker in self._ranked[self._first :]:
-            worker.wake()
-
-    def _choose(self) -> None:
-        names: set[str] = set()
-        self._first = 0
-        while self._first < len(self._ranked) and not self._makes_quorum(names):
-            names |= self._ranked[self._first].client.names
-            self._first += 1
-
-
-def _wake_after(passes: int, worker: WitnessTask) -> None:
-    if passes:
-        asyncio.get_running_loop().call_soon(_wake_after, passes - 1, worker)
-    else:
-        worker.wake()
