@@ -7,9 +7,9 @@ import pytest
 
 from muniment_witness.config import LogOptions
 from muniment_witness.gossip.alarms import KINDS, Situation, WitnessAlarm, alarms
-from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
+from muniment_witness.gossip.senders import SenderBudget
 from muniment_witness.witnessfile import Gossip
 
 NOW = 1_700_000_000

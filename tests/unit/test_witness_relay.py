@@ -13,8 +13,8 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import empty_root, fork, same_size
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment_witness.gossip import receive as relay
-from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
+from muniment_witness.gossip.senders import SenderBudget
 from muniment_witness.store import observations
 from witness_network import Network, Node
 

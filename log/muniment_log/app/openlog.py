@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.core.heads import HeadSigner
 from muniment_log.publish.beside import BesideSetup
-from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.mirroring import MirrorSetup
 from muniment_log.publish.published import CheckpointStore
 from muniment_log.publish.publisher import Publisher
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment_log.config import LogConfig
-    from muniment_log.core.integrate import RightEdge
+    from muniment_log.core.integrate import Integration, RightEdge
     from muniment_log.core.ports import TileSource
     from muniment_log.inforce import Witnesses
     from muniment_log.metrics import TreeMetrics
@@ -114,6 +113,25 @@ class LogStorage(Protocol[H_co]):
 
 def _size_of(note: bytes | None) -> int:
     return 0 if note is None else parse_signed_checkpoint(note).checkpoint.size
+
+
+class CommitListener:
+    """Tells the tile source and the publisher of every commit, in this order."""
+
+    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: TreeMetrics) -> None:
+        self._tiles = tiles
+        self._publisher = publisher
+        self._metrics = metrics
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        """See `core.ordering.Listener`."""
+        return self._publisher.signer()
+
+    def committed(self, change: Integration, signed: bytes | None) -> None:
+        """See `core.ordering.Listener`. Whoever learns of a head can read its tiles."""
+        self._tiles.advance(change)
+        self._publisher.committed(change.edge.head, signed)
+        self._metrics.integrated(change.edge.head.size)
 
 
 @dataclass(frozen=True, slots=True)

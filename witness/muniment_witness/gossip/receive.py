@@ -21,11 +21,10 @@ from muniment.tlog.evidence import parse_evidence
 from muniment_service.http import Problem, overloaded
 from muniment_witness.config import Peer
 from muniment_witness.cosign.suspension import Suspensions
-from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
 from muniment_witness.gossip.pushqueue import PushQueue
-from muniment_witness.gossip.senders import STRANGERS, Senders
+from muniment_witness.gossip.senders import STRANGERS, SenderBudget, Senders
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, authentic

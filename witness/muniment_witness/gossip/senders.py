@@ -1,4 +1,4 @@
-"""Which peer sent a push, judged by the address that it came from.
+"""Which peer sent a push, judged by the address that it came from; and what each may send.
 
 A push carries no signature of its sender, and needs none: its content is verified by itself. The
 address only decides whose budget it uses up. Peers have a budget each; everybody else shares one,
@@ -7,11 +7,12 @@ so that strangers can use up nobody's but their own, however many addresses they
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from muniment_service.budget import Bucket
 from muniment_witness.config import Peer
 
 STRANGERS: Final = ""
@@ -62,6 +63,25 @@ class Senders:
                     continue  # what was known holds; the rounds say that the peer is unreachable
                 self.learn(name, [str(entry[4][0]) for entry in found])
             await asyncio.sleep(RESOLVE_SECONDS)
+
+
+class SenderBudget:
+    """A bucket for each name.
+
+    The names (tuples of text) come from the configuration, so their number is bounded.
+    """
+
+    def __init__(self, per_second: float, burst: float, timer: Callable[[], float]) -> None:
+        """Makes full buckets; see `Bucket`."""
+        self._settings = (per_second, burst, timer)
+        self._buckets: dict[tuple[str, ...], Bucket] = {}
+
+    def take(self, name: tuple[str, ...]) -> bool:
+        """Takes a token when there is one; whether there was."""
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(*self._settings)
+        return bucket.take()
 
 
 def _is_literal(host: str) -> bool:
