@@ -52,7 +52,6 @@ class NotPublishedError(LogError):
 
     def __init__(self, wanted: int, published: int) -> None:
         super().__init__(f"the published tree size is {published}, not yet {wanted}")
-        self.wanted = wanted
         self.published = published
 
 

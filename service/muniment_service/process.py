@@ -5,6 +5,7 @@ import gc
 import logging
 import resource
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -64,6 +65,11 @@ def freeze_startup_objects() -> None:
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
+
+
+def unix_seconds() -> int:
+    """The time, as services go by it unless a test has a clock of its own."""
+    return int(time.time())
 
 
 def print_ready(url: str) -> None:

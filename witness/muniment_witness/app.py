@@ -5,12 +5,11 @@ When a background task fails, the process ends: a witness that cannot commit mus
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 from muniment.tlog.cosignature import verifier_for
 from muniment_service.metrics import Metrics
-from muniment_service.process import allow_connections, print_ready
+from muniment_service.process import allow_connections, print_ready, unix_seconds
 from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context
 from muniment_witness.bastion.links import Bastions
@@ -47,15 +46,11 @@ from muniment_witness.store.mirrordb import MirrorStore
 _LOGGER = logging.getLogger(__name__)
 
 
-def _clock() -> int:
-    return int(time.time())
-
-
 async def serve(
     config: WitnessConfig,
     *,
     ready: Callable[[str], None] = print_ready,
-    clock: Callable[[], int] = _clock,
+    clock: Callable[[], int] = unix_seconds,
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 

@@ -7,7 +7,6 @@ merely wakes the integrator at once.
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -44,10 +43,7 @@ from muniment_log.http.problems import ERRORS
 from muniment_log.index.bucket import bucket_index
 from muniment_log.metrics import LogMetrics
 from muniment_service.metrics import Metrics
-from muniment_service.process import (
-    allow_connections,
-    print_ready,
-)
+from muniment_service.process import allow_connections, print_ready, unix_seconds
 from muniment_service.routing import App
 from muniment_service.tls import server_context
 
@@ -65,10 +61,6 @@ REQUESTS_IN_LEASE: Final = 2
 to the next term."""
 
 
-def _clock() -> int:
-    return int(time.time())
-
-
 async def serve(
     config: LogConfig,
     *,
@@ -76,7 +68,7 @@ async def serve(
     is_integrator: bool,
     listen: Address | None = None,
     ready: Callable[[str], None] = print_ready,
-    clock: Callable[[], int] = _clock,
+    clock: Callable[[], int] = unix_seconds,
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 

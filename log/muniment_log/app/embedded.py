@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -42,10 +41,7 @@ from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.metrics import Metrics
-from muniment_service.process import (
-    allow_connections,
-    print_ready,
-)
+from muniment_service.process import allow_connections, print_ready, unix_seconds
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
@@ -62,15 +58,11 @@ SWITCH_SECONDS: Final = 0.0005
 default of 5 ms every SQL statement of a commit may wait that long."""
 
 
-def _clock() -> int:
-    return int(time.time())
-
-
 async def serve(
     config: LogConfig,
     *,
     ready: Callable[[str], None] = print_ready,
-    clock: Callable[[], int] = _clock,
+    clock: Callable[[], int] = unix_seconds,
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 
