@@ -333,6 +333,16 @@ async def test_a_damaged_spool_is_refused(tmp_path: Path, damage: str) -> None:
     await writer.close()
 
 
+async def test_rows_that_break_the_rules_of_their_table_are_damage(tmp_path: Path) -> None:
+    writer = await Writer.open(tmp_path / "s.db", MIGRATIONS, application=APPLICATION_ID)
+    await writer.run(lambda db: db.execute("DROP TABLE underway"))
+    await writer.run(lambda db: db.execute("CREATE TABLE underway (call INTEGER, data BLOB)"))
+    await writer.run(lambda db: db.execute("INSERT INTO underway VALUES (1, NULL)"))
+    with pytest.raises(DatabaseError, match=r"the spool is damaged: NOT NULL .* entry\.data"):
+        await writer.run(SpoolFile.resume)
+    await writer.close()
+
+
 async def test_a_spool_that_is_made_is_told_and_an_empty_file_is_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ from typing import get_args
 import click
 
 from muniment.cli.common import (
+    count,
     file_option,
     gateway_key,
     log_option,
@@ -188,7 +189,7 @@ def submit(  # the options of the command are its parameters
             )
             await importing.run(file)
         if aside is not None and aside.count:
-            lines = "1 line was" if aside.count == 1 else f"{aside.count} lines were"
+            lines = count(aside.count, "line was", "lines were")
             click.echo(f"{lines} set aside, with the reasons: {skip_bad}", err=True)
 
     run(work())
