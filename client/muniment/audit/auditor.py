@@ -7,7 +7,7 @@ explained. Proven misbehaviour is the exception: the proof is kept in the state.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -16,12 +16,13 @@ from operator import itemgetter
 from typing import Final
 
 from muniment.audit.asking import confirm
+from muniment.audit.comparison import TileComparison
 from muniment.audit.events import tag_of
 from muniment.audit.evidence import check_kept, prove
 from muniment.audit.reader import examiner, in_order, read_spans
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
-from muniment.audit.report import MAX_FINDINGS, Finding, Report, Verdict, Weight
+from muniment.audit.report import Finding, Report, Verdict, Weight
 from muniment.audit.reuse import excuse
 from muniment.audit.statefile import AuditState
 from muniment.audit.streams import Streams
@@ -36,18 +37,14 @@ from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.local.forkpool import ForkServer
 from muniment.tlog.heads import Relation
-from muniment.tlog.merkle import HASH_SIZE, split_hashes
+from muniment.tlog.merkle import split_hashes
 from muniment.tlog.note import ED25519, VKey
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.rightedge import TileEdge
-from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_prefix
 
 OUTCOME_AGE: Final = 3600
 """From which age on, in seconds, a decision lacks the outcome that it promised, unless told."""
-
-TILE_WINDOW: Final = 32
-"""Upper-level tiles fetched at the same time; there is one for 65,536 leaves."""
 
 Progress = Callable[[int, int], None]
 """Told (leaves audited, leaves to audit)."""
@@ -257,7 +254,7 @@ async def _leaves(
     edge = state.tile_edge() if state else TileEdge()
     streams = state.streams() if state else Streams()
     start, total = edge.size, new.size - edge.size
-    comparison = _TileComparison(client, report)
+    comparison = TileComparison(client, report)
     progress(0, total)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(examiner(client, total, server))
@@ -381,39 +378,3 @@ def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
     """The keys that manifests are verified with: gateways', and the log's for its own streams."""
     logs = [key for key in options.policy.log_keys(origin) if key.algorithm == ED25519]
     return tuple(str(vkey) for vkey in (*options.gateways, *logs))
-
-
-class _TileComparison:
-    """Compares recomputed hash tiles of level 1 and above with those that the log serves."""
-
-    def __init__(self, client: LogClient, report: Report) -> None:
-        self.findings: list[Finding] = []
-        self._client = client
-        self._report = report
-        self._waiting: list[tuple[Tile, bytes]] = []
-
-    async def compare(self, tiles: Iterable[tuple[Tile, bytes]]) -> None:
-        """Takes tiles; they are fetched some at a time."""
-        self._waiting += tiles
-        if len(self._waiting) >= TILE_WINDOW:
-            await self.finish()
-
-    async def finish(self) -> None:
-        """Fetches and compares what waits."""
-        waiting, self._waiting = self._waiting, []
-        served: Sequence[bytes] = await asyncio.gather(
-            *[self._client.tile(tile) for tile, _ in waiting]
-        )
-        for (tile, expected), data in zip(waiting, served, strict=True):
-            self._report.tiles += 1
-            if data == expected:
-                continue
-            at = next(
-                at
-                for at in range(tile.width)
-                if data[at * HASH_SIZE : (at + 1) * HASH_SIZE]
-                != expected[at * HASH_SIZE : (at + 1) * HASH_SIZE]
-            )
-            sentence = f"{tile.path}: hash {at} is not that of the leaves below it"
-            if len(self.findings) < MAX_FINDINGS:
-                self.findings.append(Finding("tile-mismatch", sentence, Weight.UNVERIFIED))
