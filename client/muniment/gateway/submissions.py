@@ -147,7 +147,11 @@ class Queue:
                 break
             entries, addenda = piece.submission.entries, piece.submission.addenda
             stop = min(piece.stop, piece.start + left)
-            for at in range(piece.start, stop):
+            size = sum(map(len, entries[piece.start : stop])) + 2 * (stop - piece.start)
+            fits = not addenda and size <= room  # as most do
+            if fits:
+                room -= size
+            for at in range(stop if fits else piece.start, stop):
                 room -= len(entries[at]) + 2
                 if addenda:
                     own = addenda.get(at, ())
