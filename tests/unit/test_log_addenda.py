@@ -157,6 +157,21 @@ def test_what_is_not_one_of_each_is_taken_one_by_one(what: str) -> None:
     assert (sent.addenda, sent.expected) == (one_by_one.addenda, one_by_one.expected)
 
 
+@pytest.mark.parametrize("at", [0, 40, 79])
+def test_one_record_whose_log_keeps_something_is_found_among_usual_ones(at: int) -> None:
+    forms, addendum = Forms(withholding=True), content(1)
+    records = [usual(n) for n in range(80)]
+    in_one_go(checking(records, "gw.example/x", forms=forms))
+    told = in_one_go(checking(records, "gw.example/x", forms=forms))
+    assert told.without == len(records)
+    assert in_one_go(matching(records, [], b"".join(records), told)) is None
+    records[at] = usual(at, addendum, kept="log")
+    told = in_one_go(checking(records, "gw.example/x", forms=forms))
+    sent = in_one_go(matching(records, [], b"".join(records), told))
+    assert sent is not None
+    assert sent.expected == {digest_of(addendum): at}
+
+
 def test_an_addendum_that_comes_twice_behind_a_batch_is_refused() -> None:
     addenda = [content(1)] * LEAST_PACKED
     records = [usual(n, one) for n, one in enumerate(addenda)]

@@ -5,12 +5,14 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from decisions import decisions
 from muniment.records import codec as recordcodec
 from muniment.records.canonical import MAX_RECORD, encode_canonical
+from muniment.records.codec import checking
 from muniment.records.forms import (
     LEARN_FIRST,
     MOST_FORMS,
@@ -23,7 +25,7 @@ from muniment.records.forms import (
 )
 from muniment.records.kinds import Decision
 from muniment.records.quick import read_plain
-from muniment.tlog.encoding import FormatError
+from muniment.tlog.encoding import FormatError, in_one_go
 
 SAMPLE = {
     "v": 1,
@@ -70,6 +72,8 @@ def agree(forms: Forms, data: bytes) -> bool:
     producer = b"gw.example/edge" if found is None else found[2]
     assert forms.is_usual(data, producer) == (found is not None and data.isascii())
     assert not forms.is_usual(data, producer + b"x")
+    is_plain = found is not None and not data.startswith(b'{"addenda":')
+    assert forms.producer_of([data]) == (producer if is_plain else None)
     return found is not None
 
 
@@ -326,6 +330,31 @@ def test_whatever_is_taken_as_withheld_the_complete_check_takes_too(
                 b"run-1",
             )
         }
+
+
+def test_many_have_a_producer_when_all_are_plain_and_of_one() -> None:
+    name = BASES[0].replace(b"gw.example/edge", b"gw.example/other")
+    wide = encode_canonical(SAMPLE | {"id": "d-2"})
+    assert not wide.isascii()
+    assert FORMS.producer_of(BASES[:2]) == b"gw.example/edge"
+    assert FORMS.producer_of([BASES[0], wide, BASES[1]]) == b"gw.example/edge"
+    assert FORMS.producer_of([BASES[0], name]) is None
+    assert FORMS.producer_of([BASES[0], wide.replace(b"\xc3\xab", b"\xc3")]) is None
+    assert FORMS.producer_of([BASES[0], b" " * (MAX_RECORD + 1)]) is None
+    assert FORMS.producer_of([BASES[0], BASES[1][:-1]]) is None
+    assert FORMS.producer_of([]) is None
+
+
+@pytest.mark.parametrize("odd", [None, 0, 70, 99])
+def test_a_check_tells_how_many_withhold_nothing(odd: int | None) -> None:
+    entries = [encode_canonical(SAMPLE | {"id": f"d-{number}"}) for number in range(100)]
+    if odd is not None:
+        bare = SAMPLE | {"response": {"decision": True}}
+        entries[odd] = withholding(bare, "/response/context")
+    told = in_one_go(checking(entries, "gw.example/edge", forms=WITHHOLDING))
+    pieces = [entries[:64], entries[64:]]
+    plain = [len(piece) for piece in pieces if odd is None or entries[odd] not in piece]
+    assert told.without == sum(plain)
 
 
 def test_what_gateways_withhold_by_default_is_usual() -> None:

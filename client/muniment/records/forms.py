@@ -59,6 +59,7 @@ class BatchWithholding:
         types: of the subject of each.
         subjects: its id.
         runs: of each.
+        without: how many decisions are known to withhold nothing.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class BatchWithholding:
         self.types: list[bytes] = []
         self.subjects: list[bytes] = []
         self.runs: list[bytes | None] = []
+        self.without = 0
         self._numbers: list[int] = []  # of digests
         self._kept: list[bytes | None] = []
 
@@ -163,6 +165,24 @@ class Forms:
         self._since += 1
         return True
 
+    def producer_of(self, entries: Sequence[bytes]) -> bytes | None:
+        """Whose entries are that are all usual decisions of one producer, and withhold nothing.
+
+        None if that is not certain. It takes a quarter less than `read`, which makes a tuple of
+        each, and looks at none behind the first other one.
+        """
+        if not _may_be_read(entries):
+            return None
+        names: set[bytes] = set()
+        for match in map(self._match, entries):
+            if match is None:
+                return None
+            names.add(match[4])
+        if len(names) != 1:
+            return None
+        self._since += len(entries)
+        return names.pop()
+
     def read(
         self, entries: Sequence[bytes], withheld: BatchWithholding | None = None, first: int = 0
     ) -> list[Usual | None]:
@@ -171,13 +191,7 @@ class Forms:
         What those withhold that do so is added to `withheld`; they count from `first`.
         """
         self._since += len(entries)
-        # UTF-8 that is broken inside an entry stays so between newlines.
-        wide = [entry for entry in entries if not entry.isascii()]
-        try:
-            b"\n".join(wide).decode()
-        except UnicodeDecodeError:
-            return [None] * len(entries)
-        if max(map(len, entries), default=0) > MAX_RECORD:
+        if not _may_be_read(entries):
             return [None] * len(entries)
         usual: list[Any] = [None] * len(entries)
         begins = self._withholding and bool(entries) and entries[0].startswith(BEGIN)
@@ -255,6 +269,17 @@ class Forms:
             self._match = re.compile(DECISION % tuple(slots)).fullmatch
             if self._withholding:
                 self._match_withholding = re.compile(WITHHOLDING % tuple(slots)).fullmatch
+
+
+def _may_be_read(entries: Sequence[bytes]) -> bool:
+    """Whether all of them are UTF-8, and none is too long for a record."""
+    # UTF-8 that is broken inside an entry stays so between newlines.
+    wide = [entry for entry in entries if not entry.isascii()]
+    try:
+        b"\n".join(wide).decode()
+    except UnicodeDecodeError:
+        return False
+    return max(map(len, entries), default=0) <= MAX_RECORD
 
 
 def _is_plain(head: bytes) -> bool:

@@ -166,8 +166,11 @@ def matching(
             return Sent.packed(pack)
     else:
         digests = (yield from _digests_of(came)) if came else []
-    if not digests and KEPT not in text:
-        return None
+    if not digests:
+        if withheld is not None and withheld.without == len(records):
+            return None  # without looking for a word in megabytes
+        if KEPT not in text:
+            return None
     each = {} if withheld is None else withheld.each()
     named, expected = yield from _namings(records, each, looks_at_all=bool(digests))
     named_by = [named.get(digest) for digest in digests]
