@@ -74,11 +74,20 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The records [start, stop) of a submission; what the queue and batches are made of."""
+    """The records [start, stop) of a submission; what the queue and batches are made of.
+
+    Attributes:
+        size: Bytes of the records and their addenda.
+    """
 
     submission: Submission
     start: int
     stop: int
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = sum(map(len, self.entries)) + sum(len(one) for _, one in self.addenda)
+        object.__setattr__(self, "size", size)  # once: it is counted in and out of the queue
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -147,11 +156,14 @@ class Queue:
                 break
             entries, addenda = piece.submission.entries, piece.submission.addenda
             stop = min(piece.stop, piece.start + left)
-            size = sum(map(len, entries[piece.start : stop])) + 2 * (stop - piece.start)
-            fits = not addenda and size <= room  # as most do
-            if fits:
+            size = piece.size + 2 * len(piece)
+            if not addenda and stop == piece.stop and size <= room:  # as most
+                piece.submission.passage.has_left = True
+                pieces.append(piece)
                 room -= size
-            for at in range(stop if fits else piece.start, stop):
+                left -= len(piece)
+                continue
+            for at in range(piece.start, stop):
                 room -= len(entries[at]) + 2
                 if addenda:
                     own = addenda.get(at, ())
@@ -172,9 +184,7 @@ class Queue:
 
     def _count(self, piece: Piece, sign: int) -> None:
         self.records += sign * len(piece)
-        self.size += sign * sum(map(len, piece.entries))
-        if piece.submission.addenda:
-            self.size += sign * sum(len(one) for _, one in piece.addenda)
+        self.size += sign * piece.size
 
 
 @dataclass(slots=True, eq=False)
