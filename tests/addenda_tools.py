@@ -115,6 +115,8 @@ class Bench:
         self.environment = environment
         self.sequencer, self.tiles = sequencer, tiles
         self.objects = Objects(bucket)
+        self.submit = sequencer.submit_records
+        self.size: Callable[[], int] = lambda: tiles.tiles.edge.head.size
         self.now = 0
         self.label = f"s{next(_numbers)}"
         self.next, self.previous = 0, NO_PREVIOUS
@@ -124,7 +126,7 @@ class Bench:
         self.eraser = Eraser(
             origin=ORIGIN,
             addenda=self.stored,
-            submit=sequencer.submit_records,
+            submit=lambda *records: self.submit(*records),  # noqa: PLW0108 - tests replace it
             logged=self.logged,
             retention=Retention(rules),
             now_ms=lambda: self.now,
@@ -134,7 +136,7 @@ class Bench:
             database=database,
             objects=self.objects,
             leaves=self.leaves,
-            size=lambda: tiles.tiles.edge.head.size,
+            size=lambda: self.size(),  # noqa: PLW0108 - tests replace it
             look=self.stored.look,
             left_seconds=-1,
         )

@@ -22,6 +22,14 @@ def request(
     }
 
 
+def outcome(name: str) -> bytes:
+    """A canonical record that a call of the gateway has ended."""
+    return (
+        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
+        b'"status":"completed","time":1790000000000,"v":1}' % name.encode()
+    )
+
+
 def decisions(n: int, seed: int = 1, producer: str = "gw.example/edge") -> list[bytes]:
     """Makes n canonical decision records of about 570 bytes, with distinct ids."""
     random = Random(seed)

@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from aiohttp import ClientSession
+
+from governed import World
 from logsim import NOW, POLICY, LogSim
 from muniment.explore.app import PagesAddress
 from muniment.explore.running import RunningExplorer, running
@@ -15,6 +18,20 @@ from muniment.tlog.policy import Policy
 from waiting import until
 
 CLOCK = NOW + 90
+
+
+def sim_of(world: World) -> LogSim:
+    """A log in memory that has the records of a world."""
+    sim = LogSim()
+    sim.entries = world.entries()
+    return sim
+
+
+async def read(explorer: RunningExplorer, path: str, *, status: int = 200) -> str:
+    """A page's text."""
+    async with ClientSession() as session, session.get(explorer.url + path) as answer:
+        assert answer.status == status
+        return await answer.text()
 
 
 async def reach(explorer: RunningExplorer, size: int) -> None:

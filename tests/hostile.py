@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from byzantine import Answer
+from stand import Answer
 
 MANY: Final = 65_536
 SIZE: Final = {"Content-Type": "text/x.tlog.size"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +32,11 @@ from packing import stored
 from waiting import until
 
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)
+
+
+def tell(text: str) -> None:
+    """Shown when the test fails, and with `pytest -s`."""
+    sys.stdout.write(f"{text}\n")
 
 
 def withholding(records: list[bytes], first: int) -> tuple[list[bytes], list[bytes]]:

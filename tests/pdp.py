@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from byzantine import Answer, Asked
+from stand import Answer, Asked
 
 SUBJECTS = {"alice": {}, "bob": {"role": "admin"}}
 RESOURCES = {"record-1": {"status": "active"}, "record-2": {"status": "archived"}}
@@ -52,7 +52,7 @@ def paged(results: list[dict[str, Any]], page: Mapping[str, Any]) -> dict[str, A
 
 
 def answer(url: Callable[[], str], *, searches: bool = True) -> Callable[[Asked], Answer]:
-    """What `byzantine.Stand` serves; `url` tells the base URL."""
+    """What `stand.Stand` serves; `url` tells the base URL."""
 
     def respond(asked: Asked) -> Answer:
         path = asked.path.rpartition("/")

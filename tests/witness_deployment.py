@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import processes
-from byzantine import ByzantineLog, get
+from byzantine import ByzantineLog
 from ports import free_port
 from processes import muniment_witness
+from stand import get
 from waiting import SECONDS
 from witness_tools import set_up
 

@@ -12,10 +12,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-import byzantine
 from byzantine import View
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.proven import verify_evidence
@@ -29,6 +28,9 @@ from muniment_witness.judge.decide import Authentic, KnownLog, authenticate
 from muniment_witness.witnessfile import Gossip, WitnessFile
 from rawhttp import Body
 from witness_tools import opened_store, witness_signer
+
+if TYPE_CHECKING:
+    from stand import Answer
 
 START = 1_700_000_000
 PERIOD = 30
@@ -202,7 +204,7 @@ class Network:
         self.alarms: list[tuple[str, str, str, str]] = []
         self.cut: set[frozenset[str]] = set()
         self.lose: Callable[[], bool] = lambda: False
-        self.impostors: dict[str, Callable[[str], byzantine.Answer]] = {}
+        self.impostors: dict[str, Callable[[str], Answer]] = {}
         """What answers in the place of a node, by its name."""
 
     def lost(self, one: str, other: str) -> bool:

@@ -189,8 +189,7 @@ async def test_a_crash_at_any_step_is_finished_by_whoever_leads(
         if step != "order":
             receipt = await submit(batch)
             await frontend.named(sent, receipt.first)
-    with contextlib.suppress(Crash):
-        await asyncio.gather(*frontend._clearing)
+    await frontend.close()
     monkeypatch.undo()
     is_logged = step in {"put", "add", "clear"}
     await at.restart()
@@ -227,11 +226,11 @@ async def test_nothing_is_deleted_before_the_tree_has_what_was_ordered(at: Bench
     one = made()
     await at.frontend.keep(Sent([one], {}))
     await at.sequencer.submit(at.batch(named(one)))
-    size, at.sweeper._size = at.sweeper._size, lambda: 0
+    size, at.size = at.size, lambda: 0
     assert await at.sweeper.sweep() == 0
     assert await at.arriving() == 1
     assert await at.read(one) == one.data
-    at.sweeper._size = size
+    at.size = size
     assert await at.sweep() == 0
     assert at.places(one) == [addendum_path(one.digest.hex())]
 

@@ -144,9 +144,8 @@ async def test_a_crash_of_the_eraser_is_completed_by_the_next(
     async def crash(*_: object) -> None:
         raise Crash
 
-    submit = at.eraser._submit
     if step == "submit":
-        at.eraser._submit = crash  # type: ignore[assignment]
+        monkeypatch.setattr(at, "submit", crash)
     elif step == "rows":
         monkeypatch.setattr(addendarows, "erase", crash)
     elif step == "erase":
@@ -156,7 +155,6 @@ async def test_a_crash_of_the_eraser_is_completed_by_the_next(
     with pytest.raises(Crash):
         await at.eraser.erase(found, by="root", reason=None)
     monkeypatch.undo()
-    at.eraser._submit = submit
     if step in {"erase", "forget"}:
         assert isinstance(await at.read(one), Erased)
     else:
@@ -297,7 +295,7 @@ async def test_whatever_happens_in_between_nothing_outlives_its_erasure(at: Benc
                 await frontend.named(sent, receipt.first)
             except Crash:
                 return False
-            await asyncio.gather(*frontend._clearing, return_exceptions=True)
+            await frontend.close()
             return True
 
         sending = asyncio.get_running_loop().create_task(send())

@@ -11,7 +11,6 @@ import http.client
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import engines
+from decisions import outcome
 from faults.services import Services, services
 from log_deployment import (
     GATEWAY,
@@ -32,6 +32,7 @@ from log_deployment import (
     leaves_of,
     verify_leaf,
 )
+from log_load import tell
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -51,18 +52,6 @@ SETTLE_SECONDS = 90.0  # only a failure waits so long
 
 UNEXPECTED = (6, 7, 8)
 """Exit codes that nothing here may bring about: wrong identity, rolled back, damaged."""
-
-
-def tell(text: str) -> None:
-    """Shown when the test fails, and with `pytest -s`."""
-    sys.stdout.write(f"{text}\n")
-
-
-def record(name: str) -> bytes:
-    return (
-        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
-        b'"status":"completed","time":1790000000000,"v":1}' % name.encode()
-    )
 
 
 class Member:
@@ -128,7 +117,7 @@ class Gateway(threading.Thread):
         while not self.stopping.is_set() and self.failure is None:
             stream, count = self.stream, self._dice.randint(1, 60)
             names = [f"{stream.label}-{stream.next + i}" for i in range(count)]
-            records, addenda = [record(name) for name in names], list[bytes]()
+            records, addenda = [outcome(name) for name in names], list[bytes]()
             if self._dice.random() < 0.3:
                 records[0], data = withheld(stream.next, stream.label, kept="log")
                 addenda.append(data)

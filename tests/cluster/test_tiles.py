@@ -106,7 +106,7 @@ async def test_what_has_rotted_is_noticed_and_named(bucket: engines.Bucket, tile
     await replace(log.store, tile, b"")
     with pytest.raises(DamagedTileError):
         await log.tiles.read([tile])
-    await log.store._client.delete(tile.path)
+    await log.store.delete(tile.path)
     with pytest.raises(DamagedTileError, match=f"{re.escape(tile.path)} is missing"):
         await log.tiles.read([tile])
     assert len(log.damaged) == 4
@@ -128,7 +128,7 @@ async def test_what_is_kept_is_not_read_again_as_long_as_there_is_room(
     all_at_once = await log.tiles.read(tiles)
     assert list(all_at_once) == tiles  # more than there is room for
     for tile in tiles:  # what is gone can only come from memory
-        await log.store._client.delete(tile.path)
+        await log.store.delete(tile.path)
     assert (await log.tiles.read(tiles[:8]))[tiles[7]] == all_at_once[tiles[7]]
     assert (await log.tiles.read(tiles[14:]))[tiles[15]] == all_at_once[tiles[15]]
     with pytest.raises(DamagedTileError, match="is missing"):

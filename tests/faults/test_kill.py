@@ -8,7 +8,6 @@ import asyncio
 import http.client
 import os
 import random
-import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 
 from faults.services import services
 from log_deployment import GATEWAY, ask, deployed
-from log_load import Load
+from log_load import Load, tell
 from muniment.tlog.witnesswire import origin_hash
 from waiting import eventually
 from witness_tools import GrowingLog, log_signer, set_up
@@ -24,11 +23,6 @@ from witness_tools import GrowingLog, log_signer, set_up
 ROUNDS = int(os.environ.get("MUNIMENT_KILL_ROUNDS", "8"))
 SEED = int(os.environ.get("MUNIMENT_KILL_SEED", "1"))
 PAGES = 200
-
-
-def tell(text: str) -> None:
-    """Shown when the test fails, and with `pytest -s`."""
-    sys.stdout.write(f"{text}\n")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

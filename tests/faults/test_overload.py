@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from faults.crowd import Line, files, resident, run
 from faults.overloaded import Load, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, WORKERS, Stream, check_places
+from log_load import tell
 from muniment.gateway.gateway import Gateway
 from waiting import until
 
@@ -30,11 +30,6 @@ as what they were decoded to; a group being committed is held as bundles and as 
 A connection has its buffers. The rest is for the allocator and for SQLite's caches."""
 
 WARM_SECONDS, SECONDS, MOST_SECONDS, TIMES = 1.0, 2.0, 8.0, 10
-
-
-def tell(text: str) -> None:
-    """Shown when the test fails, and with `pytest -s`."""
-    sys.stdout.write(f"{text}\n")
 
 
 async def stop_after(tasks: list[asyncio.Task[None]], load: Load, seconds: float) -> None:

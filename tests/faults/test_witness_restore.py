@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import processes
-from byzantine import ByzantineLog, Stand, View, post
+from byzantine import ByzantineLog, View
 from faults.services import Services
 from muniment_witness.cli.exits import EXIT_DATABASE
 from ports import free_port
+from stand import Stand, post
 from waiting import eventually
 from witness_deployment import Deployment
 

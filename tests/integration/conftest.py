@@ -1,10 +1,12 @@
-"""What the modules of one folder start alike: a log with its witnesses, and a gateway at it."""
+"""What the modules of one folder start alike: a log with its witnesses, a gateway, the page."""
 
 from collections.abc import Iterator
 
 import pytest
 
+import browser
 import gateway_service
+import page_cases
 from gateway_service import Service
 from log_deployment import Deployment, deployed
 
@@ -20,3 +22,10 @@ def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
     made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
     with made.running():
         yield made
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[browser.Page]:
+    """verify.html in a browser."""
+    with page_cases.opened() as opened:
+        yield opened

@@ -9,19 +9,13 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 import engines
 import processes
+from decisions import outcome
 from log_deployment import PUBLISHED, TOKEN, Cluster, Deployment, ask, deployed, start_log
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import bundles_of, tiles_of
 from waiting import eventually
 
 PLAIN = b'{"kind":"outcome","execution":"x","status":"completed"}'
-
-
-def record(name: str) -> bytes:
-    return (
-        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
-        b'"status":"completed","time":1790000000000,"v":1}' % name.encode()
-    )
 
 
 def cluster_config(log: Deployment, cluster: Cluster) -> Path:
@@ -60,7 +54,7 @@ def test_a_log_moves_to_a_cluster(
         batches, receipts = [], []
         for number, count in enumerate((1, 700, 9000, 3, 9000, 9000, 20)):
             stream = streams[number % 2]
-            body = stream.take([record(f"{number}-{i}") for i in range(count)])
+            body = stream.take([outcome(f"{number}-{i}") for i in range(count)])
             batches.append(body)
             receipts.append(log.post(body, PUBLISHED).json)
         plain = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -100,7 +94,7 @@ def test_a_log_moves_to_a_cluster(
             assert ask(f"{moved.url}/v1/records", PLAIN, keyed).json == kept
             more = ask(
                 f"{moved.url}/v1/batches{PUBLISHED}",
-                streams[0].take([record("more")]),
+                streams[0].take([outcome("more")]),
             )
             assert more.json["first"] == size
             note = ask(f"{moved.url}/checkpoint").body
@@ -117,10 +111,10 @@ def test_the_head_that_was_signed_last_can_be_read_when_it_is_published(
 ) -> None:
     cluster = Cluster(database, bucket)
     with deployed(tmp_path) as log:
-        assert log.post(log.stream().take([record("a")]), PUBLISHED).status == 200
+        assert log.post(log.stream().take([outcome("a")]), PUBLISHED).status == 200
         for witness in log.witnesses:
             witness.kill()
-        log.post(log.stream().take([record(f"b{i}") for i in range(5)]))
+        log.post(log.stream().take([outcome(f"b{i}") for i in range(5)]))
         path = log.folder / "log" / "log.db"
 
         def signed() -> int:

@@ -12,6 +12,7 @@ import pytest
 
 import processes
 import proxy_tools
+from decisions import outcome
 from log_deployment import PUBLISHED, Deployment, ask, cluster_for, deployed
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
@@ -42,18 +43,11 @@ def grow(log: Deployment, *counts: int) -> int:
     stream = log.stream()
     size = 0
     for count in counts:
-        records = [record(f"{stream.label}-{stream.next + i}") for i in range(count)]
+        records = [outcome(f"{stream.label}-{stream.next + i}") for i in range(count)]
         answer = log.post(stream.take(records), PUBLISHED)
         assert answer.status == 200, answer.body
         size = answer.json["size"]
     return size
-
-
-def record(name: str) -> bytes:
-    return (
-        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
-        b'"status":"completed","time":1790000000000,"v":1}' % name.encode()
-    )
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ import pytest
 
 import export_tools as tools
 import index_tools
-from byzantine import Answer, Asked, Stand
+from stand import Answer, Asked, Stand
 from waiting import eventually
 
 COUNT = 150

@@ -14,8 +14,6 @@ import approving
 import gateway_service
 import processes
 from approving import Person
-from byzantine import Answer as Heard
-from byzantine import Stand
 from gateway_service import Service, evaluation
 from log_deployment import Deployment, ask, run
 from muniment.permit import Context, Trust, verify_permit
@@ -23,6 +21,8 @@ from muniment.permit.permitfile import parse_permit
 from muniment.records.api import Approval, parse_record
 from muniment.records.kinds import Entity
 from muniment.tlog.note import parse_vkey
+from stand import Answer as Heard
+from stand import Stand
 from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")

@@ -12,9 +12,9 @@ import pytest
 import gateway_service
 import hostile
 import pdp
-from byzantine import Answer, Asked, Stand
 from gateway_service import Service, evaluation
 from log_deployment import Deployment
+from stand import Answer, Asked, Stand
 from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")

@@ -12,9 +12,9 @@ import foreign
 import gateway_service
 import hostile
 import pdp
-from byzantine import Answer, Asked, Stand
 from gateway_service import Service, evaluation
 from log_deployment import Deployment, ask
+from stand import Answer, Asked, Stand
 from waiting import eventually
 
 SEARCH = "/access/v1/search/"

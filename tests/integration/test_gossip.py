@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 import processes
-from byzantine import ByzantineLog, View, get, post
+from byzantine import ByzantineLog, View
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.proven import log_verifiers, verify_evidence
+from stand import get, post
 from waiting import eventually
 from witness_deployment import Deployment
 

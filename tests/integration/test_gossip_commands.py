@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import processes
-from byzantine import Answer, ByzantineLog, Stand, post
+from byzantine import ByzantineLog
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 from muniment_witness.cli.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
 from processes import muniment_witness
+from stand import Answer, Stand, post
 from witness_tools import set_up
 
 

@@ -12,21 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from byzantine import (
-    GARBAGE,
-    OVERSIZED,
-    SLOW,
-    Answer,
-    Asked,
-    ByzantineLog,
-    Stand,
-    View,
-    bad_signature,
-    cosigned,
-    equivocating,
-    monitoring,
-    post,
-)
+from byzantine import ByzantineLog, View, bad_signature, cosigned, equivocating, monitoring
 from muniment.cli import cli
 from muniment.monitor import watch
 from muniment.monitor.report import CAVEAT
@@ -35,6 +21,7 @@ from muniment.tlog.cosignature import signer_for
 from muniment.tlog.keys.keyfile import generate
 from muniment.tlog.witnesswire import origin_hash
 from processes import muniment_witness, started
+from stand import GARBAGE, OVERSIZED, SLOW, Answer, Asked, Stand, post
 from waiting import SECONDS
 from witness_tools import set_up
 

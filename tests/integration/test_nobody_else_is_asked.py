@@ -11,7 +11,7 @@ from typing import Any
 import decisions
 import processes
 import signing
-from byzantine import Answer, Asked, Stand, View, post
+from byzantine import View
 from log_deployment import GATEWAY, PRODUCER, PUBLISHED, TOKEN, Deployment, Stream, ask, deployed
 from muniment.records.canonical import encode_canonical
 from muniment.tlog.encoding import frame
@@ -19,6 +19,7 @@ from muniment.tlog.evidence import same_size
 from muniment.tlog.note import Ed25519Signer
 from processes import muniment_witness
 from rawhttp import send
+from stand import Answer, Asked, Stand, post
 from witness_deployment import configure
 
 

@@ -27,7 +27,7 @@ import decisions
 import gateway_service
 import pdp
 import processes
-from byzantine import Stand, View
+from byzantine import View
 from gateway_service import Service
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
 from muniment.records.batchbody import join_body
@@ -37,6 +37,7 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import SignSubtree, origin_hash
 from processes import muniment_witness
+from stand import Stand
 from waiting import eventually
 from witness_deployment import configure
 

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 import processes
-from byzantine import View, new_signer, post
+from byzantine import View, new_signer
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.tiles import ENTRIES, tile_at
 from muniment_witness.cli.exits import EXIT_UNREACHABLE
 from processes import muniment, muniment_witness
+from stand import post
 from staticserver import static
 from witness_tools import set_up
 

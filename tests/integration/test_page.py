@@ -28,12 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[browser.Page]:
-    with page_cases.opened() as opened:
-        yield opened
-
-
 LEAVES = [b"leaf %d" % number for number in range(20)]
 
 

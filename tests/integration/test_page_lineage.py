@@ -1,12 +1,9 @@
 """Lineage bundles in the browser: the same trace, breaks and words as by the command."""
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 import browser
 import page_cases
@@ -34,12 +31,6 @@ DECISIONS = ("d-call", "d-plan", "d-1", "d-2")
 THUMBPRINT = "sha256:" + "ef" * 32
 SIGNER = Ed25519Signer(GATEWAY, ed25519("gateway"))
 KEY = f"{SIGNER.vkey.name}+{SIGNER.vkey.key_id:08x}"
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[browser.Page]:
-    with page_cases.opened() as opened:
-        yield opened
 
 
 def bundled(world: World, chance: random.Random | None = None, **bundle: Any) -> Case:

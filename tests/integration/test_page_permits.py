@@ -2,12 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 import browser
 import page_cases
@@ -75,12 +72,6 @@ OTHER_CONTEXTS: list[dict[str, Any]] = [
     {"arguments": {**ARGUED, "amount": 3, "to": None, "more": 1}},
     {"arguments": {"amount": 2.50, "to": "ada", "\U0001f600": 1.0, "\uffff": [True, {}]}},
 ]
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[browser.Page]:
-    with page_cases.opened() as opened:
-        yield opened
 
 
 def case(permit: Permit, *, post_quantum: bool = False, **context: Any) -> Case:

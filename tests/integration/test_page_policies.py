@@ -1,10 +1,8 @@
 """The page judges by policies over time as the commands do: good files, odd ones, mutated ones."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 import browser
 import page_cases
@@ -24,12 +22,6 @@ END = START + 2 * YEAR
 WINDOW = (START + YEAR, END)
 LATER = (NOW + 10 * YEAR, NOW + 11 * YEAR)
 ROOTS = root("root.example/a", "root.example/b", threshold=2)
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[browser.Page]:
-    with page_cases.opened() as opened:
-        yield opened
 
 
 def proof(*cosigned: tuple[str, int]) -> bytes:

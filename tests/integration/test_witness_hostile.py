@@ -11,21 +11,11 @@ import pytest
 
 import processes
 import witness_corpus
-from byzantine import (
-    GARBAGE,
-    OVERSIZED,
-    SLOW,
-    TRICKLE,
-    Answer,
-    Asked,
-    Stand,
-    View,
-    get,
-    post,
-)
+from byzantine import View
 from muniment.tlog.cosignature import signer_for
 from muniment.tlog.keys.keyfile import generate
 from processes import muniment_witness
+from stand import GARBAGE, OVERSIZED, SLOW, TRICKLE, Answer, Asked, Stand, get, post
 from waiting import eventually
 from witness_deployment import REQUEST_SECONDS, configure
 

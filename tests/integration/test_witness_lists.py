@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import processes
-from byzantine import View, new_signer, post
+from byzantine import View, new_signer
 from muniment.tlog.loglist import ListedLog, format_log_list
 from muniment.tlog.witnesswire import origin_hash
 from processes import muniment_witness
+from stand import post
 from staticserver import static
 from waiting import SECONDS, eventually
 from witness_tools import set_up

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 import processes
-from byzantine import ByzantineLog, get, post
+from byzantine import ByzantineLog
 from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_DATABASE
 from ports import free_port
 from processes import muniment_witness
+from stand import get, post
 from waiting import eventually
 from witness_deployment import Deployment
 

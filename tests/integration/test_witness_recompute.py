@@ -12,9 +12,9 @@ import pytest
 
 import index_tools as tools
 import processes
-from byzantine import get, post
 from indexed_log import IndexedLog
 from muniment.tlog.evidence import WrongMapRoot, parse_evidence
+from stand import get, post
 from staticserver import static
 from waiting import SECONDS, eventually
 from witness_tools import set_up

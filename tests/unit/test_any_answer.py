@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from byzantine import NOT_FOUND, Answer, ByzantineLog
+from byzantine import ByzantineLog
 from muniment.errors import BadAnswer, Refused
 from muniment.http.client import Answer as Refusal
 from muniment.http.loganswers import StreamHead, decode_answer
@@ -18,6 +18,7 @@ from muniment.tlog.encoding import FormatError
 from muniment_witness.cli.remote import lines_of, read_all
 from muniment_witness.gossip.net import TransportAnswer as Answered
 from muniment_witness.gossip.peers import EvidenceList
+from stand import NOT_FOUND, Answer
 from witness_network import Network
 
 NASTY = [

@@ -8,16 +8,10 @@ import pytest
 
 import rfc6962
 from byzantine import (
-    GARBAGE,
-    SLOW,
-    Answer,
-    Asked,
     ByzantineLog,
-    Stand,
     bad_signature,
     cosigned,
     equivocating,
-    get,
     monitoring,
     new_signer,
     poisoned,
@@ -34,6 +28,7 @@ from muniment.tlog.proofs import (
 )
 from muniment.tlog.tiles import parse_tile_path
 from muniment.tlog.witnesswire import origin_hash
+from stand import GARBAGE, SLOW, Answer, Asked, Stand, get
 from witness_tools import witness_signer
 
 

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from byzantine import Answer, Asked, Stand
 from decisions import request
 from muniment.cli import cli
 from muniment.http.approvals import FRESH_SECONDS, reading_header, verify_reading
@@ -19,6 +18,7 @@ from muniment.records.approval import approver_vkey, call_digest
 from muniment.tlog.encoding import VerificationError
 from muniment_gateway.core.approvals import Held
 from muniment_gateway.deciding.approvals import recorded_request
+from stand import Answer, Asked, Stand
 
 NOW = 1_790_000_000
 CAROL = Ed25519PrivateKey.from_private_bytes(b"c" * 32)

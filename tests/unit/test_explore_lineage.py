@@ -4,13 +4,10 @@ import json
 from pathlib import Path
 from urllib.parse import quote
 
-from aiohttp import ClientSession
-
-from explore_tools import explored
+from explore_tools import explored, read, sim_of
 from governed import World, artifact, story
-from logsim import NOW, ORIGIN, LogSim
+from logsim import NOW, ORIGIN
 from muniment.explore.graphjson import LONGEST, MOST, members, text
-from muniment.explore.running import RunningExplorer
 from muniment.lineage import graph_of
 from muniment.records.thingnames import thing_name
 
@@ -33,18 +30,6 @@ def branching() -> World:
     world.outcome("call")
     world.revoke(execution="write")
     return world
-
-
-def sim_of(world: World) -> LogSim:
-    sim = LogSim()
-    sim.entries = world.entries()
-    return sim
-
-
-async def read(explorer: RunningExplorer, path: str, *, status: int = 200) -> str:
-    async with ClientSession() as session, session.get(explorer.url + path) as answer:
-        assert answer.status == status
-        return await answer.text()
 
 
 async def test_the_list_says_all_without_a_script(tmp_path: Path) -> None:

@@ -7,11 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession
 
 import byzantine
-from byzantine import Answer, Asked, Stand
-from explore_tools import explored, exploring, reach
+from explore_tools import explored, exploring, reach, read, sim_of
 from governed import World, artifact
 from logsim import GATEWAY, LOG_SIGNER, NOW, ORIGIN, POLICY, WITNESSES, LogSim, decision
 from muniment.explore import mesh
@@ -24,6 +22,7 @@ from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint, sign_c
 from muniment.tlog.evidence import EXTENSION, MAX_EVIDENCE_SIZE, same_size
 from muniment.tlog.policy import Policy, parse_policy
 from muniment.tlog.witnesswire import origin_hash
+from stand import GARBAGE, NOT_FOUND, Answer, Asked, Stand
 from waiting import until
 
 HOSTILE = "<script>alert(1)</script>\u202e"
@@ -35,22 +34,10 @@ def deciding(world: World, revision: str, by: str) -> None:
         world.decide(None, artifact=artifact(policy=policy))
 
 
-def sim_of(world: World) -> LogSim:
-    sim = LogSim()
-    sim.entries = world.entries()
-    return sim
-
-
 def two_roots() -> bytes:
     """Evidence that the log of `LogSim` signed two trees of one size."""
     heads = [Checkpoint(ORIGIN, 5, bytes([number]) * 32) for number in (1, 2)]
     return same_size(*[sign_checkpoint(head, [LOG_SIGNER], NOW) for head in heads]).encode()
-
-
-async def read(explorer: RunningExplorer, path: str, *, status: int = 200) -> str:
-    async with ClientSession() as session, session.get(explorer.url + path) as answer:
-        assert answer.status == status
-        return await answer.text()
 
 
 async def test_drift_and_silence_are_said(tmp_path: Path) -> None:
@@ -158,7 +145,7 @@ async def watched(
     """An explorer that asks three witnesses, all at one address, that answer so."""
 
     def respond(asked: Asked) -> Answer:
-        return answer.get(asked.path, byzantine.NOT_FOUND)
+        return answer.get(asked.path, NOT_FOUND)
 
     with Stand(respond).serve() as stand:
         lines = [f"log {LOG_SIGNER.vkey}"]
@@ -216,7 +203,7 @@ async def test_what_a_witness_shows_of_another_history_is_evidence(tmp_path: Pat
         await read(explorer, f"evidence/{'0' * 64}{EXTENSION}", status=404)
 
 
-@pytest.mark.parametrize("odd", byzantine.GARBAGE)
+@pytest.mark.parametrize("odd", GARBAGE)
 async def test_whatever_a_witness_answers_the_pages_come(tmp_path: Path, odd: Answer) -> None:
     sim = LogSim()
     sim.append([decision(0)])

@@ -10,7 +10,6 @@ import pytest
 
 import export_tools as tools
 import index_tools
-from byzantine import Answer, Asked, Stand
 from commands import muniment
 from muniment.errors import InputError, Refused, Unreachable
 from muniment.export.cloudevents import CLOUD_EVENTS
@@ -19,6 +18,7 @@ from muniment.export.endpoint import LONGEST_PAUSE, Endpoint
 from muniment.export.forms import JSON_LINES, Form
 from muniment.export.headers import read_headers
 from muniment.export.refused import RefusedFile
+from stand import Answer, Asked, Stand
 
 EVENTS = [Event(number, b'{"n":%d}' % number) for number in range(8)]
 

@@ -9,7 +9,6 @@ import pytest
 
 import export_tools as tools
 import index_tools
-from byzantine import Answer, Stand
 from commands import muniment
 from muniment.errors import BadAnswer, Refused
 from muniment.export.destination import Event
@@ -18,6 +17,7 @@ from muniment.export.forms import Rejected
 from muniment.export.otlp import OTLP
 from muniment.export.refused import RefusedFile
 from muniment.records.api import parse_record
+from stand import Answer, Stand
 
 LOWER_CAMEL = re.compile(r"[a-z]+([A-Z][a-z]+)*")
 EVENTS = [Event(number, b'{"n":%d}' % number) for number in range(4)]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from byzantine import Answer, Stand
 from decisions import request
 from logsim import LOG_SIGNER
 from muniment.errors import MunimentError
@@ -23,6 +22,7 @@ from muniment_gateway.deciding import callbacks
 from muniment_gateway.deciding.callbacks import CallbackSender
 from muniment_gateway.store.held import HeldCalls
 from muniment_service.metrics import Metrics
+from stand import Answer, Stand
 
 NOW = 1_790_000_000
 

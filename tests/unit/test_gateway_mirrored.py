@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from byzantine import ORIGIN, Answer, ByzantineLog
+from byzantine import ORIGIN, ByzantineLog
 from muniment.errors import BadAnswer, NotMirrored, VerificationError
 from muniment.gateway.mirrored import check_require, mirrored_receipts
 from muniment.gateway.receipts import BatchReceipt, Receipt
@@ -13,6 +13,7 @@ from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.mirrors import check_mirrored
 from muniment.tlog.policy import Policy, parse_policy
 from signing import witness
+from stand import Answer
 
 W, M = witness("w.example"), witness("m.example")
 SIZE = 20

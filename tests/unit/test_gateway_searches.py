@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byzantine import Answer, Asked, Stand
 from muniment.http.client import HttpSession
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.authorities import Authority, AuthorityEntry
@@ -18,6 +17,7 @@ from muniment_gateway.core.search import check_results, check_search, said_by
 from muniment_gateway.deciding.searches import MOST_SEARCHES, Searches, TooManySearchesError
 from muniment_gateway.engines.port import PassedOn as Passed
 from muniment_service.metrics import Metrics
+from stand import Answer, Asked, Stand
 
 WHOLE: dict[str, Any] = {
     "subject": {"type": "user", "id": "alice", "properties": {"role": "admin"}},

@@ -19,7 +19,7 @@ import log_tools
 import logsim
 import processes
 import signing
-from byzantine import Answer, Asked, ByzantineLog, Stand
+from byzantine import ByzantineLog
 from hostile import ANSWERS, LATE
 from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable
 from muniment.http import logrequests
@@ -38,6 +38,7 @@ from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.metrics import Metrics
 from ports import free_port
 from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio
+from stand import Answer, Asked, Stand
 from waiting import until
 
 SECONDS = 0.5

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from byzantine import GARBAGE, Answer, Asked, Stand
 from muniment.monitor import webhook
 from muniment.monitor.webhook import ATTEMPTS, QUEUE, Webhook, check_webhook
+from stand import GARBAGE, Answer, Asked, Stand
 
 
 def scripted(*answers: Answer) -> Callable[[Asked], Answer]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from byzantine import NOT_FOUND, Answer, ByzantineLog, View
+from byzantine import ByzantineLog, View
 from muniment.tlog.encoding import frame
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.config import LogOptions
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.witnessfile import Gossip
+from stand import NOT_FOUND, Answer
 from witness_network import PERIOD, Network
 
 

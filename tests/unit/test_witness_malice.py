@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from byzantine import Answer, View, bad_signature, cosigned, new_signer, poisoned, unsigned
+from byzantine import View, bad_signature, cosigned, new_signer, poisoned, unsigned
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import fork, same_size
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.config import LogOptions
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.witnessfile import Gossip
+from stand import Answer
 from witness_network import START, Network, Node
 
 MAIN = View().append(300)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from byzantine import GARBAGE, OVERSIZED, SLOW, TRICKLE, Answer, Asked, Stand
 from muniment_witness.config import check_url
 from muniment_witness.gossip.net import (
     MAX_ETAG,
@@ -14,6 +13,7 @@ from muniment_witness.gossip.net import (
     UnreachableError,
     transport,
 )
+from stand import GARBAGE, OVERSIZED, SLOW, TRICKLE, Answer, Asked, Stand
 
 SECONDS = 1.0
 SLACK = 10.0

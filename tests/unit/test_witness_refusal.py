@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from byzantine import Answer, Stand, View
+from byzantine import View
 from muniment.tlog.addcheckpoint import AccusedError, WitnessError
 from muniment.tlog.policy import parse_policy
 from muniment_log.publish.witness import clients_of, new_session
+from stand import Answer, Stand
 from witness_network import Network
 from witness_tools import witness_signer
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from byzantine import Answer, View, bad_signature, new_signer, poisoned, unsigned
+from byzantine import View, bad_signature, new_signer, poisoned, unsigned
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import empty_root, fork, same_size
 from muniment.tlog.merkle import EMPTY_ROOT
@@ -16,6 +16,7 @@ from muniment_witness.gossip import receive as relay
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
 from muniment_witness.gossip.senders import SenderBudget
 from muniment_witness.store import observations
+from stand import Answer
 from witness_network import Network, Node
 
 MAIN = View().append(50)
