@@ -17,6 +17,14 @@ for name, is_same in ("muniment", True), ("hunt", False):
 settings.load_profile("muniment")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fails a test whose list of parameters is empty: pytest would skip it, unseen."""
+    for mark in item.iter_markers("skip"):
+        if str(mark.kwargs.get("reason", "")).startswith("got empty parameter set"):
+            pytest.fail("the list of its parameters is empty", pytrace=False)
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers in this process wait for a copy of a log that is behind, but not for seconds."""

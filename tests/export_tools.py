@@ -28,11 +28,13 @@ def follow(path: Path, source: index_tools.MemorySource) -> None:
 
 
 def exported(path: Path) -> list[Exported]:
-    """All records of a replica, verified."""
+    """All records of a replica, verified; there are some, as tests look at each."""
     with IndexReader(path) as reader:
         source = Source(reader)
         source.check(CompactRange.EMPTY, lambda _done, _total: None)
-        return [one for page in source.pages(CompactRange.EMPTY) for one in page.records]
+        found = [one for page in source.pages(CompactRange.EMPTY) for one in page.records]
+    assert found
+    return found
 
 
 class Receiver(Destination):

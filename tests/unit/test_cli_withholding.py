@@ -190,7 +190,7 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
 
 
 def test_no_spool_is_none(place: Path) -> None:
-    muniment("spool", "addenda", "nothing.spool", code=1)
+    assert "nothing.spool" in muniment("spool", "addenda", "nothing.spool", code=1).stderr
 
 
 async def test_ids_are_logged_as_the_pseudonyms_that_gateways_log(place: Path) -> None:

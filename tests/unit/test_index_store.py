@@ -180,6 +180,8 @@ async def test_two_things_with_one_hash_in_one_record_do_not_stop_the_follower(
     async with tools.opened(tmp_path / "index", keeps_bundles=False) as store:
         twice = [posting(1, Role.REVOKED, 0)] * 2
         await store.add(Chunk(tools.ORIGIN, EMPTY, fake_range(1), twice, {}, (), 0))
+    with tools.database(tmp_path / "index") as db:
+        assert db.execute("SELECT count(*) FROM posting").fetchall() == [(1,)]
 
 
 async def test_the_first_proof_is_kept_and_suspicions_are_bounded(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ async def test_a_witness_is_sent_the_log_s_own_lines_alone(tmp_path: Path) -> No
         late.answer = noted
         await until(lambda: late.head.size == size)
     keys = [signing.log_signer().vkey, signing.log_mldsa44().vkey]
+    assert sent
     for checkpoint in sent:
         assert checkpoint.note.signatures == lines_of(checkpoint.note.signatures, keys)
         assert len(checkpoint.note.signatures) == 2

@@ -97,8 +97,10 @@ def limits_of(root: Path) -> list[str]:
     return found
 
 
-def test_what_is_configured_is_what_is_used() -> None:
-    for limits in (PublisherLimits, SequencerLimits):
-        for field in dataclasses.fields(limits):
-            if field.name in LimitsFile.__struct_fields__:
-                assert field.default == field_of(LimitsFile, field.name), field.name
+@pytest.mark.parametrize("limits", [PublisherLimits, SequencerLimits])
+def test_what_is_configured_is_what_is_used(limits: type[Any]) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(limits)}
+    configured = defaults.keys() & set(LimitsFile.__struct_fields__)
+    assert configured
+    for name in configured:
+        assert defaults[name] == field_of(LimitsFile, name), name
