@@ -14,6 +14,7 @@ import pytest
 
 from certificates import Authority
 from muniment.http.client import MAX_HEAD, HttpClient, HttpError, TooLongError, system_tls
+from waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -319,11 +320,66 @@ async def test_no_connection_is_lost_to_requests_that_fail() -> None:
     """With one connection at a time: what fails or is given up gives it back."""
     answers = iter([None, b"garbage\r\n\r\n", b"", CHUNKED + b"zz\r\n", OK])
 
-    async with serving(lambda *_: next(answers, OK), connections=1) as (client, _):
+    async with serving(lambda *_: next(answers, OK), connections=1) as (client, served):
         outcomes: list[object] = []
         for _ in range(4):
+            asking = asyncio.create_task(client.ask("GET", "/", limit=9, seconds=30))
+            if len(outcomes) == 1:  # to which nothing is answered: given up once it has come
+                await until(lambda: len(served.requests) == 3)
+                asking.cancel()
             try:
-                outcomes.append((await client.ask("GET", "/", limit=9, seconds=0.3)).body)
-            except (HttpError, TimeoutError) as error:
+                outcomes.append((await asking).body)
+            except (HttpError, asyncio.CancelledError) as error:
                 outcomes.append(type(error))
-        assert outcomes == [HttpError, TimeoutError, HttpError, b"ok"]
+        assert outcomes == [HttpError, asyncio.CancelledError, HttpError, b"ok"]
+
+
+async def test_many_connections_that_spoke_out_of_turn_cost_no_request() -> None:
+    """As a server does that says 408 on each idle connection; a request takes none of them."""
+    writers: list[asyncio.StreamWriter] = []
+
+    def script(served: Served, writer: asyncio.StreamWriter) -> bytes:
+        writers.append(writer)
+        return OK
+
+    async with serving(script) as (client, served), serving(lambda *_: OK) as (other, _):
+        await asyncio.gather(*(get(client) for _ in range(4)))
+        assert served.connections == 4
+        for writer in set(writers):
+            writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        await get(other)  # by whose answer the loop has read what came before it
+        assert await get(client) == b"ok"
+        assert served.connections == 5
+
+
+async def test_who_waits_for_a_connection_is_told_that_the_client_is_closed() -> None:
+    async with serving(lambda *_: b"", connections=1) as (client, served):
+        asking = [asyncio.create_task(get(client)) for _ in range(3)]
+        await until(lambda: bool(served.requests))
+        await client.close()
+        done = await asyncio.gather(*asking, return_exceptions=True)
+        assert [str(one) for one in done] == ["the client is closed"] * 3
+        assert {type(one) for one in done} == {HttpError}
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "ws", "gopher"])
+async def test_only_http_is_asked_by_http(scheme: str) -> None:
+    async with serving(lambda *_: OK) as (client, served):
+        await get(client)
+        host = served.requests.pop().split(b"\r\n")[1].partition(b": ")[2].decode()
+        with pytest.raises(HttpError):
+            await client.request("GET", f"{scheme}://{host}/", limit=10, seconds=5)
+        assert served.requests == []
+
+
+@pytest.mark.parametrize("text", ["a\1", "a\x1f", "a\x7f"])
+async def test_a_control_character_is_sent_in_no_header(text: str) -> None:
+    async with serving(lambda *_: OK) as (client, served):
+        await get(client)
+        url = "http://" + served.requests.pop().split(b"\r\n")[1].partition(b": ")[2].decode()
+        with pytest.raises(HttpError):
+            await client.request("GET", url, limit=10, seconds=5, headers={"A": text})
+        with pytest.raises(HttpError):
+            await client.request(f"GET{text}", url, limit=10, seconds=5)
+        await client.request("GET", url, limit=10, seconds=5, headers={"A": "a\tb"})
+        assert len(served.requests) == 1

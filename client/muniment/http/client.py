@@ -33,6 +33,7 @@ from muniment.tlog.encoding import FormatError, MunimentError
 if TYPE_CHECKING:
     import aiohttp
     from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
     from aiohttp.http import RawResponseMessage
     from aiohttp.streams import StreamReader
     from yarl import URL
@@ -53,6 +54,9 @@ _NOTHING: Final[Mapping[str, str]] = {}
 
 _ORIGINS: Final = 1000
 """Servers whose headers are kept ready."""
+
+_CONNECTIONS: Final = 100
+"""Connections that are taken up for a request, if the server has spoken on all before."""
 
 _TURNS: Final = 10  # of the event loop, until it has noticed that a socket is shut down
 
@@ -201,18 +205,18 @@ class HttpSession:
         import aiohttp  # noqa: PLC0415  # as above
         from yarl import URL  # noqa: PLC0415  # comes with aiohttp
 
-        connector = self._opened()
         target = URL(url, encoded=True)
+        if target.scheme not in ("http", "https"):
+            raise ValueError("neither http nor https")
         origin = self._origins.get((target.scheme, target.raw_authority))
         if origin is None:
             origin = await self._origin(target)
         head = head_of(method, target.raw_path_qs, origin.headers, headers, body)
-        connection = await connector.connect(origin, [], aiohttp.ClientTimeout())
+        connection = await self._connected(origin)
         sending: asyncio.Task[None] | None = None
         try:
             protocol = connection.protocol
-            # Bytes that came before it was asked are no answer to what it is asked now.
-            if protocol is None or protocol.transport is None or protocol.should_close:
+            if protocol is None or protocol.transport is None:
                 raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(
                 skip_payload=method == "HEAD",
@@ -235,6 +239,22 @@ class HttpSession:
             if sending is not None:
                 sending.cancel()
             connection.close()  # unless it was released
+
+    async def _connected(self, origin: "aiohttp.ClientRequest") -> "Connection":
+        """One on which nothing came before it is asked: that would be no answer to anything."""
+        import aiohttp  # noqa: PLC0415  # as above
+
+        for _ in range(_CONNECTIONS):
+            try:
+                connection = await self._opened().connect(origin, [], aiohttp.ClientTimeout())
+            except asyncio.CancelledError:
+                if not self._closed or ((me := asyncio.current_task()) and me.cancelling()):
+                    raise
+                raise HttpError("the client is closed") from None  # while a connection was awaited
+            if connection.protocol is not None and not connection.protocol.should_close:
+                return connection
+            connection.close()
+        raise aiohttp.ServerDisconnectedError
 
     async def _origin(self, target: "URL") -> "aiohttp.ClientRequest":
         """What aiohttp's connector is asked for a connection by, with the headers for there."""

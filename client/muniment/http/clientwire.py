@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,9 @@ LARGE: Final = 64 << 10
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods of which a request without a body need not say that it has none (RFC 9110 8.6)."""
 
+_CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
+"""What is in no line of a head (RFC 9110 5.5)."""
+
 
 def head_of(
     method: str,
@@ -25,7 +29,7 @@ def head_of(
 ) -> bytes:
     """The first line and the headers of a request; its `own` count before the `common` ones.
 
-    Raises ValueError if there is a line end or a NUL within one.
+    Raises ValueError if there is a control character within one, or white space in the method.
     """
     from multidict import CIMultiDict  # noqa: PLC0415  # comes with aiohttp
 
@@ -36,11 +40,10 @@ def head_of(
         fields["Content-Length"] = str(len(body))
     elif method not in _BODILESS:
         fields["Content-Length"] = "0"
-    lines = [f"{method} {target} HTTP/1.1", *map(": ".join, fields.items()), "\r\n"]
-    head = "\r\n".join(lines)
-    if not head.count("\n") == head.count("\r") == len(lines) or "\0" in head:
-        raise ValueError("a line end within a header")
-    return head.encode()
+    lines = [f"{method} {target} HTTP/1.1", *map(": ".join, fields.items())]
+    if _CONTROL.search("".join(lines)) or " " in method:
+        raise ValueError("a control character within a header")
+    return "\r\n".join([*lines, "\r\n"]).encode()
 
 
 async def send_body(protocol: "ResponseHandler", body: bytes) -> None:
