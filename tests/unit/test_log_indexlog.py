@@ -212,6 +212,31 @@ async def test_newer_cosignatures_of_the_same_heads_are_given(kept: Kept) -> Non
     assert kept.made.proving().head.checkpoint == before.head.checkpoint
 
 
+async def test_what_was_published_before_a_restart_is_covered_when_the_log_is_further_already(
+    tmp_path: Path,
+) -> None:
+    before, after = Kept(tmp_path), Kept(tmp_path)
+    async with running(before):
+        before.log_head(3)
+        await before.leaves(1)
+        before.own_head()
+        await until(lambda: before.made.state["covered"] == 3)
+    after.own.published = before.own.published
+    after.log_head(9)
+    async with running(after):
+        await after.leaves(2)
+        assert (after.made.state["covered"], after.made.state["lag"]) == (3, 6)
+        after.own_head()
+        await until(lambda: after.made.state["covered"] == 9)
+    # The newest leaf has no quorum yet: nothing tells what the one before is about.
+    third = Kept(tmp_path)
+    third.own.published = before.own.published
+    third.log_head(12)
+    async with running(third):
+        await third.leaves(3)
+        assert third.made.state["covered"] == 0
+
+
 async def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
     failing = Kept(tmp_path)
     failing.errors = [FatalDatabaseError("the disk is full"), OSError("no such device")]

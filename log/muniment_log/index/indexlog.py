@@ -296,6 +296,8 @@ class IndexLog:
                 f"its last leaf is about {leaf.head.size} leaves, and the log has published "
                 f"{published_size(head)}"
             )
+        if published_size(opened.publisher.published) >= count:
+            self._covered = leaf.head.size  # published before; the log may be further by now
         if leaf.head.size == head.checkpoint.size:
             await opened.map.advance(leaf.head, count)
             await self._show(opened, leaf, head)
