@@ -157,7 +157,8 @@ class Queue:
             entries, addenda = piece.submission.entries, piece.submission.addenda
             stop = min(piece.stop, piece.start + left)
             size = piece.size + 2 * len(piece)
-            if not addenda and stop == piece.stop and size <= room:  # as most
+            # As most do; but not beside a record that goes alone for its addenda.
+            if not addenda and stop == piece.stop and size <= room and min(beside, number) >= 0:
                 piece.submission.passage.has_left = True
                 pieces.append(piece)
                 room -= size
