@@ -7,7 +7,7 @@ import sys
 from typing import Final, NoReturn
 
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, is_unwritable
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError, printable
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 3
@@ -27,6 +27,6 @@ def code_of(error: BaseException) -> int:
 
 def end(program: str, code: int, error: object) -> NoReturn:
     """Says the first line of an error in a program's name, and ends the process."""
-    first_line = str(error).partition("\n")[0] or type(error).__name__
+    first_line = printable(str(error).partition("\n")[0]) or type(error).__name__
     print(f"{program}: {first_line}", file=sys.stderr)  # noqa: T201  # the command's last word
     sys.exit(code)

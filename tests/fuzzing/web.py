@@ -110,7 +110,8 @@ def _peer_json(data: bytes) -> None:
     with suppress(FormatError):
         decode_json(data, EvidenceList, "list")
     with suppress(FormatError):
-        assert all(line.isascii() for line in lines_of(decode_json(data, dict[str, Any], "status")))
+        lines = lines_of(decode_json(data, dict[str, Any], "status"))
+        assert all(line.isascii() and line.isprintable() for line in lines)
 
 
 @target("url")

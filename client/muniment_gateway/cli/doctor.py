@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from muniment.tlog.encoding import one_line
 from muniment_gateway.app.doctor import examine
 from muniment_gateway.cli.common import CONFIG, failing_on_config
 from muniment_gateway.cli.exits import EXIT_UNWELL
@@ -25,7 +26,8 @@ def doctor(config: Path) -> None:
             if finding.wrong:
                 unwell = True
             word = "wrong" if finding.wrong else "ok   "
-            click.echo(f"{word}  {finding.subject}: {finding.wrong or finding.seen}")
+            said = one_line(finding.wrong or finding.seen)
+            click.echo(f"{word}  {finding.subject}: {said}")
         return unwell
 
     with failing_on_config():

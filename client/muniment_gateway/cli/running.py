@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from muniment.tlog.encoding import one_line
 from muniment_gateway.cli.common import CONFIG, failing_on_config
 from muniment_gateway.cli.exits import EXIT_NOT_RUNNING, EXIT_REFUSED, fail
 from muniment_gateway.config import GatewayFile
@@ -24,10 +25,10 @@ def status(config: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     click.echo(f"gateway  {found['name']}: {found['mode']}, quorum {found['quorum']}")
-    click.echo(f"log      {found['log']['url']}: {found['log']['away'] or 'answers'}")
+    click.echo(f"log      {found['log']['url']}: {one_line(found['log']['away'] or 'answers')}")
     click.echo(f"spool    {found['spool']} records wait for the log")
     for name, trouble in found["authorities"].items():
-        click.echo(f"engine   {name}: {trouble or 'well, as far as it was asked'}")
+        click.echo(f"engine   {name}: {one_line(trouble or 'well, as far as it was asked')}")
     for name, calls in found.get("approvals", {}).items():
         oldest = f", the oldest for {calls['oldest_seconds']} s" if calls["waiting"] else ""
         click.echo(f"people   {name}: {calls['waiting']} calls wait for them{oldest}")

@@ -13,7 +13,7 @@ import click
 from muniment.local.backoff import Backoff
 from muniment.local.lifecycle import stop_requested
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError, one_line
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
@@ -100,7 +100,7 @@ async def _follow(job: _Export) -> None:
             await job.bring_up()
             backoff.reset()
         except UnavailableError as error:  # an object store: it comes back
-            click.echo(f"{job.place}: {error}", err=True)
+            click.echo(f"{job.place}: {one_line(str(error))}", err=True)
             pause = backoff.next()
         if time.monotonic() >= tidied:
             await job.tidy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.errors import Refused, Unreachable
-from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError, one_line
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli.exits import (
     EXIT_CONFIG,
@@ -90,7 +90,7 @@ def _say(path: Path, done: Restored) -> None:
     for label, known in done.same:
         click.echo(f"witness {label}: has cosigned {known} leaves, which are in it")
     for label, why in done.silent:
-        click.echo(f"witness {label}: not known what it has cosigned: {why}")
+        click.echo(f"witness {label}: not known what it has cosigned: {one_line(why)}")
     click.echo(
         "not restored, because no leaf has them: addenda (what records withhold), Idempotency-Keys "
         "of requests, manifests that were refused"

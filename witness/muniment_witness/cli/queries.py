@@ -15,7 +15,7 @@ from muniment.errors import InputError
 from muniment.http.access import Access, check_token_url
 from muniment.local.outside import Contained
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError, one_line
 from muniment.tlog.note import parse_vkey
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
@@ -122,7 +122,7 @@ def feed(
                 if line:
                     click.echo(line)
                 else:
-                    click.echo(f"muniment-witness: {outcome.error}", err=True)
+                    click.echo(f"muniment-witness: {one_line(outcome.error)}", err=True)
                 if once:
                     return
                 await asyncio.sleep(jittered(period))

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.http.typedjson import decode_json
-from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.encoding import FormatError, MunimentError, printable
 from muniment.tlog.evidence import EXTENSION, MAX_EVIDENCE_SIZE
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.gossip.net import Transport, UnreachableError
@@ -93,4 +93,4 @@ def lines_of(status: dict[str, Any]) -> list[str]:
             )
     except (AttributeError, KeyError, TypeError) as error:
         raise FormatError(f"the status: {error!r}") from error
-    return [line.encode("ascii", "backslashreplace").decode() for line in lines]
+    return [printable(line).encode("ascii", "backslashreplace").decode() for line in lines]
