@@ -270,3 +270,12 @@ async def test_a_missing_or_short_bundle_is_named(tmp_path: Path) -> None:
             with pytest.raises(DatabaseError, match=words):
                 reader.leaves([index])
         assert reader.leaves([599]) == {599: entries[599]}
+
+
+async def test_a_bundle_that_is_no_bytes_any_more_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "replica"
+    await tools.follow(path, tools.MemorySource(tools.make_entries(Random(9), 10)))
+    with tools.database(path) as db:
+        db.execute("UPDATE bundle SET data = 7")  # as a flipped bit in the row's header may have it
+    with tools.reading(path) as reader, pytest.raises(DatabaseError, match="bundle 0 is damaged"):
+        reader.leaves([1])

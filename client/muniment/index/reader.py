@@ -229,7 +229,9 @@ class IndexReader:
         row = self._one("SELECT data FROM bundle WHERE idx = ?", (index,))
         if row is None:
             raise DatabaseError(f"{self.path}: entry bundle {index} is missing")
-        data: bytes = row[0]
+        data = row[0]
+        if not isinstance(data, bytes):  # a rotten row may say that it is of another type
+            raise DatabaseError(f"{self.path}: entry bundle {index} is damaged: no bytes")
         return data
 
     def _knows(self, question: str) -> bool:
