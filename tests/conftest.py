@@ -1,5 +1,9 @@
 """Fixtures that every test may ask for, and how long hypothesis may take: as long as it takes."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,12 +21,28 @@ for name, is_same in ("muniment", True), ("hunt", False):
 settings.load_profile("muniment")
 
 
+_PLACE = Path.cwd()
+_MASK = os.umask(0o022)
+os.umask(_MASK)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fails a test whose list of parameters is empty: pytest would skip it, unseen."""
     for mark in item.iter_markers("skip"):
         if str(mark.kwargs.get("reason", "")).startswith("got empty parameter set"):
             pytest.fail("the list of its parameters is empty", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Fails a test that leaves the process other than it was: tests after it would feel that."""
+    yield
+    mask = os.umask(_MASK)
+    assert mask == _MASK, f"the umask is {mask:#o} after this test, and was {_MASK:#o}"
+    place = Path.cwd()
+    os.chdir(_PLACE)
+    assert place == _PLACE, f"the working directory is {place} after this test"
 
 
 @pytest.fixture

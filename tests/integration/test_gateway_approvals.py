@@ -450,10 +450,9 @@ def test_of_two_people_at_once_one_decides_and_the_other_is_told(
     with ThreadPoolExecutor(2) as pool:
         codes = sorted(one.returncode for one in pool.map(lambda run: run(), commands))
     assert codes == [0, 6]
-    assert len(published(service, Approval)) == len(
-        {one.id for one in published(service, Approval)}
-    )
-    said = [one for one in published(service, Approval) if one.approval.request == task]
+    approvals = published(service, Approval)
+    assert len(approvals) == len({one.id for one in approvals})
+    said = [one for one in approvals if one.approval.request == task]
     assert len(said) == 1  # who came second is not in the log
 
 

@@ -97,13 +97,14 @@ class Story(Deployment):
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
-    os.umask(0o077)
+    before = os.umask(0o077)
     story = Story(tmp_path)
     try:
         story.make()
         yield story
     finally:
         story.stop()
+        os.umask(before)
 
 
 def test_delegate_govern_trace_revoke_and_fail_closed(story: Story) -> None:
