@@ -31,6 +31,7 @@ from muniment_log.core.orders import Orders
 from muniment_log.core.repeats import RequestRecords, Said
 from muniment_log.errors import DamagedTileError, OverBudgetError, UnavailableError
 from muniment_log.http.access import AccessControl
+from muniment_log.logfile import LimitsFile
 from muniment_log.workers.channel import Channel, open_channel
 from muniment_log.workers.desk import Desk, Ports
 from muniment_log.workers.front import Front
@@ -436,11 +437,17 @@ def test_budgets_are_those_of_all_workers() -> None:
 
 
 def test_nothing_is_told_of_budgets_that_nobody_has() -> None:
-    channel = Heard()
-    budgets = SharedBudgets(channel, Rates(), {}, None)  # type: ignore[arg-type]
-    budgets.charge("a", records=1, size=5)
-    budgets.failed("192.0.2.1")
-    assert channel.told == []
+    for rates in (Rates(), LimitsFile().rates):  # how long a burst may be limits nothing
+        channel = Heard()
+        budgets = SharedBudgets(channel, rates, {"b": rates}, None)  # type: ignore[arg-type]
+        budgets.charge("a", records=1, size=5)
+        budgets.failed("192.0.2.1")
+        budgets.replace({"c": rates})
+        budgets.charge("c", records=1, size=5)
+        assert channel.told == []
+        budgets.replace({"c": Rates(bytes_per_second=5.0)})
+        budgets.charge("c", records=1, size=5)
+        assert channel.told
 
 
 def test_metrics_are_summed_by_name_and_labels() -> None:

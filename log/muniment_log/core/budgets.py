@@ -53,6 +53,11 @@ class Rates(Config, frozen=True):
         """The three; all None when nothing is said."""
         return self.records_per_second, self.bytes_per_second, self.burst_seconds
 
+    @property
+    def has_limit(self) -> bool:
+        """Whether it limits anything; how long a burst may be does not, by itself."""
+        return self.records_per_second is not None or self.bytes_per_second is not None
+
 
 class _Account:
     """The two buckets of one producer."""

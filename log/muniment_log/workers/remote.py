@@ -197,13 +197,13 @@ class SharedBudgets(Budgets):
         super().__init__(default, rates, failures_per_second)
         self._channel = channel
         self._counts = failures_per_second is not None
-        self._general = any(default.budget)
-        self._limited = self._general or any(any(rate.budget) for rate in rates.values())
+        self._general = default.has_limit
+        self._limited = self._general or any(rate.has_limit for rate in rates.values())
 
     def replace(self, rates: Mapping[str, Rates]) -> None:
         """See `Budgets.replace`."""
         super().replace(rates)
-        self._limited = self._general or any(any(rate.budget) for rate in rates.values())
+        self._limited = self._general or any(rate.has_limit for rate in rates.values())
 
     def charge(self, producer: str, *, records: int = 0, size: int = 0) -> None:
         """See `Budgets.charge`."""
