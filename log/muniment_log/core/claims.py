@@ -50,8 +50,15 @@ class Claims:
     async def take(self, names: Sequence[Hashable]) -> Claim:
         """Claims names, when nobody has any of them any more."""
         held = self._held
-        while not held.keys().isdisjoint(names):
+        while (claim := self.take_free(names)) is None:
             await next(held[name] for name in names if name in held).released()
+        return claim
+
+    def take_free(self, names: Sequence[Hashable]) -> Claim | None:
+        """Claims names, if nobody has any of them; else None."""
+        held = self._held
+        if not held.keys().isdisjoint(names):
+            return None
         claim = Claim(self, names)
         for name in names:
             held[name] = claim

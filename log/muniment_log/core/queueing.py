@@ -11,15 +11,18 @@ from muniment_log.core.ordering import Ordering
 from muniment_log.core.ports import StreamState
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     from muniment.records.manifest import Batch
     from muniment_log.core.claims import Claim
     from muniment_log.core.ports import Receipt, StreamKey
     from muniment_log.core.recall import Recall
+    from muniment_log.core.repeats import RequestPlan
     from muniment_log.core.streams import Pending, Stream
     from muniment_log.core.tokens import TokenFramer
+
+    Told = Callable[[Receipt | Exception], object]
+    """Who waits for the outcome of a request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,35 +31,34 @@ class Records:
 
     Attributes:
         stream: the log's own stream for the producer.
-        records: canonical records, in order.
-        size: their bytes.
-        done: gets the receipt when they are durable, or why they are not; only one waits for it,
-            and may stop waiting.
-        settled: told once, when they wait no more, whether or not somebody waited for them.
-        recalls: what recognises them, by their places among them.
+        plan: what of the request is to be logged.
+        size: bytes of its records.
+        done: told the request's receipt when the records are durable, or why they are not.
+        settled: told before, when they wait no more.
         claim: on what recognises them; held until they are settled.
     """
 
     stream: Stream
-    records: Sequence[bytes]
+    plan: RequestPlan
     size: int
-    done: asyncio.Future[Receipt]
+    done: Told
     settled: Callable[[Records], None]
-    recalls: Sequence[Recall] = ()
-    claim: Claim | None = None
+    claim: Claim | None
+
+    @property
+    def records(self) -> Sequence[bytes]:
+        """Canonical records, in order."""
+        return self.plan.records
 
     def answer(self, receipt: Receipt) -> None:
-        """Answers whoever waits."""
+        """Answers whoever waits; the receipt is that of these records."""
         self.settled(self)
-        if not self.done.done():
-            self.done.set_result(receipt)
+        self.done(self.plan.receipt(receipt))
 
     def refuse(self, error: Exception) -> None:
         """Answers whoever waits with an error."""
         self.settled(self)
-        if not self.done.done():
-            self.done.set_exception(error)
-            self.done.exception()  # read: whoever waited may be gone by the time it arrives
+        self.done(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +89,7 @@ class Group:
         found: list[Records] = []
         for stream, _, part in self.framed:
             taken = names.get(stream.key, frozenset())
-            mine = [one for one in part if any(recall.name in taken for recall in one.recalls)]
+            mine = [one for one in part if any(recall.name in taken for recall in one.plan.recalls)]
             part[:] = [one for one in part if one not in mine]
             found += mine
         return found
@@ -105,9 +107,10 @@ def _recalls(part: Sequence[Records]) -> tuple[list[Recall], list[int]]:
     places: list[int] = []
     at = 0
     for waiting in part:
-        recalls += waiting.recalls
-        places += [at] * len(waiting.recalls)
-        at += len(waiting.records)
+        plan = waiting.plan
+        recalls += plan.recalls
+        places += [at] * len(plan.recalls)
+        at += len(plan.records)
     return recalls, places
 
 

@@ -26,10 +26,13 @@ LOOKS: Final = 1000
 
 
 class Claimed(NamedTuple):
-    """What of a request is to be logged, and the claim to release when that has settled."""
+    """What of a request is to be logged, and the claim to release when that has settled.
+
+    The claim is None of a request that nothing recognises.
+    """
 
     plan: RequestPlan
-    claim: Claim
+    claim: Claim | None
 
 
 class Recognizer:
@@ -48,15 +51,23 @@ class Recognizer:
         """Has the next requests on a stream looked up first."""
         self._looking[key] = LOOKS
 
-    async def claim(
-        self, key: StreamKey, request: RequestRecords, names: Sequence[bytes], *, looks: bool
-    ) -> Claimed:
+    def claim_at_once(self, key: StreamKey, request: RequestRecords) -> Claimed | None:
+        """Does `claim` without `looks`; None if somebody is at work on the same."""
+        plan = resolve(request, {})
+        names = request.names
+        if not names:
+            return Claimed(plan, None)
+        claim = self._claims.take_free([(key, name) for name in names])
+        return None if claim is None else Claimed(plan, claim)
+
+    async def claim(self, key: StreamKey, request: RequestRecords, *, looks: bool) -> Claimed:
         """Tells what of a request is to be logged, when nobody else is at work on the same.
 
         Whoever comes with the same meanwhile waits until the claim is released. Without `looks` all
         of it is to be logged, if the commit does not know better. Raises what `resolve` and the
         order do; nothing is claimed then.
         """
+        names = request.names
         claim = await self._claims.take([(key, name) for name in names])
         try:
             known = await self._look(key, names) if looks else {}

@@ -121,6 +121,8 @@ class RequestPlan:
         """The receipt of the request, once what was new of it has its own."""
         runs = self.runs
         if logged is not None:
+            if len(runs) == 1 and runs[0].manifest == NEW:  # all of it, as of most
+                return logged
             runs = placed(runs, logged.first, logged.manifest)
         if len(runs) == 1:  # as of most
             first, count, manifest = runs[0]

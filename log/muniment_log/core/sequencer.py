@@ -23,15 +23,14 @@ from typing import TYPE_CHECKING
 
 from muniment_log.core.ordering import RecalledError
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
-from muniment_log.core.queueing import OrderQueue, Records
+from muniment_log.core.queueing import OrderQueue
 from muniment_log.core.recall import KEPT
-from muniment_log.core.recognizer import Recognizer
-from muniment_log.core.repeats import RequestPlan
+from muniment_log.core.room import Room
 from muniment_log.core.streams import BatchPlace, Pending, Stream, digest_of, new_future, refuse
 from muniment_log.core.streamtable import StreamTable
+from muniment_log.core.tokenintake import TokenIntake
 from muniment_log.errors import (
     EngineRefusedError,
-    OverloadedError,
     StorageError,
     StreamConflictError,
     StreamGapError,
@@ -42,9 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.records.manifest import Batch
-    from muniment_log.core.claims import Claim
     from muniment_log.core.ordering import Order
-    from muniment_log.core.queueing import Group
+    from muniment_log.core.queueing import Group, Told
     from muniment_log.core.repeats import RequestRecords
     from muniment_log.core.tokens import TokenFramer
     from muniment_log.metrics import LogMetrics
@@ -113,11 +111,17 @@ class Sequencer:
         self._limits = limits
         self._cleared = cleared
         self.remembered = StreamTable(limits.streams)
-        self._recognizer = Recognizer(order)
-        self._held = 0  # bytes
-        # Looked at when somebody asks: setting it twice a request costs more than the rest.
-        metrics.waiting_bytes.set_function(lambda: self._held)
+        self._room = Room(limits.waiting_bytes, metrics)
         self._wake = asyncio.Event()
+        self._intake = TokenIntake(
+            order=order,
+            queue=queue,
+            room=self._room,
+            remembered=self.remembered,
+            hold=self._hold,
+            check=self._check,
+            wake=self._wake.set,
+        )
         self._parked = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -129,7 +133,7 @@ class Sequencer:
     @property
     def waiting_bytes(self) -> int:
         """Bytes of what was accepted and is not yet durable."""
-        return self._held
+        return self._room.held
 
     @property
     def failure(self) -> BaseException | None:
@@ -158,61 +162,11 @@ class Sequencer:
         self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
     ) -> Receipt:
         """Orders records of a producer that cannot sign; see `SequencerPort.submit_records`."""
-        key = self._queue.stream_of(producer)
-        size = sum(map(len, records))
-        names = [] if request is None else request.names
-        looks = self._recognizer.is_repeating(key)
-        while True:
-            self._take(size)
-            try:
-                if request is None or not names:
-                    return await self._log(key, RequestPlan(list(records)), size, None)
-                return await self._once(key, request, names, size, looks=looks)
-            except RecalledError:
-                looks = True
-                self._recognizer.note_repeat(key)
+        return await self._intake.submit(producer, records, request)
 
-    async def _once(
-        self,
-        key: StreamKey,
-        request: RequestRecords,
-        names: Sequence[bytes],
-        size: int,
-        *,
-        looks: bool,
-    ) -> Receipt:
-        """Logs what of a request was not logged before; see `Recognizer.claim` for `looks`."""
-        try:
-            plan, claim = await self._recognizer.claim(key, request, names, looks=looks)
-        except BaseException:
-            self._give(size)
-            raise
-        if plan.records:
-            return plan.receipt(await self._log(key, plan, size, claim))
-        self._let_go_of(size, claim)
-        return plan.receipt(None)
-
-    async def _log(
-        self, key: StreamKey, plan: RequestPlan, size: int, claim: Claim | None
-    ) -> Receipt:
-        """Queues records for which there is room; all is let go of when they settle."""
-        try:
-            # It stays in memory until they are settled, also when the client goes away.
-            stream = await self._hold(key)
-        except BaseException:
-            self._let_go_of(size, claim)
-            raise
-        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._queue.records.append(
-            Records(stream, plan.records, size, done, self._settled, plan.recalls, claim)
-        )
-        self._wake.set()
-        return await done
-
-    def _let_go_of(self, size: int, claim: Claim | None) -> None:
-        self._give(size)
-        if claim is not None:
-            claim.release()
+    def submit_at_once(self, producer: str, request: RequestRecords, done: Told) -> bool:
+        """Does the same without a task, for most records; see `TokenIntake.submit_at_once`."""
+        return self._intake.submit_at_once(producer, request, done)
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues, as committed."""
@@ -279,9 +233,10 @@ class Sequencer:
         if place is BatchPlace.EARLY and len(stream.parked) >= self._limits.parked_batches:
             raise self._too_early(stream, first)
         size = len(batch.body)
-        self._take(size)
+        self._check()
+        self._room.take(size)
         pending = Pending(stream.key, batch, digest, new_future())
-        pending.done.add_done_callback(lambda _: self._give(size))
+        pending.done.add_done_callback(lambda _: self._room.give(size))
         if place is BatchPlace.NEXT:
             self._enqueue(stream, pending)
         else:
@@ -331,20 +286,6 @@ class Sequencer:
         self.remembered.hold(stream)
         return stream
 
-    def _take(self, size: int) -> None:
-        self._check()
-        if self._held + size > self._limits.waiting_bytes:
-            self._metrics.refused.labels("overload").inc()
-            raise OverloadedError("too much waits to be written")
-        self._held += size
-
-    def _give(self, size: int) -> None:
-        self._held -= size
-
-    def _settled(self, waiting: Records) -> None:
-        self._let_go_of(waiting.size, waiting.claim)
-        self.remembered.let_go(waiting.stream)
-
     async def _commit(self, group: Group) -> None:
         started = perf_counter()
         orderings = group.orderings
@@ -377,6 +318,7 @@ class Sequencer:
         known = group.take_out(error.names)
         self._put_back(group)
         for waiting in known:
+            self._intake.note_repeat(waiting)
             waiting.refuse(error)
         return True
 
