@@ -128,7 +128,7 @@ def test_messages_may_come_in_any_pieces(sent: list[bytes], cuts: list[int]) -> 
 
     async def scenario() -> None:
         told: list[bytes] = []
-        talking, hearing = Channel({}, {}), Channel({}, {"word": told.append})
+        talking, hearing = Channel({}, {}, {}), Channel({}, {"word": told.append}, {})
         recorder: Any = Recorder()
         talking.connection_made(recorder)
         for word in sent:

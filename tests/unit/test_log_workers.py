@@ -289,7 +289,7 @@ async def test_a_worker_that_stands_still_is_killed_and_started_again(
 ) -> None:
     unused: Any = None
     publisher: Any = SimpleNamespace(published=None)
-    ports = Ports(unused, publisher, unused, reached=stopped, damaged=unused, pruned=0)
+    ports = Ports(unused, unused, publisher, unused, reached=stopped, damaged=unused, pruned=0)
     path = await asyncio.to_thread(configured, tmp_path / "log", "", listen="127.0.0.1:0")
     config = load(path)
     metrics, turns = Metrics("muniment_log"), Turns()
@@ -361,6 +361,7 @@ async def test_a_worker_orders_and_reads_what_the_log_does(tmp_path: Path) -> No
         unused: Any = None
         ports = Ports(
             orders=Orders(log.sequencer, unused),
+            at_once=log.sequencer.submit_at_once,
             publisher=unused,
             tiles=log.tiles,
             reached=unused,

@@ -194,6 +194,7 @@ async def serve(
 
             ports = Ports(
                 orders=Orders(sequencer, addenda),
+                at_once=sequencer.submit_at_once,
                 publisher=publisher,
                 tiles=log.tiles,
                 reached=publisher.reached,

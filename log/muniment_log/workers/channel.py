@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import logging
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     Questions = Mapping[str, Callable[[Any], Awaitable[Any]]]
     Notices = Mapping[str, Callable[[Any], object]]
+    Answer = Callable[[object], None]
+    Prompt = Mapping[str, Callable[[Any, Answer], object]]
 
 GONE: Final = "the process on the other side has ended; what became of the request is not known"
 
@@ -74,11 +77,17 @@ class Channel(asyncio.Protocol):
         ended: set when the other process is gone, or `close` was called.
     """
 
-    def __init__(self, questions: Questions, notices: Notices) -> None:
-        """Takes what answers the other side's questions, and who is told of its notices."""
+    def __init__(self, questions: Questions, notices: Notices, prompt: Prompt) -> None:
+        """Takes what answers the other side's questions, and who is told of its notices.
+
+        What answers `prompt` ones has a callback for the answer, or the error, in place of a task:
+        for questions that are many and that nothing has to be waited for. It calls that once, then
+        or later, and goes on when nobody waits for the answer any more.
+        """
         self.ended: Final = asyncio.Event()
         self._questions = questions
         self._notices = notices
+        self._prompt = prompt
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._answering: dict[int, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
@@ -191,6 +200,12 @@ class Channel(asyncio.Protocol):
         elif message.name == _CANCEL:
             if (answering := self._answering.get(number)) is not None:
                 answering.cancel()
+        elif (prompt := self._prompt.get(message.name)) is not None:
+            answer = partial(self._settle, number, message.name)
+            try:
+                prompt(message.value, answer)
+            except Exception as error:  # noqa: BLE001  # it is the answer
+                answer(error)
         elif message.name != _ANSWER:
             task = asyncio.get_running_loop().create_task(self._answer(message))
             self._answering[number] = task
@@ -202,26 +217,35 @@ class Channel(asyncio.Protocol):
                 future.set_result(message.value)
 
     async def _answer(self, message: _Message) -> None:
-        number = message.number
         try:
-            try:
-                value = await self._questions[message.name](message.value)
-                self._send(_Message(number, _ANSWER, value))
-            except LogError as error:
-                self._send(_Message(number, _ANSWER, _said(error), type(error).__name__))
+            outcome = await self._questions[message.name](message.value)
         except Exception as error:  # noqa: BLE001  # whoever asked is to learn of whatever it is
-            event(
-                _LOGGER, logging.ERROR, "a question failed", exc_info=error, question=message.name
-            )
-            told = [ascii(error), {}]
-            self._send(_Message(number, _ANSWER, told, UnavailableError.__name__))
+            outcome = error
+        self._settle(message.number, message.name, outcome)
+
+    def _settle(self, number: int, question: str, outcome: object) -> None:
+        """Answers a question with a value, or the error that was raised instead."""
+        try:
+            if isinstance(outcome, LogError):
+                self._send(_Message(number, _ANSWER, _said(outcome), type(outcome).__name__))
+                return
+            if not isinstance(outcome, Exception):
+                self._send(_Message(number, _ANSWER, outcome))
+                return
+        except Exception as error:  # noqa: BLE001  # it cannot be told
+            outcome = error
+        event(_LOGGER, logging.ERROR, "a question failed", exc_info=outcome, question=question)
+        told = [ascii(outcome), {}]
+        self._send(_Message(number, _ANSWER, told, UnavailableError.__name__))
 
 
-async def open_channel(connected: socket.socket, questions: Questions, notices: Notices) -> Channel:
+async def open_channel(
+    connected: socket.socket, questions: Questions, notices: Notices, prompt: Prompt | None = None
+) -> Channel:
     """The end of a connected Unix socket that is in this process."""
     loop = asyncio.get_running_loop()
     _, channel = await loop.create_unix_connection(
-        lambda: Channel(questions, notices), sock=connected
+        lambda: Channel(questions, notices, prompt or {}), sock=connected
     )
     return channel
 

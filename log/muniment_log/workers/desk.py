@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from muniment.tlog.tiles import ENTRIES, Tile
+from muniment_log.core.ordering import RecalledError
 from muniment_log.errors import DamagedTileError
 from muniment_log.workers.wire import (
     Answered,
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
 
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.core.orders import OrdersPort
+    from muniment_log.core.ports import Receipt
+    from muniment_log.core.queueing import Told
+    from muniment_log.core.repeats import RequestRecords
     from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.embedded import EmbeddedTiles
-    from muniment_log.workers.channel import Notices, Questions
+    from muniment_log.workers.channel import Answer, Notices, Prompt, Questions
     from muniment_service.http import Responder
 
 
@@ -34,12 +39,14 @@ class Ports(NamedTuple):
     """What a log in one file consists of, for those who take its requests.
 
     Attributes:
+        at_once: orders records without addenda, see `TokenIntake.submit_at_once`.
         reached: waits for a head of at least so many leaves to be announced, and hurries none.
         damaged: is told of what they find damaged in the file.
         pruned: entries below this index are not there any more.
     """
 
     orders: OrdersPort
+    at_once: Callable[[str, RequestRecords, Told], bool]
     publisher: PublishedHead
     tiles: EmbeddedTiles
     reached: Callable[[int], Awaitable[SignedCheckpoint]]
@@ -68,6 +75,11 @@ class Desk:
         }
 
     @property
+    def prompt(self) -> Prompt:
+        """By name, what a worker asks that is answered without a task."""
+        return {"records at once": self._records_at_once}
+
+    @property
     def notices(self) -> Notices:
         """By name, what a worker tells."""
         return {"interested": self._interested, "damaged": self._damaged}
@@ -84,6 +96,12 @@ class Desk:
         order = msgspec.convert(value, RecordsOrder)
         sent = SentParts.whole(order.sent)
         return await self._ports.orders.records(order.producer, order.request, sent)
+
+    def _records_at_once(self, value: Any, answer: Answer) -> None:
+        """None is the answer if they are to be sent as `records`."""
+        order = msgspec.convert(value, RecordsOrder)
+        if not self._ports.at_once(order.producer, order.request, partial(_told, answer)):
+            answer(None)
 
     async def _edge(self, _: Any) -> Any:
         edge = self._ports.tiles.edge
@@ -108,6 +126,10 @@ class Desk:
 
     def _damaged(self, value: Any) -> None:
         self._ports.damaged(DamagedTileError(value, "is damaged"))
+
+
+def _told(answer: Answer, outcome: Receipt | Exception) -> None:
+    answer(None if isinstance(outcome, RecalledError) else outcome)
 
 
 class _Body:

@@ -260,6 +260,7 @@ class WorkerPool:
                         "charged": lambda value: self._tell("charged", value, besides=place),
                         "failed": lambda value: self._tell("failed", value, besides=place),
                     },
+                    desk.prompt,
                 )
                 watching = asyncio.create_task(self._watch(place, channel, pulse, child))
                 try:
