@@ -217,6 +217,89 @@ def test_whoever_stops_asking_stops_the_work() -> None:
     asyncio.run(scenario())
 
 
+def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
+    """One that fails is an error to who asked it, and to nobody else."""
+    waiting: list[Callable[[object], None]] = []
+
+    def later(value: Any, answer: Callable[[object], None]) -> None:
+        if value == "now":
+            answer("at once")
+        elif value == "refused":
+            raise OverloadedError("too much", retry_after_s=7)
+        elif value == "a defect":
+            raise ValueError(value)
+        else:
+            waiting.append(answer)
+
+    async def scenario() -> None:
+        one, other = socket.socketpair()
+        asking = await open_channel(one, {}, {})
+        answering = await open_channel(other, {"echo": echo}, {}, {"later": later})
+        some = ["now", "refused", "a defect", *range(4)]
+        outcomes = asyncio.gather(
+            *(asking.ask("later", value) for value in some), return_exceptions=True
+        )
+        assert await asking.ask("echo", "on") == "on"
+        assert not outcomes.done()
+        for answer, outcome in zip(
+            waiting, (5, None, BadRecordError(4, "no"), "\ud800"), strict=True
+        ):
+            answer(outcome)
+        now, refused, defect, five, none, bad, untold = await outcomes
+        assert (now, five, none) == ("at once", 5, None)
+        assert isinstance(refused, OverloadedError)
+        assert refused.retry_after_s == 7
+        assert isinstance(bad, BadRecordError)
+        assert bad.entry == 4
+        assert isinstance(defect, UnavailableError)
+        assert isinstance(untold, UnavailableError)
+        asked = asyncio.create_task(asking.ask("later", 4))
+        await asking.ask("echo")
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        waiting[-1]("for nobody")
+        assert await asking.ask("echo", 1) == 1
+        await asking.close()
+        await answering.ended.wait()
+        waiting[-1]("to a process that is gone")
+
+    asyncio.run(scenario())
+
+
+def test_what_is_answered_in_one_turn_is_written_at_once() -> None:
+    written: list[bytes] = []
+
+    class Recorder:
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def scenario() -> None:
+        waiting: list[Callable[[object], None]] = []
+        asking, hearing = (
+            Channel({}, {}, {}),
+            Channel({}, {}, {"x": lambda _, a: waiting.append(a)}),
+        )
+        recorder: Any = Recorder()
+        asking.connection_made(recorder)
+        hearing.connection_made(recorder)
+        answers = asyncio.gather(*(asking.ask("x", n) for n in range(50)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        hearing.data_received(written.pop())
+        assert written == []
+        for number, answer in enumerate(waiting):
+            answer(number)
+        await asyncio.sleep(0)
+        asking.data_received(written.pop())
+        assert written == []
+        assert await answers == list(range(50))
+
+    asyncio.run(scenario())
+
+
 def test_the_end_of_one_side_ends_what_the_other_waits_for_and_works_on() -> None:
     async def scenario() -> None:
         work = Endless()
