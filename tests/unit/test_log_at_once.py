@@ -35,15 +35,16 @@ def said(id_: str, text: str = "x", *, key: str | None = None) -> RequestRecords
 
 @dataclass
 class Gate:
-    """What a commit waits for; it refuses while it has an error."""
+    """What a commit waits for; an error refuses what waits, once."""
 
     is_open: asyncio.Event = field(default_factory=asyncio.Event)
     error: UnavailableError | None = None
 
     async def __call__(self) -> None:
         await self.is_open.wait()
-        if self.error is not None:
-            raise self.error
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
 
 
 @dataclass
@@ -252,7 +253,6 @@ async def test_what_may_not_be_taken_now_is_refused_and_not_logged_later(tmp_pat
         made.gate.is_open.set()
         outcomes = await waiting
         assert {str(each) for each in outcomes} == {"not now"}
-        made.gate.error = None
         (receipt,) = await made.workers[0].send(some[:1])
         assert receipt.first == 2  # behind the first one and its manifest
         assert await made.logged() == [b'{"n":"first"}', some[0].records[0]]
