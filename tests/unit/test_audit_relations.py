@@ -1,6 +1,10 @@
 """What an audit says of records that do not fit together: each warning alone, and none too many."""
 
 import json
+import os
+import subprocess
+import sys
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -19,6 +23,7 @@ from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
+from muniment.audit.thingkeys import NameKey, name_key, probe
 from muniment.http.logclient import LogClient
 from muniment.records.api import Denial, Outcome, encode_record
 from muniment.records.artifact import Validity
@@ -30,14 +35,14 @@ from muniment.tlog.merkle import leaf_hashes
 FORMS = Forms()
 
 
-def judged(world: World, *, since: int = 0) -> Report:
+def judged(world: World, *, since: int = 0, key: NameKey | None = None) -> Report:
     report = Report()
     with RelationStore() as store:
         entries = world.entries()
         for start in range(since, len(entries), 7):
             part = entries[start : start + 7]
             plain = read_plain(part, FORMS) or [None] * len(part)
-            store.add(extract(part, plain, leaf_hashes(part), start, world.origin))
+            store.add(extract(part, plain, leaf_hashes(part), start, world.origin, key=key))
         judgement = Judgement()
         for events in store.partitions():
             judgement.add(judge(events, is_whole=since == 0))
@@ -192,6 +197,52 @@ def test_a_record_says_the_same_however_it_was_read(cut: int) -> None:
         found = extract(entries, how, hashes, 5, world.origin)
         for part, expected in zip(found, slow, strict=True):
             assert sorted(EVENT.iter_unpack(part)) == sorted(EVENT.iter_unpack(expected))
+
+
+def keyed(salt: bytes) -> NameKey:
+    return lambda name: int.from_bytes(sha256(salt + name).digest()[:8], "big", signed=True)
+
+
+def test_what_is_told_does_not_rest_on_the_keys() -> None:
+    """Also of a cycle, where any edge could be called the one that closes it."""
+    world, index = story()
+    world.edge("triggered_by", "run:plan", "run:call")
+    world.edge("triggered_by", "run:plan", "run:call")
+    world.edge("triggered_by", "run:call", "run:nowhere")
+    world.outcome("alone")
+    world.decide("call", id_="d-call", subject="other")
+    keys = [keyed(bytes([salt])) for salt in range(8)]
+    told = [judged(world, key=one).as_json() for one in (name_key(probe()), name_key(0), *keys)]
+    assert len(told[0]["warnings"]) > 3, index
+    assert all(one == told[0] for one in told[1:])
+
+
+@pytest.mark.parametrize(("seed", "is_own"), [(None, True), ("random", True), ("5", False)])
+def test_which_hash_makes_the_keys(seed: str | None, is_own: bool) -> None:
+    """The process's own only when its secret is one, and that of the process that asks for it."""
+    program = (
+        "from muniment.audit.thingkeys import name_key, probe;"
+        "print(probe(), name_key(probe())(b'x') == hash(b'x'), name_key(probe() ^ 1)(b'x'))"
+    )
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    environment = others | ({} if seed is None else {"PYTHONHASHSEED": seed})
+    told = [
+        subprocess.check_output([sys.executable, "-c", program], env=environment, text=True).split()
+        for _ in range(2)
+    ]
+    digest = int.from_bytes(sha256(b"x").digest()[:8], "big", signed=True)
+    assert (told[0][0] != told[1][0]) == is_own
+    assert [one[1:] for one in told] == [[str(is_own), str(digest)]] * 2
+
+
+def test_an_id_that_comes_again_hides_no_missed_outcome() -> None:
+    again = [(1, at, at) for at in (3, 5)]
+    promised = (2, EventRole.PROMISED << INDEX_BITS | 7, 500)
+    found = judge(
+        b"".join([EVENT.pack(*event) for event in (*again, promised)]), is_whole=True, before=1000
+    )
+    assert [one.index for one in found.reuses] == [5]
+    assert found.unended == [7]
 
 
 def test_partitions_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

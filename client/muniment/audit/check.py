@@ -13,6 +13,7 @@ from muniment.audit.approvals import judge_approval
 from muniment.audit.events import Named, extract
 from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
+from muniment.audit.thingkeys import NameKey
 from muniment.records.api import parse_record
 from muniment.records.check import time_problem
 from muniment.records.manifest import MANIFEST, Manifest, parse_manifest
@@ -111,6 +112,7 @@ def examine(
     tree_only: bool = False,
     approvers: tuple[str, ...] = (),
     forms: "Forms | None" = None,
+    key: NameKey | None = None,
 ) -> Examined:
     """Checks entry bundles: framing, leaf hashes, records and manifests.
 
@@ -123,6 +125,7 @@ def examine(
         tree_only: Not to look at what the entries are.
         approvers: Keys of people whose approvals count; without any they are not verified.
         forms: What this process has learned of usual decisions.
+        key: Makes keys of the ids of things, see ``events.extract``.
     """
     start = bundles[0].tile.start
     error: FormatError | None = None
@@ -166,7 +169,7 @@ def examine(
     runs = new.runs(findings)
     findings.sort(key=lambda one: one.index or 0)
     named: list[Named] = []
-    relations = extract(new.entries, new.plain, new.hashes, new.start, origin, named)
+    relations = extract(new.entries, new.plain, new.hashes, new.start, origin, named, key)
     return Examined(end, done, roots, rest, runs, findings, relations, new.warnings, error, named)
 
 

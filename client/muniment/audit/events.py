@@ -1,7 +1,8 @@
 """What each record says of ids, runs, decisions and lineage, as events. Pure.
 
-An event is 24 bytes: a 64-bit hash of the thing that is spoken of, role and leaf index, and what
-belongs to the role. Events are made wherever a bundle is examined, in PARTITIONS by hash, so that
+An event is 24 bytes: the 64-bit key of the thing that is spoken of (``thingkeys``), role and leaf
+index, and what belongs to the role. Events are made wherever a bundle is examined, in PARTITIONS by
+key, so that
 ``relations`` can look at everything about one thing together.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
+from muniment.audit.thingkeys import NameKey, key_bytes, kind_key, name_key, probe, thing_key
 from muniment.records.addenda import escape_token
 from muniment.records.forms import Usual, usual
 from muniment.records.narrow import End
@@ -24,14 +26,14 @@ from muniment.records.shape import PlainDecision, Shaped
 
 PARTITION_BITS: Final = 6
 PARTITIONS: Final = 1 << PARTITION_BITS
-_PARTITION_SHIFT: Final = 8 - PARTITION_BITS
+_PARTITION_MASK: Final = PARTITIONS - 1
 
 EVENT: Final = struct.Struct(">QQQ")
-"""Hash of the thing; role and leaf index; what belongs to it."""
+"""Key of the thing; role and leaf index; what belongs to it."""
 
-# Writes the same of a thing's whole hash; "s" cuts what is longer and fills what is shorter.
-_EVENT: Final = struct.Struct(">8sQ8s")
-_IDENTITY: Final = struct.Struct(">8sQ2s6s")
+# Writes the same of a key as it is made; "s" cuts what is longer and fills what is shorter.
+_EVENT: Final = struct.Struct(">qQ8s")
+_IDENTITY: Final = struct.Struct(">qQ2s6s")
 
 INDEX_BITS: Final = 56
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
@@ -93,9 +95,6 @@ _SHIFTED: Final = {
     role: int(role) << INDEX_BITS for role in EventRole
 }  # enums are slow to count with
 
-
-_DECISION: Final = sha256(b"decision\0")  # copied for each thing: less than to begin anew
-_RUN: Final = sha256(b"run\0")
 
 _PROMISED: Final = re.compile(rb"run-[0-9a-f]{24}")
 _PROMISED_LENGTH: Final = len("run-") + 24
@@ -174,6 +173,7 @@ def extract(
     first: int,
     origin: str,
     named: list[Named] | None = None,
+    key: NameKey | None = None,
 ) -> tuple[bytes, ...]:
     """Makes the events of consecutive leaves; what is no record makes none.
 
@@ -186,19 +186,20 @@ def extract(
         first: Leaf index of the first.
         origin: The log's origin: a thing that states it is a thing of this log.
         named: Where the addenda go that the leaves name; None when nobody wants to know.
+        key: Makes keys of ids; this process's own by default.
     """
+    key = name_key(probe()) if key is None else key
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-    # By the first byte of a thing's hash, whose first bits tell the partition.
-    put = [parts[byte >> _PARTITION_SHIFT].append for byte in range(256)]
+    put = [part.append for part in parts]  # by the last bits of a key
     names: list[str] = []  # of things that unusual leaves speak of, and in step with them:
     tails: list[bytes] = []  # role, leaf, and what belongs to it
-    begin_decision, begin_run = _DECISION.copy, _RUN.copy
+    of_run = kind_key("run")
     identity, event = _IDENTITY.pack, _EVENT.pack
     allowed, refused = _SHIFTED[EventRole.ALLOWED], _SHIFTED[EventRole.REFUSED]
     promised = _SHIFTED[EventRole.PROMISED]
     last, tag = None, b""
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
-        # Nearly all are usual decisions, so these go by the shortest way: most of it two hashes.
+        # Nearly all are usual decisions, so these go by the shortest way: and a bare one.
         if isinstance(record, tuple):
             run, id_, producer, allows = record
         elif isinstance(record, PlainDecision):
@@ -210,32 +211,35 @@ def extract(
             if record.addenda is not None and named is not None:
                 named += _withheld(index, producer, record.addenda, record.kept)
         else:
-            found = _read(entries[index - first], index, leaf, origin, names, tails)
+            found = _read(entries[index - first], index, leaf, origin, key, names, tails)
             if found is not None and named is not None:
                 named += _named(found, index)
             continue
         if producer != last:
             last, tag = producer, _tag(producer)
-        hash_ = begin_decision()
-        hash_.update(id_)
-        thing = hash_.digest()
-        put[thing[0]](identity(thing, index, tag, leaf))
+        thing = key(id_)
+        put[thing & _PARTITION_MASK](identity(thing, index, tag, leaf))
         if run is not None:
-            hash_ = begin_run()
-            hash_.update(run)
-            thing = hash_.digest()
-            put[thing[0]](event(thing, (refused if allows is None else allowed) | index, b""))
+            thing = key(run) ^ of_run
+            at = thing & _PARTITION_MASK
+            put[at](event(thing, (refused if allows is None else allowed) | index, b""))
             if allows is not None and len(run) == _PROMISED_LENGTH and promises(run):
                 time = _time_of(entries[index - first])
-                put[thing[0]](event(thing, promised | index, time))
+                put[at](event(thing, promised | index, time))
     for name, tail in zip(names, tails, strict=True):
-        thing = sha256(name.encode()).digest()
-        put[thing[0]](thing[:8] + tail)
+        thing = thing_key(name, key)
+        put[thing & _PARTITION_MASK](key_bytes(thing) + tail)
     return tuple(map(b"".join, parts))
 
 
 def _read(
-    entry: bytes, index: int, leaf: bytes, origin: str, names: list[str], tails: list[bytes]
+    entry: bytes,
+    index: int,
+    leaf: bytes,
+    origin: str,
+    key: NameKey,
+    names: list[str],
+    tails: list[bytes],
 ) -> _Narrow | None:
     """Reads just as much of a leaf as its events take, valid or not."""
     found = _narrow(entry)
@@ -250,7 +254,7 @@ def _read(
         for rank, approval in enumerate(approvals):
             _approved(approval.id, rank, id_, producer, index, names, tails)
     if kind == "edge":
-        _edge(found, index, origin, names, tails)
+        _edge(found, index, origin, key, names, tails)
     elif kind == "decision" and run is not None:
         allows = found.response is not None and found.response.decision
         names.append(f"run\0{run}")
@@ -335,7 +339,9 @@ def _withheld(
     return [Named(index, addenda[at], tag, kept == "log", pointer=at) for at in addenda]
 
 
-def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list[bytes]) -> None:
+def _edge(
+    found: _Narrow, index: int, origin: str, key: NameKey, names: list[str], tails: list[bytes]
+) -> None:
     start, end = found.from_, found.to
     if start is None or end is None:
         return
@@ -348,7 +354,7 @@ def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list
         tails.append(_tail(EventRole.AUTHORIZED if authorized else EventRole.ACTED, index))
     if target is not None:
         names += [source, target]
-        tails.append(_tail(EventRole.FROM, index, sha256(target.encode()).digest()[:8]))
+        tails.append(_tail(EventRole.FROM, index, key_bytes(thing_key(target, key))))
         recorded = end.type in ("run", "decision")
         tails.append(_tail(EventRole.TO_RECORDED if recorded else EventRole.TO, index))
 

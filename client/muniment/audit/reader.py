@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, TypeVar
 from muniment.audit.addenda import events_of
 from muniment.audit.asking import ask
 from muniment.audit.check import Examined, ServedBundle, examine
+from muniment.audit.thingkeys import name_key, probe
 from muniment.errors import MunimentError
 from muniment.http.logclient import LogClient
 from muniment.local.forkpool import ForkedPool, ForkServer
@@ -56,7 +57,8 @@ T = TypeVar("T")
 class Job(NamedTuple):
     """A span of bundles to examine; see `check.examine`.
 
-    `asks` tells whether to ask the log for the addenda that the leaves name.
+    `asks` tells whether to ask the log for the addenda that the leaves name; `probe` is for
+    ``thingkeys.name_key``.
     """
 
     tiles: list[Tile]
@@ -64,6 +66,7 @@ class Job(NamedTuple):
     origin: str
     vkeys: tuple[str, ...]
     tree_only: bool
+    probe: int
     asks: bool = False
     approvers: tuple[str, ...] = ()
 
@@ -98,6 +101,7 @@ async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined
         tree_only=job.tree_only,
         approvers=job.approvers,
         forms=forms,
+        key=name_key(job.probe),
     )
     bundles: list[ServedBundle] = []
     for fetched in await asyncio.gather(*map(fetch, job.tiles)):
@@ -252,7 +256,7 @@ async def read_spans(
         stack.push_async_callback(_cancel, running)
         for part in _parts(bundles_of(start, size, size)):
             before = known if part[0].start < start else []
-            job = Job(part, before, origin, vkeys, tree_only, asks, approvers)
+            job = Job(part, before, origin, vkeys, tree_only, probe(), asks, approvers)
             running.append(asyncio.create_task(work(job)))
             if len(running) >= flight:
                 yield await running.popleft()

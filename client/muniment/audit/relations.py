@@ -90,6 +90,7 @@ class Judged(NamedTuple):
         runs: Runs that acted or ended.
         edges: Edges, by the partition of the thing that they begin at.
         turns: Things at which a cycle may close: they lead somewhere after something led to them.
+            Each behind the leaf index of the first edge to it, as keys are in no lasting order.
         reuses: Ids that came again; the leaves have to be read to tell if more than time differs.
         addenda: What is to be said of addenda.
         promised: Decisions that promise the outcome of their run.
@@ -101,7 +102,7 @@ class Judged(NamedTuple):
     unresolved: int
     runs: int
     edges: int
-    turns: list[int]
+    turns: list[tuple[int, int]]
     reuses: list[Reuse]
     addenda: Addenda
     promised: int = 0
@@ -118,7 +119,7 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
     """
     found = Addenda()
     warnings: list[Warned] = []
-    turns: list[int] = []
+    turns: list[tuple[int, int]] = []
     reuses: list[Reuse] = []
     unresolved = runs = edges = promised = approved = 0
     unended: list[int] = []
@@ -139,8 +140,8 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
             if role == EventRole.ID:
                 known_as = contents.setdefault(extra >> CONTENT_BITS, {})
                 if extra not in known_as and known_as:
-                    before, known_content = min((at, known) for known, at in known_as.items())
-                    reuses.append(Reuse(index, before, extra & _CONTENT, known_content & _CONTENT))
+                    earlier, known_content = min((at, known) for known, at in known_as.items())
+                    reuses.append(Reuse(index, earlier, extra & _CONTENT, known_content & _CONTENT))
                 known_as.setdefault(extra, index)
             elif role == EventRole.FROM:
                 edges += 1
@@ -154,7 +155,7 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
         if addendum:
             judge_addendum(key, addendum, log, found, is_whole=is_whole)
         if aims and last_from > min(aims):
-            turns.append(key)
+            turns.append((min(aims), key))
         if EventRole.TO_RECORDED in first:
             at = first[EventRole.TO_RECORDED]
             known = min((first[role] for role in _KNOWN if role in first), default=None)

@@ -66,7 +66,7 @@ class Judgement:
         self.reuses: list[Reuse] = []
         self.addenda = Addenda()
         self._warnings: list[Warned] = []
-        self._turns: list[int] = []
+        self._turns: list[tuple[int, int]] = []
         self._unresolved = 0
         self._runs = 0
         self._edges = 0
@@ -109,6 +109,6 @@ class Judgement:
         report.are_relations_whole = is_whole
         report.are_cycles_checked = not turns or report.edges <= MAX_EDGES
         if turns and report.are_cycles_checked:
-            found += cycles(partitions(), turns)
-        found.sort(key=lambda one: (one.index, one.kind))
+            found += cycles(partitions(), [key for _, key in sorted(turns)])
+        found.sort(key=lambda one: (one.index, one.kind, one.sentence))
         report.warn(found)

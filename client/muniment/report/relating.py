@@ -91,7 +91,7 @@ class Warnings:
         for one in found:
             self._marks.add(one.index)
         self.by_kind.update(one.kind for one in found)
-        self._first = nsmallest(MAX_ROWS, [*self._first, *found], key=lambda one: one[1::-1])
+        self._first = nsmallest(MAX_ROWS, [*self._first, *found], key=itemgetter(1, 0, 2))
 
     def members(self) -> dict[str, Any]:
         """As JSON values: the leaves behind them, how many of each kind, and the first of them."""
