@@ -84,15 +84,6 @@ async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
 
 
 async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined:
-    async def fetch(tile: Tile) -> ServedBundle | MunimentError:
-        try:
-            data, hashes = await asyncio.gather(
-                client.tile(tile), client.tile(tile._replace(level=0))
-            )
-        except MunimentError as error:
-            return error
-        return ServedBundle(tile, data, hashes)
-
     check = partial(
         examine,
         known=job.known,
@@ -103,15 +94,41 @@ async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined
         forms=forms,
         key=name_key(job.probe),
     )
-    bundles: list[ServedBundle] = []
-    for fetched in await asyncio.gather(*map(fetch, job.tiles)):
-        if not isinstance(fetched, ServedBundle):
-            if not bundles:
-                at = job.tiles[0].start
-                return Examined(at, 0, [], [], [], [], (), [], fetched)
-            return check(bundles)._replace(error=fetched)
-        bundles.append(fetched)
-    return check(bundles)
+    bundles, error = await _fetch(client, job.tiles)
+    if error is None:
+        return check(bundles)
+    if not bundles:
+        return Examined(job.tiles[0].start, 0, [], [], [], [], (), [], error)
+    return check(bundles)._replace(error=error)
+
+
+async def _fetch(
+    client: LogClient, tiles: list[Tile]
+) -> tuple[list[ServedBundle], MunimentError | None]:
+    """Reads bundles and their hash tiles, up to the first that cannot be read, and why not.
+
+    A task for each connection, which takes one tile after the other, so that none has to wait for
+    a connection. After an error none begins another tile: those before it have been begun.
+    """
+    wanted = [one for tile in tiles for one in (tile, tile._replace(level=0))]
+    found: list[bytes] = [b""] * len(wanted)
+    errors: dict[int, MunimentError] = {}
+    waiting = iter(enumerate(wanted))
+
+    async def read() -> None:
+        for at, tile in waiting:
+            try:
+                found[at] = await client.tile(tile)
+            except MunimentError as error:
+                errors[at] = error
+            if errors:
+                return
+
+    await asyncio.gather(*[read() for _ in range(min(client.connections, len(wanted)))])
+    read_all = min(errors, default=len(wanted)) // 2
+    pairs = zip(tiles[:read_all], found[::2], found[1::2], strict=False)
+    bundles = [ServedBundle(tile, data, hashes) for tile, data, hashes in pairs]
+    return bundles, errors[min(errors)] if errors else None
 
 
 class _Worker:

@@ -98,6 +98,11 @@ class LogClient:
         """Whether whoever answers is on this machine."""
         return self._requests.is_local
 
+    @property
+    def connections(self) -> int:
+        """Most connections that are open at the same time."""
+        return self._requests.connections
+
     def limit_connections(self, most: int) -> None:
         """Opens no more connections than that, from the first request on."""
         self._requests.limit_connections(most)

@@ -41,7 +41,7 @@ class LogRequests:
         self._access = Access.from_environment() if access is None else access
         self._headers = self._access.headers(self.url)
         self.timeout: Final = timeout
-        self._connections = connections
+        self.connections = connections
         self._pause = pause
         self._http: HttpClient | None = None
 
@@ -49,7 +49,7 @@ class LogRequests:
         """Opens no more connections than that; AssertionError when it is open already."""
         if self._http is not None:
             raise AssertionError("the connections are open already")
-        self._connections = min(self._connections, most)
+        self.connections = min(self.connections, most)
 
     def open(self) -> None:
         """Makes requests possible, until it is closed."""
@@ -61,7 +61,7 @@ class LogRequests:
                 **self._headers,
             },
             tls=self._access.ssl(),
-            connections=self._connections,
+            connections=self.connections,
         )
 
     async def close(self) -> None:
