@@ -29,14 +29,30 @@ def head_of(response: Response, minor: int, *, stays: bool) -> bytes:
     `minor` is that of the HTTP/1 version; `stays` says whether the connection is used again. Raises
     ValueError if a header has a control character.
     """
-    status = response.status
-    if response.headers:
-        lines = _status_line(minor, status) + _lines(_headers_of(response))
-    else:
-        lines = _first_lines(minor, status, response.content_type)
+    status, length = response.status, len(response.body)
+    if not response.headers:
+        return _usual_head(
+            minor, status, response.content_type, length, int(time.time()), stays=stays
+        )
+    lines = _status_line(minor, status) + _lines(_headers_of(response))
+    return _end(lines, minor, status, length, int(time.time()), stays=stays)
+
+
+@lru_cache(maxsize=256)
+def _usual_head(
+    minor: int, status: int, content_type: str, length: int, second: int, *, stays: bool
+) -> bytes:
+    """That of a response without headers of its own: answers of one second are much alike."""
+    return _end(
+        _first_lines(minor, status, content_type), minor, status, length, second, stays=stays
+    )
+
+
+def _end(lines: str, minor: int, status: int, length: int, second: int, *, stays: bool) -> bytes:
+    """The head that begins with some lines."""
     if status not in BARE:
-        lines += f"Content-Length: {len(response.body)}\r\n"
-    lines += _date_line(int(time.time()))
+        lines += f"Content-Length: {length}\r\n"
+    lines += _date_line(second)
     if stays and minor == 0:
         lines += "Connection: keep-alive\r\n"
     elif not stays and minor == 1:

@@ -57,6 +57,10 @@ class Content(Protocol):
         """Reads what has come; OSError if the rest never will."""
         ...
 
+    def read_nowait(self) -> bytes:
+        """Reads what has come, and waits for nothing."""
+        ...
+
 
 class Body:
     """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
@@ -97,7 +101,7 @@ class Body:
             return b""
         try:
             if content.is_eof():  # most bodies have come with their head, and need no timer
-                return await self._collect(content, most, more, admit)
+                return self._take(content, most, more, admit)
             async with asyncio.timeout(self._limits.body_seconds):
                 return await self._collect(content, most, more, admit)
         except TimeoutError:
@@ -122,6 +126,26 @@ class Body:
         except (MalformedBodyError, OSError):
             raise incomplete() from None
 
+    def _take(
+        self, content: Content, most: int, more: int, admit: Callable[[bytes], object] | None
+    ) -> bytes:
+        """Does what `_collect` does, of a body that has come."""
+        self._continue()
+        data = content.read_nowait()
+        self._hold(data)
+        if self._held > most + more:
+            raise too_large(most + more)
+        if self._held > most and admit is not None:
+            admit(data)
+        return data
+
+    def _hold(self, piece: bytes) -> None:
+        """Counts what has come, until it is released."""
+        # What has arrived counts, not what was announced: a client that announces much and sends
+        # nothing must not keep the others out.
+        self._budget.take(len(piece))
+        self._held += len(piece)
+
     async def _collect(
         self,
         content: Content,
@@ -137,10 +161,7 @@ class Body:
             if not content.is_eof() and self._client.has_ended:
                 raise incomplete()
             piece = await content.readany()
-            # What has arrived counts, not what was announced: a client that announces much and
-            # sends nothing must not keep the others out.
-            self._budget.take(len(piece))
-            self._held += len(piece)
+            self._hold(piece)
             pieces.append(piece)
             if self._held > most:
                 most += more

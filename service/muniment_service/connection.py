@@ -198,6 +198,11 @@ class Connection(BaseProtocol):
                 self._pause_reading_for_buffer()
         self._wake()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
+        """Reads on, if a body has had the reading paused; it asks each time that it is read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def eof_received(self) -> bool:
         """The client sends no more; it may still want its answers."""
         self._ended = True

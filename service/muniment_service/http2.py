@@ -392,6 +392,9 @@ class _Stream:
         while not (self._pieces or self._ended or self.is_over):
             self._news.clear()
             await self._news.wait()
+        return self.read_nowait()
+
+    def read_nowait(self) -> bytes:
         if self.is_over:
             raise ConnectionResetError("the request was given up")
         data = b"".join(self._pieces)

@@ -31,7 +31,8 @@ COMMON_HEADERS: Final[Mapping[str, str]] = {
 """Headers of every response."""
 
 _FRAMING: Final = (istr("host"), istr("content-length"), istr("transfer-encoding"))
-"""Headers that decide where a request goes and where it ends; each may come once."""
+"""Headers that decide where a request goes and where it ends; each may come once. An `istr` is
+folded once, any other name in capitals each time that it is looked for."""
 
 _T = TypeVar("_T")
 
@@ -62,10 +63,10 @@ class Headers(Mapping[str, str]):
 
     def get(self, name: str, /, default: str | _T | None = None) -> str | _T | None:
         """The value of a header; the default without it."""
-        values = self._received.getall(name, None)
-        if values is None:
+        if (value := self._received.get(name)) is None:
             return default
-        return values[0] if len(values) == 1 else ", ".join(values)
+        values = self._received.getall(name)
+        return value if len(values) == 1 else ", ".join(values)
 
     def __contains__(self, name: object) -> bool:
         return name in self._received
