@@ -157,10 +157,12 @@ class Forms:
 
         Then it is canonical and valid, and may be logged as new; else nothing is said of it.
         """
-        if len(entry) > MAX_RECORD or not entry.isascii():
+        if len(entry) > MAX_RECORD:
             return False
         match = self._match(entry)
         if match is None or match[4] != producer:
+            return False
+        if not (entry.isascii() or _may_be_read((entry,))):
             return False
         self._since += 1
         return True

@@ -79,6 +79,11 @@ def _read_plain(text: bytes) -> dict[str, Any] | None:
     return members if _encode(members).count(b'"') == text.count(b'"') else None
 
 
+def is_ready(record: bytes, producer: str, forms: Forms) -> bool:
+    """Whether a record is a usual decision of a producer, which needs no preparation."""
+    return record.endswith(_COMPLETE) and forms.is_usual(record, producer.encode())
+
+
 class Preparer:
     """Prepares the records of one producer.
 

@@ -21,7 +21,7 @@ from muniment.records.canonical import MAX_RECORD, parse_json
 from muniment.records.codec import checking
 from muniment.records.guards import ENCODER
 from muniment.records.manifest import MAX_BATCH_RECORDS, Frames, parse_frames, verify_batch
-from muniment.records.preparation import Preparer
+from muniment.records.preparation import Preparer, is_ready
 from muniment.records.submission import (
     MAX_SPELLING,
     is_traceparent,
@@ -167,6 +167,7 @@ class _Common(Struct):
 _own: Final = Decoder(_Own).decode
 _common: Final = Decoder(_Common).decode
 _LONE: Final = re.compile(rb"[ \t\r\n]*+\{")
+_ALL_STATED: Final = Stated(id=True, time=True)
 _TRACED: Final = frozenset({"decision", "outcome", "verification"})
 
 
@@ -186,6 +187,9 @@ def receiving(
     `key` is the request's Idempotency-Key. A single record of a run that states no `traceparent`
     (W3C Trace Context) gets the request's, if it is valid. Raises what `completing` does.
     """
+    if not lines and traceparent is None and forms is not None and is_ready(body, producer, forms):
+        found = _common(body)
+        return request_of([body], [_ALL_STATED], [(found.id, found.time)], key)
     stated: list[Stated] = []
     members: list[tuple[str, int]] = []
     is_lone = not lines and _LONE.match(body) is not None

@@ -164,8 +164,11 @@ def request_of(
         if not given.id and key is None:
             said.append(None)
             continue
-        filled = () if given.id else ("id",)
-        content = content_of(entry, *filled, *(() if given.traceparent else ("traceparent",)))
+        if given.id and given.traceparent:  # as of most
+            content = content_of(entry)
+        else:
+            filled = () if given.id else ("id",)
+            content = content_of(entry, *filled, *(() if given.traceparent else ("traceparent",)))
         digest = sha256(content).digest()
         when = time if given.time else None
         said.append(Said(_name("id", id_), digest, when, time) if given.id else None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from multidict import istr
+
 from muniment_log.core.bearer import BadTokenError, Tokens
 from muniment_service.http import Problem, Request, Response
 
@@ -74,8 +76,11 @@ class AccessControl:
 _SCOPE: Final = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
 
 
+_AUTHORIZATION: Final = istr("Authorization")
+
+
 def _holder(request: Request, tokens: Tokens) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = request.headers.get(_AUTHORIZATION, "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         challenge = {"WWW-Authenticate": "Bearer"}
         raise Problem(401, "no-token", "a bearer token is needed", headers=challenge)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from multidict import istr
 
 from muniment.records.batchbody import MAX_ADDENDA_BYTES, end_of_batch
 from muniment.records.forms import Forms
@@ -46,6 +47,10 @@ DEFAULT_WAIT_SECONDS: Final = 10.0
 """How long ``?wait=published`` holds a request that does not say."""
 
 _RETRY_SECONDS: Final = 1
+# An `istr` is folded once; any other name with capitals each time that it is looked for.
+_CONTENT_TYPE: Final = istr("Content-Type")
+_KEY: Final = istr("Idempotency-Key")
+_TRACEPARENT: Final = istr("Traceparent")
 _ERASURE: Final = b'"kind":"erasure"'
 _FEW: Final = 8
 """Records whose proofs are made before it is known which head they must lead to."""
@@ -118,8 +123,7 @@ class Submit:
             with self._interest(waiting):
                 batch, found = await self._scheduler.run(examine(frames, self._forms))
                 sent = await self._scheduler.run(matching(batch.records, came, batch.body, found))
-                receipt = await self._orders.batch(batch, sent)
-                return await self._answer(receipt, waiting)
+                return await self._answer(await self._orders.batch(batch, sent), waiting)
         except LogError as error:
             raise _problem(error) from error
 
@@ -135,7 +139,7 @@ class Submit:
                 raise
             self._check_budget(producer)
             lines = _is_lines(request)
-            sent_key = request.headers.get("Idempotency-Key")
+            sent_key = request.headers.get(_KEY)
             key = None if sent_key is None else parse_key(sent_key)
             body = await request.body(MAX_BATCH_BYTES + (0 if lines else MAX_ADDENDA_BYTES))
             self._budgets.charge(producer, size=len(body))
@@ -152,7 +156,7 @@ class Submit:
                     now_ms=time.time_ns() // 1_000_000,
                     new_id=self._new_id,
                     key=key,
-                    traceparent=request.headers.get("Traceparent"),
+                    traceparent=request.headers.get(_TRACEPARENT),
                     forms=self._forms,
                 )
             )
@@ -165,6 +169,8 @@ class Submit:
             if texts or KEPT in text:
                 addenda = await self._completed(texts)
                 sent = await self._scheduler.run(matching(records, addenda, text))
+            if waiting.seconds is None:  # as of most
+                return json_response(_told(await self._orders.records(producer, received, sent)))
             with self._interest(waiting):
                 receipt = await self._orders.records(producer, received, sent)
                 return await self._answer(receipt, waiting)
@@ -205,13 +211,7 @@ class Submit:
         return self._publisher.interest() if waiting.seconds is not None else nullcontext()
 
     async def _answer(self, receipt: Receipt, waiting: WaitParameter) -> Response:
-        answer = bodies.Receipt(
-            first=receipt.first,
-            count=receipt.count,
-            manifest=receipt.manifest,
-            size=receipt.size,
-            indices=msgspec.UNSET if receipt.indices is None else receipt.indices,
-        )
+        answer = _told(receipt)
         if waiting.seconds is None:
             return json_response(answer)
         # Most are published at the size that is integrated now: a few proofs are made while the
@@ -249,6 +249,17 @@ class Submit:
         return [proofs[index] for index in receipt.indices]
 
 
+def _told(receipt: Receipt) -> bodies.Receipt:
+    """What a client is told of a receipt."""
+    return bodies.Receipt(
+        receipt.first,
+        receipt.count,
+        receipt.manifest,
+        receipt.size,
+        msgspec.UNSET if receipt.indices is None else receipt.indices,
+    )
+
+
 def _check_no_erasure(records: Sequence[bytes]) -> None:
     """Refuses records that would have the log itself say that it has erased something."""
     for entry, record in enumerate(records):
@@ -259,9 +270,10 @@ def _check_no_erasure(records: Sequence[bytes]) -> None:
 
 
 def _is_lines(request: Request) -> bool:
-    if request.headers.get("Content-Type") == "application/json":  # as most say it
+    told = request.headers.get(_CONTENT_TYPE, "application/json")
+    if told == "application/json":  # as most say it
         return False
-    kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    kind = told.partition(";")[0].strip().lower()
     if kind not in {"application/json", "application/x-ndjson"}:
         raise Problem(415, "content-type", "send application/json or application/x-ndjson")
     return kind == "application/x-ndjson"
