@@ -259,6 +259,14 @@ def test_openfga_is_searched_and_decides(deployment: Deployment, tmp_path: Path)
                 assert wanted - {"write"} == set(results(found, kind, request))
             assert service.evaluate(evaluation())["decision"] is True
             assert service.evaluate(evaluation("bob", "write"))["decision"] is False
+            # OpenFGA itself takes 50 of these at once, and none when one is malformed.
+            batch = {
+                "subject": ALICE,
+                "action": READ,
+                "evaluations": [{"resource": RECORD}] * 51 + [{}],
+            }
+            answers = service.post("/access/v1/evaluations", batch).json["evaluations"]
+            assert [one["decision"] for one in answers] == [True] * 51 + [False]
             # A type that it does not know is an error there, and not an empty answer.
             strange = {"subject": ALICE, "action": READ, "resource": {"type": "spaceship"}}
             assert find(found, "resource", strange).status == 400
