@@ -42,7 +42,7 @@ MOVED: Final = {
     "muniment.formats.recordcheck": "muniment.records.check",
     "muniment.formats.recordcodec": "muniment.records.codec",
     "muniment.formats.keys": "muniment.tlog.keys.keyfile",
-    "muniment.formats.paths": "muniment.tlog.auditpaths",
+    "muniment.formats.paths": "muniment.tlog.auditpath",
     "muniment.formats.typedjson": "muniment.http.typedjson",
     "muniment.httpclient": "muniment.http.client",
 }

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment_log.cluster.lag import MAX_KEPT, RESOLUTION_SECONDS, Lag
+from muniment_log.cluster.view import MAX_LOOKS, RESOLUTION_SECONDS, Lag
 
 
 def test_the_oldest_leaf_outside_the_tree_counts() -> None:
@@ -39,10 +39,10 @@ def test_never_less_than_is_true(steps: list[tuple[float, int, float]]) -> None:
 
 def test_a_long_backlog_is_remembered_coarsely() -> None:
     lag = Lag()
-    looks = 5 * MAX_KEPT
+    looks = 5 * MAX_LOOKS
     for number in range(1, looks + 1):
         assert lag.look(float(number), number, 0) == number - 1
-    assert len(lag) <= MAX_KEPT
+    assert len(lag) <= MAX_LOOKS
     half = looks // 2
     told = lag.look(float(looks), looks, half)
     assert looks - half - 1 <= told <= looks - half + 32

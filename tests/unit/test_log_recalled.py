@@ -19,8 +19,7 @@ from muniment_log.core.recall import Recall, RecordSpan, pack_runs, scope_of
 from muniment_log.errors import StorageError
 from muniment_log.storage import recalled
 from muniment_log.storage.contents import Contents
-from muniment_log.storage.recallcheck import check_recalled
-from muniment_log.storage.recalled import Recalled
+from muniment_log.storage.recalled import Recalled, check_recalled
 from muniment_log.storage.schema import APPLICATION_ID, bind, migrations
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.soundness import Findings

@@ -18,11 +18,10 @@ from muniment.permit.meta import META_KEY
 from muniment_gateway.deciding.decisions import RequestDetails
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with_data
 from muniment_gateway.mcp.gate import McpGate, McpRules
-from muniment_gateway.mcp.lines import MessageLines
 from muniment_gateway.mcp.mapping import Caller, Declared
 from muniment_gateway.mcp.messages import VERSION_KEY, encode, read_message
 from muniment_gateway.mcp.passage import PassedMessage
-from muniment_gateway.mcp.stdio import StdioGate
+from muniment_gateway.mcp.stdio import MessageLines, StdioGate
 from waiting import SECONDS, close_writer
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})

@@ -5,8 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.tlog.auditpath import plan_path
-from muniment.tlog.auditpaths import PathsPlan, plan_inclusions
+from muniment.tlog.auditpath import PathsPlan, plan_inclusions, plan_path
 from muniment.tlog.encoding import MAX_SIZE
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.proofs import (

@@ -26,10 +26,9 @@ from muniment_service.http import Request, Response, text_response
 from muniment_service.limits import Budget, Limits
 from muniment_witness.bastion import link as links
 from muniment_witness.bastion.identity import _self_signed, client_context
-from muniment_witness.bastion.link import BastionLink, BastionState
+from muniment_witness.bastion.link import BastionLink, BastionState, Way, forwarded_for
 from muniment_witness.bastion.links import Bastions
 from muniment_witness.bastion.table import Bastion, BastionEntry, hash_of, read_bastions
-from muniment_witness.bastion.way import Way, forwarded_for
 from muniment_witness.cli import main
 from muniment_witness.gossip.alarms import Situation, alarms
 from muniment_witness.witnessfile import Gossip

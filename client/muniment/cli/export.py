@@ -24,10 +24,9 @@ from muniment.cli.facts import open_replica
 from muniment.export.cloudevents import CLOUD_EVENTS
 from muniment.export.cursor import CursorFile
 from muniment.export.destination import Destination, LineWriter
-from muniment.export.endpoint import PATIENCE_SECONDS, Endpoint
+from muniment.export.endpoint import PATIENCE_SECONDS, Endpoint, read_headers
 from muniment.export.exporter import MAX_BATCH, Exporter
 from muniment.export.forms import JSON_LINES
-from muniment.export.headers import read_headers
 from muniment.export.ocsf import OCSF
 from muniment.export.otlp import OTLP
 from muniment.export.refused import RefusedFile

@@ -6,19 +6,22 @@ it is known which event that is; then it is set aside, or ends the export. No re
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from muniment.errors import BadAnswer, FormatError, Problem, Refused, Unreachable
+from muniment.errors import BadAnswer, FormatError, InputError, Problem, Refused, Unreachable
 from muniment.export.destination import Destination, Event
 from muniment.export.forms import Form
 from muniment.export.refused import RefusedFile
 from muniment.http.client import Answer, HttpError, HttpSession
 from muniment.http.retryafter import retry_after
 from muniment.local.backoff import Backoff
-from muniment.tlog.encoding import one_line
+from muniment.local.privatefiles import read_private
+from muniment.tlog.encoding import MunimentError, one_line
 
 if TYPE_CHECKING:
     import ssl
@@ -43,6 +46,39 @@ _WORDS: Final = 200  # characters of an answer that are repeated
 
 _OF_CONTENT: Final = frozenset({400, 413, 422})
 """Statuses that may be about one event of many; any other is about the endpoint, or who asks."""
+
+
+MAX_HEADERS: Final = 64 << 10
+"""Bytes of a file of headers."""
+
+_LINE: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)[ \t]*")
+
+
+def read_headers(path: Path | None) -> dict[str, str]:
+    """Reads headers (RFC 9110 section 5), one ``Name: value`` a line; none without a file.
+
+    They are in a private file, because tokens are not given on a command line.
+
+    Raises InputError if the file cannot be used, or anybody but its owner has rights on it; tells
+    the number of a bad line, and nothing that is in it.
+    """
+    if path is None:
+        return {}
+    try:
+        data = read_private(path, "file of headers", most=MAX_HEADERS)
+    except MunimentError as error:
+        raise InputError(str(error)) from None
+    if len(data) > MAX_HEADERS:
+        raise InputError(f"{path}: longer than {MAX_HEADERS} bytes")
+    found: dict[str, str] = {}
+    for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise InputError(f"{path}: line {number}: expected Name: value, in visible ASCII")
+        found[match[1]] = match[2]
+    return found
 
 
 class Endpoint(Destination):

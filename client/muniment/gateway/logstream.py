@@ -9,15 +9,22 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-from muniment.errors import GatewayClosed, MunimentError, Undelivered
+from muniment.errors import (
+    BadAnswer,
+    FormatError,
+    GatewayClosed,
+    MunimentError,
+    Refused,
+    Undelivered,
+)
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery
-from muniment.gateway.neworigin import published_origin
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.submissions import DeliveryOptions, Passage, Piece, Submission
 from muniment.gateway.withholding import NO_ADDENDA, Addenda
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
 from muniment.records.manifest import MAX_BATCH_RECORDS
+from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
 
@@ -33,6 +40,32 @@ DEFAULT_PUBLISH_WAIT: Final = 10.0
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 """Bytes of records that wait for a batch; beyond it ``submit_encoded`` waits before it takes more.
 """
+
+
+_FIRST_LOOK: Final = 0.05
+"""Seconds until a new log is asked again for its first checkpoint; doubled up to one second."""
+
+
+async def published_origin(client: LogClient, seconds: float) -> str:
+    """Waits for the first checkpoint of a new log, and returns the origin that it names.
+
+    Raises:
+        Refused: If the log has published none within these seconds.
+        BadAnswer: If the checkpoint is malformed.
+    """
+    pause = _FIRST_LOOK
+    end = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            return parse_signed_checkpoint(await client.checkpoint()).checkpoint.origin
+        except FormatError as error:
+            raise BadAnswer(f"checkpoint: {error}") from None
+        except Refused as refusal:
+            late = asyncio.get_running_loop().time() > end
+            if refusal.problem.slug != "not-published-yet" or late:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 1.0)
 
 
 class LogStream:

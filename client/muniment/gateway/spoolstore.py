@@ -14,8 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from muniment.errors import SpoolFull
 from muniment.gateway.keptaddenda import KeptBytes
-from muniment.gateway.spareroom import SpareRoom
-from muniment.gateway.spoolfile import Change, SpoolFile
+from muniment.gateway.spoolfile import Change, SpareRoom, SpoolFile
 from muniment.gateway.spoolputs import Put, change_of, settle
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.gateway.withholding import Addenda

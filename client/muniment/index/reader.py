@@ -8,13 +8,12 @@ follower goes on writing, and no transaction has to stay open.
 from collections.abc import Iterable, Sequence
 from itertools import pairwise, starmap
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import msgspec
 
 from muniment.index.bundles import Bundles, LeafReader
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
-from muniment.index.known import KnownLeaves
 from muniment.index.schema import (
     APPLICATION_ID,
     HAS_ADDENDA,
@@ -26,11 +25,14 @@ from muniment.index.schema import (
 )
 from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
-from muniment.lineage.facts import FactsHead, Interval
+from muniment.lineage.facts import ROLES, FactsHead, Interval, Page
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
 from muniment.local.sqliteopen import first_look, select
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey, parse_vkey
+
+if TYPE_CHECKING:
+    from muniment.records.kinds import Record
 
 _ROLE_MASK: Final = (1 << ROLE_BITS) - 1
 
@@ -65,6 +67,40 @@ _REACH: Final = (
     f" WHERE n << {PART_BITS} | (entry & {LOCAL_MASK}) < ?3 LIMIT ?4)"
     " SELECT thing FROM reach"
 )
+
+
+KEPT_RECORDS: Final = 8_192
+"""Parsed records, and postings, that a reader keeps for the next question: some 15 MB."""
+
+
+class KnownLeaves:
+    """What was read of a log before: leaves do not change, so it stays true as the log grows.
+
+    Attributes:
+        records: Leaves, parsed; None for what is no valid record.
+        size: The size at which postings were read.
+        read: Hashes of things whose postings are all known.
+        near: Leaves by a thing's hash and a role.
+        pages: Whole answers, by role, then by key.
+    """
+
+    __slots__ = ("near", "pages", "read", "records", "size")
+
+    def __init__(self) -> None:
+        self.records: dict[int, Record | None] = {}
+        self.size = 0
+        self.read: set[int] = set()
+        self.near: dict[tuple[int, int], list[int]] = {}
+        self.pages: dict[str, dict[Any, Page[Any]]] = {role: {} for role in ROLES}
+
+    def at(self, size: int) -> None:
+        """Prepares for questions at a size, and lets go of what has become too much to keep."""
+        if len(self.records) > KEPT_RECORDS:
+            self.records = {}
+        answers = max(len(self.near), *map(len, self.pages.values()))
+        if self.size != size or answers > KEPT_RECORDS:
+            self.size, self.read, self.near = size, set(), {}
+            self.pages = {role: {} for role in ROLES}
 
 
 class Posting(NamedTuple):

@@ -14,7 +14,6 @@ All of them always run. What cannot be verified is denied.
 
 from muniment.lineage.escape import terminal
 from muniment.permit.approval import check_approval
-from muniment.permit.arguments import check_arguments
 from muniment.permit.context import Context, Trust
 from muniment.permit.knowledge import check_knowledge, known_facts, withholding
 from muniment.permit.permitfile import Permit, parse_permit
@@ -25,6 +24,7 @@ from muniment.permit.signatures import (
     check_proof,
 )
 from muniment.permit.statement import (
+    check_arguments,
     check_authorization,
     check_environment,
     check_governance,

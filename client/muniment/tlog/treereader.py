@@ -20,8 +20,7 @@ oracle of the tests. They are what would notice a fault in it.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from muniment.tlog.auditpath import plan_path
-from muniment.tlog.auditpaths import plan_inclusions
+from muniment.tlog.auditpath import plan_inclusions, plan_path
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError, unframe
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,6 @@ from muniment.local.outside import Contained
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment_log.cluster.lag import Lag
 from muniment_log.errors import StorageError, UnavailableError, WrongIdentityError
 from muniment_log.publish.published import HeadWaiters
 
@@ -59,6 +59,49 @@ FROM tree JOIN lease ON lease.id = 0 JOIN coordinator ON coordinator.id = 0
 LEFT JOIN head ON head.kind = 'published' AND head.version > $1
 WHERE tree.id = 0
 """
+
+
+RESOLUTION_SECONDS: Final = 0.1
+"""Looks closer to each other than this count as one."""
+
+MAX_LOOKS: Final = 2048
+"""Looks remembered: a backlog of minutes at full resolution; then pairs of them become one."""
+
+
+class Lag:
+    """Remembers looks at the order, as far as they are not integrated.
+
+    Entries carry no times: an index on them would cost every order something. Whoever looks
+    regularly knows when it first saw an index given out, and so how long the oldest leaf that is
+    not yet in the tree has waited at least, or since it began to look.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()  # when, and up to which leaf
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def look(self, now: float, ordered: int, integrated: int) -> float:
+        """Takes a look, and says for how many seconds the oldest leaf outside the tree has waited.
+
+        0 when everything is in the tree. Too much by the time between two looks, or by the
+        resolution, and for a long backlog by more. `now` is of a clock that never goes back.
+        """
+        seen = self._seen
+        while seen and seen[0][1] <= integrated:
+            seen.popleft()
+        if ordered > (seen[-1][1] if seen else integrated):
+            if seen and now - seen[-1][0] < RESOLUTION_SECONDS:
+                seen[-1] = seen[-1][0], ordered
+            else:
+                seen.append((now, ordered))
+        if len(seen) > MAX_LOOKS:
+            looks = list(seen)
+            # The earlier time with the later leaf: never less than is true.
+            merged = [(a[0], b[1]) for a, b in zip(looks[::2], looks[1::2], strict=False)]
+            self._seen = seen = deque([*merged, *looks[2 * len(merged) :]])
+        return now - seen[0][0] if seen else 0.0
 
 
 class IntegratorStatus(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
 from muniment_log.storage.leafwalk import Plain, Walked, walk
 from muniment_log.storage.prunedsize import pruned_size
-from muniment_log.storage.recallcheck import check_recalled
+from muniment_log.storage.recalled import check_recalled
 from muniment_log.storage.schema import migrations
 from muniment_log.storage.sqlite import read_loaded
 from muniment_service.soundness import (

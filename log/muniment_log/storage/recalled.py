@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment_log.core.ordering import Kept
+    from muniment_service.soundness import Findings
 
 MOST_RECENT: Final = 16_384
 """Names that wait in memory: 3 MB."""
@@ -206,3 +207,43 @@ def recalls_of(names: bytes, data: bytes) -> list[Recall]:
         return [Recall(name, *rest) for name, rest in zip(split(names), _decode(data), strict=True)]
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise sqlite3.DatabaseError(f"a row of recalled is damaged: {error}") from error
+
+
+TABLE: Final = "recalled"
+
+_HAS_TABLE: Final = f"SELECT 1 FROM sqlite_schema WHERE name = '{TABLE}'"  # noqa: S608  # a constant
+_UNFOUND: Final = f"""
+SELECT count(*) FROM json_each(?2) WHERE ?3 + key <= ?4 AND NOT EXISTS
+    (SELECT 1 FROM recalled_by_name WHERE prefix = {PREFIX} AND id = ?3 + key)
+"""  # noqa: S608  # constants
+
+
+def check_recalled(db: sqlite3.Connection, findings: Findings) -> None:
+    """Looks for rows that are damaged, and for names that nobody would find.
+
+    A record with such a name could be logged twice. A file of an older version has no such rows.
+    """
+    if db.execute(_HAS_TABLE).fetchone() is None:
+        return
+    match db.execute("SELECT sorted FROM recalled_state").fetchall():
+        case [(int(mark),)]:
+            pass
+        case _:
+            findings.add(TABLE, "it is not known which names are sorted")
+            return
+    following = 0
+    rows = db.execute(f"SELECT first, stream, names, data FROM {TABLE} ORDER BY first")  # noqa: S608  # a constant
+    for first, stream, names, data in rows:
+        try:
+            recalls = recalls_of(names, data)
+        except sqlite3.DatabaseError:
+            recalls = []
+        is_whole = first >= following and isinstance(stream, bytes) and len(stream) == SCOPE_SIZE
+        if not recalls or not is_whole:
+            findings.add(TABLE, f"row {first}: not what recognises records")
+            continue
+        following = first + len(recalls)
+        keys = [stream + one.name for one in recalls]
+        (unfound,) = db.execute(_UNFOUND, (*places(keys), first, mark)).fetchone()
+        if unfound:
+            findings.add(TABLE, f"row {first}: {unfound} names that would not be found")

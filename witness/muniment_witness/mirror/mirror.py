@@ -1,15 +1,41 @@
 """A mirror of some logs: their copies, and which checkpoints of theirs are or were pending."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from hmac import compare_digest, digest
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import Signer, UnverifiedNote, lines_of
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.mirror.copies import LogCopy
-from muniment_witness.mirror.tickets import make_ticket, open_ticket
 from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.mirrordb import MirrorStore
+
+_TAG: Final = sha256().digest_size
+_CONTEXT: Final = b"muniment mirror ticket v1\n"
+
+
+def make_ticket(secret: bytes, pending: SignedCheckpoint) -> bytes:
+    """A ticket (C2SP tlog-mirror) for a checkpoint that is or was pending.
+
+    It is the checkpoint as the log signed it, behind an HMAC under a secret of the mirror's: so a
+    mirror goes on with what was pending long ago, and believes nobody that something was.
+    """
+    note = pending.encode()
+    return digest(secret, _CONTEXT + note, "sha256") + note
+
+
+def open_ticket(secret: bytes, ticket: bytes) -> SignedCheckpoint | None:
+    """The checkpoint of a ticket that was made with this secret; None for any other bytes."""
+    tag, note = ticket[:_TAG], ticket[_TAG:]
+    if not compare_digest(tag, digest(secret, _CONTEXT + note, "sha256")):
+        return None
+    try:
+        return parse_signed_checkpoint(note)
+    except FormatError:  # made by another version, which took more
+        return None
 
 
 class Mirror:
