@@ -18,7 +18,8 @@ from governed import WITNESSES
 from muniment.page import page_digest
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.evidence import fork, same_size
-from muniment.tlog.note import SignatureLine, ed25519_check
+from muniment.tlog.keys.ed25519 import ed25519_check
+from muniment.tlog.note import SignatureLine
 from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness, format_policy
 from muniment.tlog.tlogproof import TlogProof, parse_tlog_proof
 from page_cases import Case, same

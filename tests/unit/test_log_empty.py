@@ -50,7 +50,7 @@ async def test_who_has_to_answer(tmp_path: Path, quorum: int, absent: int, takes
             # They answer again: it goes on by itself.
             for witness in witnesses:
                 witness.answer = honest
-            await until(lambda: not log.publisher.hold)
+            await until(lambda: not log.publisher.doubts.hold)
             assert not log.publisher.doubt
             log.stream = GatewayStream()
             assert await log.add() == 2
@@ -88,7 +88,7 @@ async def test_a_copy_that_a_backup_made_takes_nothing_before_it_was_compared(
             assert log.inner.head.size == 2
             for witness in witnesses:
                 witness.answer = honest
-            await until(lambda: not log.publisher.hold)
+            await until(lambda: not log.publisher.doubts.hold)
             log.stream = GatewayStream("another")
             assert await log.add() == 4
     # Something was added: it is the log's database now, and needs nobody.
@@ -112,8 +112,8 @@ async def test_a_reload_takes_those_out_that_are_gone(tmp_path: Path) -> None:
             with pytest.raises(UnavailableError, match="this log is empty"):
                 await log.add()
             log.publisher.use(policy, log.clients)
-            assert all(witness.name in log.publisher.hold for witness in witnesses[1:])
+            assert all(witness.name in log.publisher.doubts.hold for witness in witnesses[1:])
             log.publisher.use(policy_of(witnesses[0], quorum=1), log.clients[:1])
-            await until(lambda: not log.publisher.hold)
+            await until(lambda: not log.publisher.doubts.hold)
             log.stream = GatewayStream()
             assert await log.add() == 2

@@ -19,6 +19,7 @@ run was ``aborted``, with these codes. Else it would look like one that ran.
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from hashlib import sha256
@@ -44,6 +45,7 @@ from muniment.gateway.refusals import (
 from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import Prepared
 from muniment.permit import Permit, Trust, Verdict
+from muniment.permit.status import refresh_status
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
 from muniment.records.members import DenialCode
@@ -106,7 +108,8 @@ async def authorize(
         return permit
     try:
         async with asyncio.timeout_at(ends):
-            return await gateway.give_status(permit, status)
+            now = int(time.time())
+            return await refresh_status(permit, gateway.log.client, status, now=now)
     except BaseException as error:
         denial = denial_of_status(error, permit)
         work = partial(never_began, denial.codes)

@@ -42,7 +42,7 @@ from muniment.gateway.outcomes import PendingOutcome, Unfinished
 from muniment.gateway.reach import Reach, reach_of
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
-from muniment.gateway.sending import Sender
+from muniment.gateway.sending import send
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import (
@@ -56,7 +56,6 @@ from muniment.gateway.withholding import (
 from muniment.http.access import Access
 from muniment.local.home import Home
 from muniment.permit import Permit, Trust
-from muniment.permit.status import refresh_status
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
@@ -154,33 +153,18 @@ class Gateway(GatewaySource):
         self.once = None if spool is None else OnceStore(Path(f"{spool}{ONCE_SUFFIX}"))
         self.waiting: dict[str, PendingOutcome] = {}
         self.decide = decide
-        self.log = LogStream(
-            log_url,
-            signer,
+        make_stream = partial(
+            LogStream, log_url, signer, batch_records=batch_records, window=window, access=access
+        )
+        self.log = make_stream(
             stream=stream,
             origin=origin,
             policy=policy,
-            batch_records=batch_records,
-            window=window,
             publish_wait=publish_wait,
-            access=access,
             answered=lambda: self.breaker.answered(),  # noqa: PLW0108 - that of then
         )
-        self._sender = Sender(
-            self.log,
-            policy,
-            breaker=lambda: self.breaker,
-            keeper=(lambda: self.spool) if keep == "gateway" else None,
-        )
-        self._spool_stream = partial(
-            LogStream,
-            log_url,
-            signer,
-            stream=stream + SPOOL_SUFFIX,
-            batch_records=batch_records,
-            window=window,
-            access=access,
-        )
+        self._keeps_addenda = keep == "gateway"
+        self._spool_stream = partial(make_stream, stream=stream + SPOOL_SUFFIX)
         self._home = Home("the gateway")
         self._preparer = Preparer(
             self.producer,
@@ -362,14 +346,6 @@ class Gateway(GatewaySource):
             self, decision, edges, timeout, addenda, require=require, status=status
         )
 
-    async def give_status(self, permit: Permit, trust: Trust) -> Permit:
-        """Gives a permit its status, or a newer one; see ``permit.status.refresh_status``.
-
-        Raises what that does.
-        """
-        now = int(time.time())
-        return await refresh_status(permit, self.log.client, trust, now=now)
-
     def find(self) -> "Gateway":
         """The gateway itself, which its owner opens."""
         return self
@@ -412,11 +388,13 @@ class Gateway(GatewaySource):
         """
         self._home.check()
         self.log.check_open()
-        return await self._sender.send(
+        return await send(
+            self,
             entries,
             published=published,
             mirrored=mirrored,
             seconds=self.deadline if timeout is None else timeout,
             passage=passage,
             addenda=addenda,
+            keeper=self.spool if addenda and self._keeps_addenda else None,
         )

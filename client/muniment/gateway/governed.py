@@ -34,7 +34,7 @@ from muniment.gateway.calls import find, find_blocking
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governing import Governing
 from muniment.gateway.process import ProcessGateway
-from muniment.gateway.reach import OwnThread, Reach, SameLoop, at_once
+from muniment.gateway.reach import OwnThread, Reach, at_once
 from muniment.gateway.runs import running
 
 __all__ = ["Call", "Check", "Complete", "Decide", "JsonObject", "Options", "governed"]
@@ -91,7 +91,7 @@ def governed(
         if isinstance(gateway, blocking.Gateway):
             threads = gateway.asynchronous, OwnThread(gateway.run), rules
             return _blocking(function, about, lambda: threads)
-        tasks = gateway, SameLoop(), rules
+        tasks = gateway, Reach(), rules
 
         async def found() -> Found:
             return tasks

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from muniment.errors import GatewayClosed, Undelivered, WrongLoop
 
@@ -17,21 +17,6 @@ GRACE: Final = 5.0
 """Seconds that a caller waits longer than the work on the loop should take by its own deadline."""
 
 T = TypeVar("T")
-
-
-class Reach(Protocol):
-    """One caller's way to a gateway's loop."""
-
-    async def on_gateway(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Has the gateway's loop do some work that takes so many seconds at the most.
-
-        Raises MunimentError if the loop cannot do it, or gives no answer.
-        """
-        ...
-
-    async def here(self, answer: Awaitable[T], seconds: float, what: str) -> T:
-        """Waits for the caller's own awaitable; ``TimeoutError`` after so many seconds."""
-        ...
 
 
 async def await_within(work: Awaitable[T], seconds: float, what: str) -> T:
@@ -46,20 +31,23 @@ async def await_within(work: Awaitable[T], seconds: float, what: str) -> T:
         task.cancel()
 
 
-class SameLoop:
-    """The caller is on the gateway's loop, and the work has its deadline there."""
+class Reach:
+    """One caller's way to a gateway's loop: that of a caller who is on this loop."""
 
     async def on_gateway(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """See ``Reach``."""
-        del seconds
+        """Has the gateway's loop do some work that takes so many seconds at the most.
+
+        Raises MunimentError if the loop cannot do it, or gives no answer.
+        """
+        del seconds  # the work has its deadline there
         return await work
 
     async def here(self, answer: Awaitable[T], seconds: float, what: str) -> T:
-        """See ``Reach``."""
+        """Waits for the caller's own awaitable; ``TimeoutError`` after so many seconds."""
         return await await_within(answer, seconds, what)
 
 
-class OtherLoop:
+class OtherLoop(Reach):
     """The caller is on a loop of its own."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,12 +68,8 @@ class OtherLoop:
         finally:
             waiting.cancel()  # nobody waits any more
 
-    async def here(self, answer: Awaitable[T], seconds: float, what: str) -> T:
-        """See ``Reach``."""
-        return await await_within(answer, seconds, what)
 
-
-class OwnThread:
+class OwnThread(Reach):
     """The caller is in a thread that may block; its coroutines never give way."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
@@ -174,7 +158,7 @@ def reach_of(loop: asyncio.AbstractEventLoop, *, is_async: bool) -> Reach:
     """The way from here to a gateway's loop, for a caller who awaits or one who blocks."""
     if not is_async:
         return OwnThread(partial(wait_in_thread, loop))
-    return SameLoop() if _running_loop() is loop else OtherLoop(loop)
+    return Reach() if _running_loop() is loop else OtherLoop(loop)
 
 
 def _no_answer(seconds: float) -> Undelivered:

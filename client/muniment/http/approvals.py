@@ -25,7 +25,8 @@ from muniment.http.urls import split_url
 from muniment.records.approval import SignedApproval, approver_vkey
 from muniment.records.authority import key_reference
 from muniment.tlog.encoding import FormatError, VerificationError, format_base64, parse_base64
-from muniment.tlog.note import VKey, ed25519_check, ed25519_sign
+from muniment.tlog.keys.ed25519 import ed25519_check, ed25519_sign
+from muniment.tlog.note import VKey
 
 PATH: Final = "/approvals"
 SCHEME: Final = "Muniment-Approver"

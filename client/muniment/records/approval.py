@@ -31,7 +31,8 @@ from muniment.records.members import (
     SignatureText,
 )
 from muniment.tlog.encoding import VerificationError, format_base64, parse_base64
-from muniment.tlog.note import ED25519, VKey, ed25519_check, ed25519_sign
+from muniment.tlog.keys.ed25519 import ed25519_check, ed25519_sign
+from muniment.tlog.note import ED25519, VKey
 
 UNBOUND: Final = frozenset({"approval", "ids", "muniment", "time"})
 """Members of a request's context that are not part of the call: they differ from one asking to the

@@ -21,13 +21,12 @@ from msgspec.structs import replace
 from muniment.records.codec import encode_record
 from muniment.records.kinds import Decision, Signature
 from muniment.tlog.encoding import VerificationError, format_base64, parse_base64
+from muniment.tlog.keys.ed25519 import ed25519_check, ed25519_sign
 from muniment.tlog.keys.keyfile import PrivateKey
 from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
     VKey,
-    ed25519_check,
-    ed25519_sign,
 )
 
 _DOMAIN: Final = b"muniment/decision-signature/v1\n"

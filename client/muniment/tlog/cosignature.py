@@ -17,6 +17,7 @@ from muniment.tlog.encoding import (
     MunimentError,
     VerificationError,
 )
+from muniment.tlog.keys.ed25519 import ed25519_check, ed25519_sign
 from muniment.tlog.keys.keyfile import PrivateKey
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import (
@@ -29,8 +30,6 @@ from muniment.tlog.note import (
     Signer,
     Verifier,
     VKey,
-    ed25519_check,
-    ed25519_sign,
 )
 
 Use: TypeAlias = Literal["log", "witness", "gateway", "authority", "approver", "root"]

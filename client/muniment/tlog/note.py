@@ -7,7 +7,7 @@ of a known key, and made a `VerifiedNote` of it. Algorithms beyond plain Ed25519
 
 import re
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -16,9 +16,6 @@ from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import DecodeError
 from msgspec.json import Decoder
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import CryptoError
-from nacl.signing import VerifyKey
 
 from muniment.tlog.encoding import (
     FormatError,
@@ -28,6 +25,7 @@ from muniment.tlog.encoding import (
     parse_base64,
     parse_text,
 )
+from muniment.tlog.keys.ed25519 import ed25519_check, ed25519_sign
 from muniment.tlog.keys.remote import RemoteKey
 
 ED25519: Final = 0x01
@@ -56,7 +54,6 @@ _SIGNATURE_PREFIX_BYTES: Final = _SIGNATURE_PREFIX.encode("utf-8")
 _KEY_ID_SIZE: Final = 4
 _decode_json: Final = Decoder(bytes).decode
 _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
-_ED25519_SIGNATURE_SIZE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,15 +239,10 @@ def _read_note(data: bytes) -> UnverifiedNote:
     lines = block.split(b"\n")
     if len(lines) > MAX_SIGNATURES:
         raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
-    return UnverifiedNote(
-        parse_text(data[: split + 1], "note", most=MAX_NOTE_SIZE),
-        tuple(
-            [
-                _read_signature_line(line, f"note: signature {number}")
-                for number, line in enumerate(lines, 1)
-            ]
-        ),
-    )
+    text = parse_text(data[: split + 1], "note", most=MAX_NOTE_SIZE)
+    numbered = enumerate(lines, 1)
+    read = [_read_signature_line(line, f"note: signature {number}") for number, line in numbered]
+    return UnverifiedNote(text, tuple(read))
 
 
 @runtime_checkable
@@ -333,33 +325,6 @@ class Ed25519Signer:
 def is_remote(signer: Signer) -> bool:
     """Whether somebody else keeps the key, so that to sign is to wait: not on an event loop."""
     return isinstance(signer, Ed25519Signer) and signer.is_remote
-
-
-def ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
-    """Makes a function of message and signature that tells whether an Ed25519 key signed it.
-
-    Prepared once per key. libsodium refuses small-order and non-canonical keys and signatures.
-    """
-    VerifyKey(public)  # refuses what is no key
-
-    def check(message: bytes, signature: bytes) -> bool:
-        if len(signature) != _ED25519_SIGNATURE_SIZE:
-            return False
-        try:
-            crypto_sign_open(signature + message, public)
-        except CryptoError:
-            return False
-        return True
-
-    return check
-
-
-def ed25519_sign(private: Ed25519PrivateKey) -> Callable[[bytes], bytes]:
-    """Makes a function that signs a message: 64 bytes. A third faster than `private.sign`."""
-    if isinstance(private, RemoteKey):
-        return private.sign
-    _, key = crypto_sign_seed_keypair(private.private_bytes_raw())
-    return lambda message: crypto_sign(message, key)[:_ED25519_SIGNATURE_SIZE]
 
 
 def lines_of(lines: Iterable[SignatureLine], vkeys: Iterable[VKey]) -> tuple[SignatureLine, ...]:

@@ -183,7 +183,7 @@ async def serve(
                 await pool.reload(changed)
 
         async def cosigned() -> bytes | None:
-            kept = publisher.cosigned
+            kept = publisher.beside.rated.kept
             return None if kept is None else kept.encode()
 
         pool: WorkerPool | None = None
@@ -231,7 +231,7 @@ async def serve(
             index=index,
             index_log=index_log,
             cosigned=cosigned,
-            mirrored=publisher.mirrors,
+            mirrored=publisher.beside.mirrors,
             min_index=log.tiles.min_index,
         )
         await serve_beside(

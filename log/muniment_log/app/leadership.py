@@ -265,7 +265,10 @@ class Leadership:
         if publisher is None:
             return b"{}"
         status = IntegratorStatus(
-            publisher.is_stalled, publisher.witnesses, publisher.doubt, heard=not publisher.hold
+            publisher.is_stalled,
+            publisher.witnesses,
+            publisher.doubt,
+            heard=not publisher.doubts.hold,
         )
         return msgspec.json.encode(status)
 

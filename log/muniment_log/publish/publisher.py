@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import TreeMetrics
-    from muniment_log.publish.mirroring import Mirroring
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.published import CheckpointStore, PublishedTiles
     from muniment_log.publish.rollback import Doubts
@@ -62,6 +61,10 @@ class Publisher:
     holds what is published.
 
     Attributes:
+        doubts: whether witnesses know more than the log.
+        beside: the cosigners that no head waits for: rated witnesses, mirrors.
+        integrated: the newest integrated head.
+        round: the round under way, or the last one.
         wants_signature: whether the next commit is to sign its head.
     """
 
@@ -95,16 +98,16 @@ class Publisher:
         self._metrics = metrics
         self._limits = limits
         self._pace = Pace(limits)
-        self._doubts = doubts
+        self.doubts = doubts
         self._clock = Clock() if clock is None else clock
         self._is_committing = is_committing
         self._cosigners = Cosigners(
             self, policy=policy, witnesses=witnesses, limits=limits, clock=self._clock
         )
-        self._beside = Beside(self, beside or BesideSetup(), tiles, self._clock, metrics)
+        self.beside = Beside(self, beside or BesideSetup(), tiles, self._clock, metrics)
         self._has_late_lines = False
-        self._integrated = head
-        self._round: Round | None = None
+        self.integrated = head
+        self.round: Round | None = None
         # Also when it was published: witnesses give their cosignatures on the same head again, and
         # those that were late before the restart are added. An older one is not worth a round.
         self._signed = signed if signer.last == head else None  # newer than the round
@@ -130,9 +133,9 @@ class Publisher:
         policy before; what was published stays until then.
         """
         self._cosigners.use(policy, witnesses)
-        self._beside.use(beside or BesideSetup())
-        self._doubts.use(policy, witnesses)
-        last, self._round = self._round, None
+        self.beside.use(beside or BesideSetup())
+        self.doubts.use(policy, witnesses)
+        last, self.round = self.round, None
         if last is not None and self._signed is None:
             self._signed = last.own.encode()
         self._news.set()
@@ -143,24 +146,9 @@ class Publisher:
         return self._publication.stored
 
     @property
-    def cosigned(self) -> SignedCheckpoint | None:
-        """The newest checkpoint that rated witnesses have cosigned; see `RatedCosigners.kept`."""
-        return self._beside.rated.kept
-
-    @property
-    def mirrors(self) -> Mirroring:
-        """The mirrors that published heads are pushed to."""
-        return self._beside.mirrors
-
-    @property
-    def integrated(self) -> Head:
-        """The newest integrated head."""
-        return self._integrated
-
-    @property
     def is_stalled(self) -> bool:
         """Whether a head waits for a quorum that does not come."""
-        current = self._round
+        current = self.round
         return (
             current is not None
             and not current.is_stored
@@ -171,17 +159,12 @@ class Publisher:
     @property
     def doubt(self) -> str:
         """Why no records are taken, when witnesses know more than the log; empty when they are."""
-        return self._doubts.reason
-
-    @property
-    def hold(self) -> str:
-        """Why no records are to be taken now; see `Doubts.hold`."""
-        return self._doubts.hold
+        return self.doubts.reason
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
         """Each cosigner, for readiness; see `Cosigners.witnesses`, `Beside.described`."""
-        return self._cosigners.witnesses + self._beside.described
+        return self._cosigners.witnesses + self.beside.described
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
@@ -192,11 +175,11 @@ class Publisher:
 
     def committed(self, head: Head, signed: bytes | None) -> None:
         """After a commit: the new integrated head, and its checkpoint when it was signed."""
-        self._integrated = head
+        self.integrated = head
         if signed is not None:
             self._signed = signed
             ready = self._signer.completed(signed)
-            if ready is not None and (self._round is None or self._round.is_stored):
+            if ready is not None and (self.round is None or self.round.is_stored):
                 self._begin(ready)
                 return
         self._news.set()
@@ -240,17 +223,17 @@ class Publisher:
         try:
             async with asyncio.TaskGroup() as group:
                 self._cosigners.start(group)
-                self._beside.start(group)
+                self.beside.start(group)
                 await self._publish_all()
         finally:
             self._publication.stop()
             self._cosigners.stop()
-            self._beside.stop()
+            self.beside.stop()
 
     async def _publish_all(self) -> None:
         while True:
             self._news.clear()
-            current = self._round
+            current = self.round
             if current is not None and not current.is_stored and self._cosigners.have_met(current):
                 await self._publish(current)
                 continue
@@ -308,7 +291,7 @@ class Publisher:
         """The newest head, signed and stored; None when there is nothing new to publish."""
         # A commit that follows at once signs its own head: newer, and one sync less.
         self.wants_signature = True
-        last, now = self._round, self._clock.time()
+        last, now = self.round, self._clock.time()
         due = last is not None and self._pace.until_refresh(last, now) == 0
         if not (self._has_news or due) or self._pause() > 0 or self._is_committing():
             return None
@@ -329,12 +312,12 @@ class Publisher:
     def _pause(self) -> float:
         """Seconds until the next round may begin; 0 when somebody waits for it."""
         return self._pace.until_next(
-            self._round, self._clock.time(), is_waited_for=self._interested > 0
+            self.round, self._clock.time(), is_waited_for=self._interested > 0
         )
 
     def _begin(self, signed: SignedCheckpoint) -> None:
         self._signed = None
-        self._round = Round(signed, self._clock.time())
+        self.round = Round(signed, self._clock.time())
         self._cosigners.ask()
         self._news.set()  # the round's time counts from now; and without witnesses nobody answers
 
@@ -346,7 +329,7 @@ class Publisher:
         """Gives the head, whose quorum is met, to those who wait for it; readers wait."""
         self._publication.announce(current.signed)
         current.stage = Stage.MET
-        self._doubts.confirmed()
+        self.doubts.confirmed()
         self.wants_signature = True  # a commit before it is stored signs the next one
         self._news.set()
 
@@ -361,17 +344,12 @@ class Publisher:
         current.stage = Stage.STORED
         self._publication.serve(current.signed)
         self._cosigners.ask_others()
-        self._beside.published(current)
+        self.beside.published(current)
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(self._clock.time() - current.started)
 
     # What a worker needs to know and tell.
-
-    @property
-    def round(self) -> Round | None:
-        """The round under way, or the last one."""
-        return self._round
 
     async def prove(self, old: int, new: int) -> Sequence[bytes]:
         """The consistency proof that a witness asks for; most ask for the same one.
@@ -393,13 +371,13 @@ class Publisher:
         Raises WitnessError if the checkpoint has no room for what it has sent.
         """
         current.add(client, cosigned)
-        self._doubts.cosigned(client)
-        if self._round is current:
+        self.doubts.cosigned(client)
+        if self.round is current:
             if current.is_stored:
                 # Late: another cosignature only makes the published head stronger. It is not
                 # stored, a witness gives it again; but those with a rate are not asked so soon.
                 self._publication.serve(current.signed)
-                if self._beside.rated.asks(client):
+                if self.beside.rated.asks(client):
                     self._has_late_lines = True
                     self._news.set()
             elif current.stage is Stage.SIGNED and self._cosigners.have_met(current):
@@ -425,6 +403,6 @@ class Publisher:
         event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
         self._news.set()
         if isinstance(error, AheadError):
-            await self._doubts.weigh(client, str(error), error.beyond)
+            await self.doubts.weigh(client, str(error), error.beyond)
         else:
-            self._doubts.failed(client)
+            self.doubts.failed(client)
