@@ -9,7 +9,7 @@ from typing import Any
 from muniment.local.lifecycle import stop_requested
 from muniment.local.logs import event
 from muniment_service.http import Responder
-from muniment_service.process import freeze_startup_objects
+from muniment_service.process import freeze_startup_objects, print_ready
 from muniment_service.routing import App
 from muniment_service.server import serving, serving_unix
 from muniment_service.servicefile import ServiceFile
@@ -22,7 +22,7 @@ async def serve_until_signal(
     *,
     tls: SSLContext | None,
     public: AbstractAsyncContextManager[str] | None = None,
-    ready: Callable[[str], None],
+    told: Callable[[str], None] | None = None,
     logger: logging.Logger,
     line: str,
     **fields: Any,
@@ -31,7 +31,7 @@ async def serve_until_signal(
 
     `public`, when it is given, serves `api` instead, and gives the URL. `admin` is served at the
     file's administrative socket, if there is one. Once requests are taken, the service logs a line,
-    with the URL and the other fields, and `ready` is called with the URL.
+    with the URL and the other fields, `told` is called with the URL, and so is `print_ready`.
     Raises OSError if the address cannot be bound.
     """
     if public is None:
@@ -40,6 +40,8 @@ async def serve_until_signal(
         event(logger, logging.INFO, line, url=url, **fields)
         freeze_startup_objects()
         stop = stop_requested()
-        ready(url)
+        if told is not None:
+            told(url)
+        print_ready(url)
         which = await stop
         event(logger, logging.INFO, "stopping", signal=which.name)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from muniment.tlog.cosignature import verifier_for
 from muniment_service.metrics import Metrics
-from muniment_service.process import allow_connections, print_ready, unix_seconds
+from muniment_service.process import allow_connections, unix_seconds
 from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context
 from muniment_witness.bastion.links import Bastions
@@ -46,15 +46,8 @@ from muniment_witness.store.mirrordb import MirrorStore
 _LOGGER = logging.getLogger(__name__)
 
 
-async def serve(
-    config: WitnessConfig,
-    *,
-    ready: Callable[[str], None] = print_ready,
-    clock: Callable[[], int] = unix_seconds,
-) -> None:
+async def serve(config: WitnessConfig) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
-
-    `ready` is called with the URL once requests are taken; the clock gives Unix seconds.
 
     Raises:
         DatabaseError: If the database cannot be used.
@@ -70,7 +63,7 @@ async def serve(
     mirror = None
     try:
         await store.make_ready()
-        mirror = await _open_mirror(config, store, clock)
+        mirror = await _open_mirror(config, store, unix_seconds)
         async with (
             Maps(file.database) as maps,
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
@@ -81,9 +74,9 @@ async def serve(
                 network,
                 lambda: running.config,
                 lambda logs: running.add_listed(logs),  # noqa: PLW0108 - made below
-                clock,
+                unix_seconds,
             )
-            bastions = Bastions(lambda: running.config, file.limits, clock)
+            bastions = Bastions(lambda: running.config, file.limits, unix_seconds)
 
             def make(changed: WitnessConfig, cosigner: Cosigner | None = None) -> Parts:
                 return build(
@@ -91,7 +84,7 @@ async def serve(
                     store,
                     network,
                     metrics=Metrics("muniment_witness"),
-                    clock=clock,
+                    clock=unix_seconds,
                     cosigner=cosigner,
                     quotas=quotas,
                     maps=maps,
@@ -116,7 +109,6 @@ async def serve(
                 running.admin(),
                 file,
                 tls=tls,
-                ready=ready,
                 logger=_LOGGER,
                 line="witness is ready",
                 name=config.name,

@@ -76,7 +76,7 @@ def key(kind: str, *parts: str) -> Key:
     if any("\0" in part for part in parts):
         raise FormatError("key: a NUL in a part")
     try:
-        made = Key(cast(Kind, kind), parts)
+        made = Key(cast("Kind", kind), parts)
         if len(made.text) > MAX_KEY_TEXT:
             raise FormatError(f"key: longer than {MAX_KEY_TEXT} characters")
     except UnicodeEncodeError:

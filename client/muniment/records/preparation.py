@@ -202,4 +202,4 @@ def _text(record: RecordInput) -> str:
         return record
     if isinstance(record, bytes):
         return record.decode()
-    return json.dumps(cast(Any, record), allow_nan=False, ensure_ascii=False)
+    return json.dumps(cast("Any", record), allow_nan=False, ensure_ascii=False)

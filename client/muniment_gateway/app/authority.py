@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from muniment.http.client import HttpSession
@@ -14,7 +14,7 @@ from muniment_gateway.http.access import Clients
 from muniment_gateway.http.authority import AuthorityHttp
 from muniment_service.http import Problem
 from muniment_service.metrics import Metrics
-from muniment_service.process import allow_connections, print_ready
+from muniment_service.process import allow_connections
 from muniment_service.routing import App
 from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context
@@ -27,13 +27,8 @@ PROBE_SECONDS: Final = 10.0
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-async def serve_authority(
-    config: AuthorityConfig, *, ready: Callable[[str], None] = print_ready
-) -> None:
-    """Serves until SIGTERM or SIGINT; `ready` is called with the URL.
-
-    Raises OSError if the address cannot be bound.
-    """
+async def serve_authority(config: AuthorityConfig) -> None:
+    """Serves until SIGTERM or SIGINT; OSError if the address cannot be bound."""
     file = config.file
     allow_connections(file.limits.connections)
     access = file.outgoing.access
@@ -62,7 +57,6 @@ async def serve_authority(
                 App(Metrics(f"{PREFIX}_admin")),
                 file,
                 tls=server_context(file.tls),
-                ready=ready,
                 logger=_LOGGER,
                 line="authority is ready",
                 name=file.name,

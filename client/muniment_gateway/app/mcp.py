@@ -122,8 +122,7 @@ async def run_http(
     options: McpOptions,
     upstream: str,
     listen: Address,
-    hosts: Sequence[str] = (),
-    ready: Callable[[str], None] = print_ready,
+    hosts: Sequence[str],
 ) -> int:
     """Serves a gate in front of a server's URL, until SIGTERM or SIGINT; an exit code.
 
@@ -133,7 +132,6 @@ async def run_http(
         upstream: The server's URL.
         listen: Where to listen.
         hosts: More names, with ports, that clients know this server by.
-        ready: Is called with the URL once requests are taken.
 
     Raises:
         MunimentError: If the gate cannot be built.
@@ -172,7 +170,7 @@ async def run_http(
             try:
                 await web.SockSite(runner, server, ssl_context=tls).start()
                 scheme = "https" if tls is not None else "http"
-                ready(f"{scheme}://{_bracketed(listen.host)}:{port}{urlsplit(upstream).path}")
+                print_ready(f"{scheme}://{_bracketed(listen.host)}:{port}{urlsplit(upstream).path}")
                 await stop
             finally:
                 await runner.cleanup()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -46,7 +46,7 @@ from muniment_service.config import config_error
 from muniment_service.http import Problem, Request, Response, json_response
 from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
-from muniment_service.process import allow_connections, print_ready
+from muniment_service.process import allow_connections
 from muniment_service.routing import App
 from muniment_service.servicefile import reread_file
 from muniment_service.serving import serve_until_signal
@@ -71,11 +71,11 @@ RELOADED: Final = frozenset(
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_ready) -> None:
+async def serve(config: GatewayConfig) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 
-    `ready` is called with the URL once requests are taken, whether the log answers or not: until it
-    does, everything is denied, and `/readyz` says so.
+    It is ready whether the log answers or not: until it does, everything is denied, and `/readyz`
+    says so.
 
     Raises:
         DatabaseError: If the database or the spool cannot be used.
@@ -104,7 +104,6 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
 
                 def told(url: str) -> None:
                     running.url = url
-                    ready(url)
 
                 async with running.envoys.serving(file):
                     await serve_until_signal(
@@ -112,7 +111,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
                         running.admin(),
                         file,
                         tls=tls,
-                        ready=told,
+                        told=told,
                         logger=_LOGGER,
                         line="gateway is ready",
                         name=file.name,

@@ -43,13 +43,11 @@ from muniment_log.http.problems import ERRORS
 from muniment_log.index.bucket import bucket_index
 from muniment_log.metrics import LogMetrics
 from muniment_service.metrics import Metrics
-from muniment_service.process import allow_connections, print_ready, unix_seconds
+from muniment_service.process import allow_connections, unix_seconds
 from muniment_service.routing import App
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from muniment_log.config import LogConfig
     from muniment_log.logfile import ClusterTable
     from muniment_service.config import Address
@@ -67,13 +65,11 @@ async def serve(
     is_frontend: bool,
     is_integrator: bool,
     listen: Address | None = None,
-    ready: Callable[[str], None] = print_ready,
-    clock: Callable[[], int] = unix_seconds,
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 
     A process that is no frontend serves only health and metrics. `listen` goes before the
-    configuration's address; `ready` is called with the URL once requests are taken.
+    configuration's address.
 
     Raises:
         ConfigError: the log is no cluster, or no version of its policy is in force.
@@ -131,7 +127,7 @@ async def serve(
                 objects=objects,
                 sequencer=sequencer,
                 metrics=measured,
-                clock=clock,
+                clock=unix_seconds,
             )
         if is_frontend:
             # An integrator compares all of it, and more, whenever it takes over.
@@ -160,7 +156,7 @@ async def serve(
             state=status.status,
             metrics=metrics,
             apply=apply,
-            clock=clock,
+            clock=unix_seconds,
             erase=None if leadership is None else leadership.erase,
         )
         tasks = [
@@ -214,7 +210,6 @@ async def serve(
             admin.app(),
             tasks,
             tls=tls,
-            ready=ready,
             fields={
                 "frontend": is_frontend,
                 "integrator": is_integrator,

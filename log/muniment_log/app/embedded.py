@@ -41,7 +41,7 @@ from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.metrics import Metrics
-from muniment_service.process import allow_connections, print_ready, unix_seconds
+from muniment_service.process import allow_connections, unix_seconds
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
@@ -58,15 +58,8 @@ SWITCH_SECONDS: Final = 0.0005
 default of 5 ms every SQL statement of a commit may wait that long."""
 
 
-async def serve(
-    config: LogConfig,
-    *,
-    ready: Callable[[str], None] = print_ready,
-    clock: Callable[[], int] = unix_seconds,
-) -> None:
+async def serve(config: LogConfig) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
-
-    `ready` is called with the URL once requests are taken.
 
     Raises:
         ConfigError: no version of its policy is in force.
@@ -96,7 +89,7 @@ async def serve(
             file.origin,
             size=lambda: log.tiles.edge.head.size,
             waiting_bytes=file.limits.waiting_bytes,
-            now_ms=lambda: clock() * 1000,
+            now_ms=lambda: unix_seconds() * 1000,
             note=store.note_addendum,
         )
         closing.push_async_callback(addenda.close)
@@ -121,7 +114,7 @@ async def serve(
             witnesses,
             metrics=measured,
             is_committing=lambda: queue.is_busy,
-            now=clock,
+            now=unix_seconds,
             keeper=CosignedFile(config.database),
             mirrored=CosignedFile(config.database, ".mirrored"),
         )
@@ -147,7 +140,7 @@ async def serve(
             submit=sequencer.submit_records,
             logged=logged,
             retention=config.retention,
-            now_ms=lambda: clock() * 1000,
+            now_ms=lambda: unix_seconds() * 1000,
             new_id=lambda: str(uuid4()),
         )
         again = await eraser.catch_up(lambda start: leaves_from(log.tiles, start))
@@ -168,7 +161,7 @@ async def serve(
         if file.complete.enabled:
             from muniment_log.app.indexlog import make_index_log  # noqa: PLC0415  # and the map
 
-            index_log = make_index_log(config, publisher, metrics, clock)
+            index_log = make_index_log(config, publisher, metrics, unix_seconds)
             tasks.append(BackgroundTask("index log", index_log.run))
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         access = AccessControl(config.admission)
@@ -216,7 +209,7 @@ async def serve(
             },
             metrics=metrics,
             apply=apply,
-            clock=clock,
+            clock=unix_seconds,
             erase=Erasing(eraser, log.tiles, lambda: log.tiles.edge.head.size).erase,
         )
         tasks.append(turning(admin))
@@ -241,7 +234,6 @@ async def serve(
             tasks,
             tls=tls,
             public=None if pool is None else pool.serving(api),
-            ready=ready,
             fields={
                 "size": storage.stored.head.size,
                 "gateways": len(config.admission.gateways),

@@ -41,7 +41,6 @@ async def serve_beside(
     *,
     tls: SSLContext | None,
     public: AbstractAsyncContextManager[str] | None = None,
-    ready: Callable[[str], None],
     fields: Mapping[str, Any],
 ) -> None:
     """Serves as `serve_until_signal` does; the tasks are cancelled when no request is in flight.
@@ -55,8 +54,7 @@ async def serve_beside(
             group.create_task(task.run(), name=task.name) for task in tasks if not task.waits
         ]
 
-        def begin_others(url: str) -> None:
-            ready(url)
+        def begin_others(_: str) -> None:
             running.extend(
                 group.create_task(task.run(), name=task.name) for task in tasks if task.waits
             )
@@ -67,7 +65,7 @@ async def serve_beside(
             file,
             tls=tls,
             public=public,
-            ready=begin_others,
+            told=begin_others,
             logger=_LOGGER,
             line="log is ready",
             origin=file.origin,

@@ -12,7 +12,7 @@ from muniment_log.publish.witness import WitnessClient
 if TYPE_CHECKING:
     from muniment.local.backoff import Backoff
     from muniment.tlog.addcheckpoint import WitnessError
-    from muniment_log.publish.rounds import Rounds
+    from muniment_log.publish.publisher import Publisher
 
 C = TypeVar("C", bound=WitnessClient)
 
@@ -25,11 +25,11 @@ class Asker(ABC, Generic[C]):
         failure: why its last answer was none; None when it was one.
     """
 
-    def __init__(self, rounds: Rounds, client: C, backoff: Backoff) -> None:
-        """Tells `rounds` what became of it; the backoff is of its failures."""
+    def __init__(self, publisher: Publisher, client: C, backoff: Backoff) -> None:
+        """Tells the publisher what became of it; the backoff is of its failures."""
         self.client = client
         self.failure: WitnessError | None = None
-        self._rounds = rounds
+        self._publisher = publisher
         self._backoff = backoff
         self._woken = asyncio.Event()
 
@@ -59,7 +59,7 @@ class Asker(ABC, Generic[C]):
     async def _failed(self, error: WitnessError) -> float:
         """Tells of a failure; returns the seconds after which it is to ask again."""
         first, self.failure = self.failure is None, error
-        await self._rounds.failed(self.client, error, first=first)
+        await self._publisher.failed(self.client, error, first=first)
         self._woken.set()
         # Jitter: cosigners that failed together should not all be asked again together. And of a
         # log that comes sooner than it was asked to, a cosigner may take no more.

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from muniment.tlog.treereader import AuthenticTiles
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
-    from muniment_log.publish.rounds import Round, Rounds
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.publish.rounds import Round
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,14 @@ class Beside:
 
     def __init__(
         self,
-        rounds: Rounds,
+        publisher: Publisher,
         setup: BesideSetup,
         tiles: AuthenticTiles,
         clock: Clock,
         metrics: TreeMetrics,
     ) -> None:
-        self.rated = RatedCosigners(rounds, setup.rated, clock)
-        self.mirrors = Mirroring(rounds, setup.mirrors, tiles, clock, metrics)
+        self.rated = RatedCosigners(publisher, setup.rated, clock)
+        self.mirrors = Mirroring(publisher, setup.mirrors, tiles, clock, metrics)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begins to ask them, with tasks of the group."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
     from muniment_log.publish.clock import Clock, Timer
     from muniment_log.publish.pace import PublisherLimits
-    from muniment_log.publish.rounds import Round, Rounds
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.publish.rounds import Round
     from muniment_log.publish.witness import WitnessClient
 
 HEAD_START: Final = 0.01
@@ -38,7 +39,7 @@ class Cosigners:
 
     def __init__(
         self,
-        rounds: Rounds,
+        publisher: Publisher,
         *,
         policy: Policy | None,
         witnesses: Sequence[WitnessClient],
@@ -46,7 +47,7 @@ class Cosigners:
         clock: Clock,
     ) -> None:
         """Takes the policy, None for a log that publishes uncosigned, and whom the workers tell."""
-        self._rounds = rounds
+        self._publisher = publisher
         self._limits = limits
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
@@ -59,7 +60,7 @@ class Cosigners:
         first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
         self._policy = policy
         self._workers = tuple(  # in the policy's order
-            WitnessTask(self._rounds, witness, Backoff(first, longest), self._clock)
+            WitnessTask(self._publisher, witness, Backoff(first, longest), self._clock)
             for witness in witnesses
         )
         self._asked_others = -OTHERS_PACE

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from muniment.tlog.treereader import AuthenticTiles
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
-    from muniment_log.publish.rounds import Round, Rounds
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.publish.rounds import Round
 
 PUSH_SECONDS: Final = 1.0
 """Between the beginnings of two pushes to one mirror, while nobody waits for a mirrored head: each
@@ -72,14 +73,14 @@ class Mirroring:
 
     def __init__(
         self,
-        rounds: Rounds,
+        publisher: Publisher,
         setup: MirrorSetup,
         tiles: AuthenticTiles,
         clock: Clock,
         metrics: TreeMetrics,
     ) -> None:
         """Begins with what was kept before; `tiles` are of the log's tree."""
-        self._rounds = rounds
+        self._publisher = publisher
         self._tiles = tiles
         self._clock = clock
         self._metrics = metrics
@@ -112,7 +113,7 @@ class Mirroring:
         if kept is not None and not _is_held(policy, kept):
             # By another policy, or the file was changed: another push brings it again.
             self._waiting.newest = None
-        self._asking.use([_Worker(self, each, self._rounds, self._clock) for each in clients])
+        self._asking.use([_Worker(self, each, self._publisher, self._clock) for each in clients])
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begins to push, with a task of the group for each mirror, and one that keeps."""
@@ -197,8 +198,8 @@ class Mirroring:
 
     async def push(self, client: MirrorClient, current: Round) -> None:
         """Gives a mirror a head and what it lacks; see `MirrorClient.mirror`."""
-        cosigned = await client.mirror(current.own, self._rounds.prove, self._tiles)
-        self._rounds.answered(current, client, cosigned)
+        cosigned = await client.mirror(current.own, self._publisher.prove, self._tiles)
+        self._publisher.answered(current, client, cosigned)
 
 
 def _is_held(policy: Policy | None, signed: SignedCheckpoint) -> bool:
@@ -216,9 +217,9 @@ class _Worker(Asker[MirrorClient]):
     """Pushes to one mirror, whenever there is a head that it has not cosigned."""
 
     def __init__(
-        self, mirroring: Mirroring, client: MirrorClient, rounds: Rounds, clock: Clock
+        self, mirroring: Mirroring, client: MirrorClient, publisher: Publisher, clock: Clock
     ) -> None:
-        super().__init__(rounds, client, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
+        super().__init__(publisher, client, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
         self.current: Round | None = None  # at work on it
         self._last: Round | None = None
         self._mirroring = mirroring

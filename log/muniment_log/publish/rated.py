@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.core.ports import TileSource
     from muniment_log.publish.clock import Clock
-    from muniment_log.publish.rounds import Round, Rounds
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.publish.rounds import Round
 
 DAY: Final = 86_400.0
 """Seconds."""
@@ -119,13 +120,13 @@ class RatedCosigners:
 
     def __init__(
         self,
-        rounds: Rounds,
+        publisher: Publisher,
         setup: RatedSetup,
         clock: Clock,
     ) -> None:
         """Begins with what was kept before."""
         self._before = setup.kept
-        self._rounds = rounds
+        self._publisher = publisher
         self._clock = clock
         self._asked: dict[str, float] = {}  # by URL, when the last request began
         self._newest: Round | None = None
@@ -149,7 +150,7 @@ class RatedCosigners:
         # Whoever is new here may have been asked a moment ago, by the process before this one.
         self._asked = {each.client.url: before.get(each.client.url, now) for each in witnesses}
         self._together = min([TOGETHER_SECONDS, *(each.interval for each in witnesses)])
-        self._asking.use([_Worker(self, each, self._rounds, self._clock) for each in witnesses])
+        self._asking.use([_Worker(self, each, self._publisher, self._clock) for each in witnesses])
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begins to ask, with a task of the group for each witness, and one that keeps."""
@@ -229,10 +230,10 @@ class _Worker(Asker[WitnessClient]):
     """Asks one witness, whenever its rate allows and there is a head that it has not cosigned."""
 
     def __init__(
-        self, cosigners: RatedCosigners, witness: RatedWitness, rounds: Rounds, clock: Clock
+        self, cosigners: RatedCosigners, witness: RatedWitness, publisher: Publisher, clock: Clock
     ) -> None:
         backoff = Backoff(witness.interval, max(witness.interval, LONGEST_PAUSE))
-        super().__init__(rounds, witness.client, backoff)
+        super().__init__(publisher, witness.client, backoff)
         self.witness = witness
         self._cosigners = cosigners
         self._clock = clock
@@ -251,8 +252,10 @@ class _Worker(Asker[WitnessClient]):
         pause = 0.0
         try:
             # One request, whatever comes of it. What a conflict tells is for the next one.
-            cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove, attempts=1)
-            self._rounds.answered(current, self.client, cosigned)
+            cosigned = await self.client.add_checkpoint(
+                current.own, self._publisher.prove, attempts=1
+            )
+            self._publisher.answered(current, self.client, cosigned)
         except ConflictError:
             self._cosigners.answered(current, has_cosigned=False)
             self._woken.set()

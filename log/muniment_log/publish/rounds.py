@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.encoding import FormatError
@@ -12,11 +12,10 @@ from muniment_log.publish.asker import Asker
 from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from muniment.local.backoff import Backoff
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.publish.clock import Clock
+    from muniment_log.publish.publisher import Publisher
     from muniment_log.publish.witness import Cosigned
 
 _NEWEST: Final = 0.125
@@ -81,30 +80,6 @@ class Round:
         self.answered.add(client)
 
 
-class Rounds(Protocol):
-    """What a worker needs to know, and whom it tells: the publisher."""
-
-    @property
-    def round(self) -> Round | None:
-        """The round under way, or the last one."""
-        ...
-
-    async def prove(self, old: int, new: int) -> Sequence[bytes]:
-        """The consistency proof between two sizes."""
-        ...
-
-    def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
-        """A witness has cosigned the head of a round, in time or late.
-
-        Raises WitnessError if the checkpoint has no room for what it has sent.
-        """
-        ...
-
-    async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
-        """A witness has not cosigned; `first` after it did or was new."""
-        ...
-
-
 class WitnessTask(Asker[WitnessClient]):
     """Keeps one witness at the newest head.
 
@@ -113,10 +88,10 @@ class WitnessTask(Asker[WitnessClient]):
     """
 
     def __init__(
-        self, rounds: Rounds, client: WitnessClient, backoff: Backoff, clock: Clock
+        self, publisher: Publisher, client: WitnessClient, backoff: Backoff, clock: Clock
     ) -> None:
-        """Works for `rounds`."""
-        super().__init__(rounds, client, backoff)
+        """Works for the publisher."""
+        super().__init__(publisher, client, backoff)
         self.seconds = 0.0
         self._clock = clock
 
@@ -130,13 +105,13 @@ class WitnessTask(Asker[WitnessClient]):
         while True:
             await self._woken.wait()
             self._woken.clear()
-            current = self._rounds.round
+            current = self._publisher.round
             if current is None or self.client in current.answered:
                 continue
             began = self._clock.time()
             try:
-                cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove)
-                self._rounds.answered(current, self.client, cosigned)
+                cosigned = await self.client.add_checkpoint(current.own, self._publisher.prove)
+                self._publisher.answered(current, self.client, cosigned)
             except WitnessError as error:
                 await self._clock.sleep(await self._failed(error))
             else:
