@@ -66,7 +66,7 @@ class PendingOutcome:
     """
 
     def __init__(
-        self, spool: "Spool", call: int, members: Mapping[str, Any], addenda: Sequence[bytes] = ()
+        self, spool: "Spool", call: int, members: Mapping[str, Any], addenda: Sequence[bytes]
     ) -> None:
         """See ``begin``."""
         self.is_being_authorized = False

@@ -124,7 +124,6 @@ def graph_of(
     now: int,
     *,
     gateways: Collection[VKey] | None = None,
-    limit: int = MAX_RECORDS,
     edges: int = MAX_EDGES,
 ) -> Graph:
     """Makes the graph of a run, with revocations in force at `now`, Unix seconds.
@@ -136,14 +135,13 @@ def graph_of(
         facts: The log.
         now: When.
         gateways: As `lineage.trace` takes them.
-        limit: Most records to read, in each of two traces.
         edges: Most relations in the graph, and most edges to look for what followed.
     """
-    alone = trace(execution, facts, now, gateways=gateways, limit=limit)
+    alone = trace(execution, facts, now, gateways=gateways)
     later, is_cut_short = descending_runs(execution, facts, limit=edges)
     whole = alone
     if later:
-        whole = trace(execution, facts, now, beside=later, gateways=gateways, limit=limit)
+        whole = trace(execution, facts, now, beside=later, gateways=gateways)
     near = _near(whole)
     hops = [hop for hop in whole.hops if hop.source in near]
     links = tuple(_link(hop, whole) for hop in sorted(hops, key=lambda hop: _rank(hop, near)))

@@ -44,8 +44,6 @@ def basis_of(
     policy: Policy,
     scope: ReportScope,
     keys: Keys,
-    *,
-    made_by: str | None = None,
 ) -> Basis:
     """Takes the newest checkpoint of a replica, which the policy has to accept.
 
@@ -60,7 +58,7 @@ def basis_of(
         raise FactsError(f"{reader.path}: nothing is verified yet")
     facts.accept(policy)
     note = state.checkpoint.encode()
-    seed = Seed(scope, keys, format_policy(policy), note, made_by or program())
+    seed = Seed(scope, keys, format_policy(policy), note, program())
     return basis_again(reader, policy, seed)
 
 

@@ -203,13 +203,13 @@ def unframe(data: bytes, what: str = "bundle", *, most: int = MAX_SIZE) -> list[
     return entries
 
 
-def first_entries(data: bytes, count: int, what: str = "bundle") -> bytes:
+def first_entries(data: bytes, count: int) -> bytes:
     """The first `count` entries of a bundle, still framed; FormatError if it has fewer."""
     end = 0
     for _ in range(count):
         end += _PREFIX + int.from_bytes(data[end : end + _PREFIX], "big")
     if end > len(data):
-        raise FormatError(f"{what}: fewer than {count} entries")
+        raise FormatError(f"bundle: fewer than {count} entries")
     return data[:end]
 
 

@@ -77,7 +77,6 @@ class Approvals:
         calls: HeldCalls,
         submit: Submit,
         tell: Tell,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Keeps calls in `calls`, logs by `submit`, and has people told by `tell`."""
         self.gateway = gateway
@@ -85,12 +84,11 @@ class Approvals:
         self._calls = calls
         self._submit = submit
         self._tell = tell
-        self._clock = clock
         self._deciding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def now(self) -> int:
         """Unix seconds."""
-        return int(self._clock())
+        return int(time.time())
 
     def deciding_on(self, request: Mapping[str, Any]) -> People | None:
         """Whose word a request needs; None for nobody's."""

@@ -8,9 +8,8 @@ It is read again every ten seconds; without the Admin API the policy is the conf
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 from urllib.parse import quote
 
 from muniment.http.client import HttpSession
@@ -21,6 +20,9 @@ from muniment_gateway.authorities import Authority
 from muniment_gateway.engines.authzen import AuthzenEngine
 from muniment_gateway.engines.http import ask_json
 from muniment_gateway.engines.port import Evaluation, JsonObject, NoAnswerError, PassedOn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 POLICY_SECONDS: Final = 10.0
 """How long a digest of the policies is believed."""
@@ -41,19 +43,13 @@ _PARTS: Final = {
 class CerbosEngine:
     """The Cerbos at a base URL, that of its HTTP listener."""
 
-    def __init__(
-        self,
-        authority: Authority,
-        http: HttpSession,
-        timer: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Asks at the authority's URL; `timer` is a monotonic clock, in seconds."""
+    def __init__(self, authority: Authority, http: HttpSession) -> None:
+        """Asks at the authority's URL."""
         self._name = authority.entry.name
         self._admin = f"{authority.url}/admin"
         self._login = authority.login
         self._authzen = AuthzenEngine(authority, http)
         self._http = http
-        self._timer = timer
         self._known: tuple[PolicyRef, float] | None = None  # when it was read
         self._reading = asyncio.Lock()
 
@@ -67,7 +63,7 @@ class CerbosEngine:
         if self._login is None:
             return None
         async with self._reading:
-            now = self._timer()
+            now = time.monotonic()
             if self._known is None or now - self._known[1] > POLICY_SECONDS:
                 self._known = (await self._read(), now)
             return self._known[0]

@@ -5,7 +5,6 @@ the revisions are others, and every half a minute: a policy that is not from a b
 """
 
 import time
-from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -44,13 +43,8 @@ RULE: Final = "opa.rule"
 class OpaEngine:
     """The rule at a URL of OPA's Data API."""
 
-    def __init__(
-        self,
-        authority: Authority,
-        http: HttpSession,
-        timer: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Asks at the authority's URL; `timer` is a monotonic clock, in seconds."""
+    def __init__(self, authority: Authority, http: HttpSession) -> None:
+        """Asks at the authority's URL."""
         self._name = authority.entry.name
         self._url = authority.url
         parts = urlsplit(self._url)
@@ -59,7 +53,6 @@ class OpaEngine:
         self._decision = authority.entry.decision
         self._headers = bearer(authority.token)
         self._http = http
-        self._timer = timer
         self._digest: tuple[str, str, float] | None = None  # revision, digest, when read
 
     async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
@@ -98,7 +91,7 @@ class OpaEngine:
         """The policy by which OPA has given an answer."""
         revision = _revision(answer)
         known = self._digest
-        now = self._timer()
+        now = time.monotonic()
         if known is None or known[0] != revision or now - known[2] > POLICY_SECONDS:
             self._digest = known = (revision, await self._read_digest(), now)
         digest = known[1]
