@@ -14,9 +14,8 @@ from commands import muniment
 from muniment.errors import InputError, Refused, Unreachable
 from muniment.export.cloudevents import CLOUD_EVENTS
 from muniment.export.destination import Event
-from muniment.export.endpoint import LONGEST_PAUSE, Endpoint, read_headers
+from muniment.export.endpoint import LONGEST_PAUSE, Endpoint, RefusedFile, read_headers
 from muniment.export.forms import JSON_LINES, Form
-from muniment.export.refused import RefusedFile
 from stand import Answer, Asked, Stand
 
 EVENTS = [Event(number, b'{"n":%d}' % number) for number in range(8)]

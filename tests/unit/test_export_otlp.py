@@ -12,10 +12,9 @@ import index_tools
 from commands import muniment
 from muniment.errors import BadAnswer, Refused
 from muniment.export.destination import Event
-from muniment.export.endpoint import Endpoint
+from muniment.export.endpoint import Endpoint, RefusedFile
 from muniment.export.forms import Rejected
 from muniment.export.otlp import OTLP
-from muniment.export.refused import RefusedFile
 from muniment.records.api import parse_record
 from stand import Answer, Stand
 

@@ -8,7 +8,7 @@ import pytest
 import index_tools as tools
 import logsim
 from muniment.audit.trust import Misbehaviour
-from muniment.index.chunk import make_chunk
+from muniment.index.follower import make_chunk
 from muniment.index.keys import PART, Role, posting, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.store import MAX_SUSPICIONS, Chunk, IndexStore

@@ -24,12 +24,11 @@ from muniment.cli.facts import open_replica
 from muniment.export.cloudevents import CLOUD_EVENTS
 from muniment.export.cursor import CursorFile
 from muniment.export.destination import Destination, LineWriter
-from muniment.export.endpoint import PATIENCE_SECONDS, Endpoint, read_headers
+from muniment.export.endpoint import PATIENCE_SECONDS, Endpoint, RefusedFile, read_headers
 from muniment.export.exporter import MAX_BATCH, Exporter
 from muniment.export.forms import JSON_LINES
 from muniment.export.ocsf import OCSF
 from muniment.export.otlp import OTLP
-from muniment.export.refused import RefusedFile
 from muniment.export.source import Source
 from muniment.http.access import Access, check_token_url
 from muniment.http.urls import split_url

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from muniment.complete.asking import Ask
-from muniment.complete.exploring import explore
+from muniment.complete.asking import Ask, explore
 from muniment.complete.facts import CompleteFacts
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof, VerifiedComplete

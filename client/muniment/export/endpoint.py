@@ -6,6 +6,7 @@ it is known which event that is; then it is set aside, or ends the export. No re
 """
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+import msgspec
+
 from muniment.errors import BadAnswer, FormatError, InputError, Problem, Refused, Unreachable
 from muniment.export.destination import Destination, Event
 from muniment.export.forms import Form
-from muniment.export.refused import RefusedFile
 from muniment.http.client import Answer, HttpError, HttpSession
 from muniment.http.retryafter import retry_after
 from muniment.local.backoff import Backoff
@@ -52,6 +54,38 @@ MAX_HEADERS: Final = 64 << 10
 """Bytes of a file of headers."""
 
 _LINE: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)[ \t]*")
+
+
+class RefusedFile:
+    """The file; each line has the `index` of a record, the `reason`, and the `event`.
+
+    It is added to, and on disk before `add` returns: the cursor moves behind these events.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.count = 0
+
+    def add(self, events: Sequence[Event], reason: str) -> None:
+        """Keeps some events; InputError if that fails."""
+        lines = [
+            msgspec.json.encode(
+                {"index": event.index, "reason": reason, "event": msgspec.Raw(event.data)}
+            )
+            for event in events
+        ]
+        try:
+            # It quotes what may be confidential.
+            number = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+            with os.fdopen(number, "ab") as file:
+                file.write(b"\n".join([*lines, b""]))
+                file.flush()
+                os.fsync(number)
+        except OSError as error:
+            raise InputError(f"{self._path}: {error.strerror}") from None
+        self.count += len(events)
 
 
 def read_headers(path: Path | None) -> dict[str, str]:

@@ -7,8 +7,7 @@ status that was given before needs one small request.
 
 from collections.abc import Iterable
 
-from muniment.complete.asking import Ask, asking
-from muniment.complete.exploring import explore
+from muniment.complete.asking import Ask, asking, explore
 from muniment.complete.facts import CompleteFacts
 from muniment.complete.keys import Key
 from muniment.complete.prooffile import CompleteProof, VerifiedComplete, verify_complete

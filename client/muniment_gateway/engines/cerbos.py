@@ -9,7 +9,7 @@ import asyncio
 import base64
 import time
 from hashlib import sha256
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from muniment.http.client import HttpSession

@@ -32,8 +32,7 @@ from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
 from muniment_log.publish.published import published_size
-from muniment_log.storage.addenda import AddendaStore
-from muniment_log.storage.addendanote import WHAT_TO_DO, find_lost
+from muniment_log.storage.addenda import WHAT_TO_DO, AddendaStore, find_lost
 from muniment_log.storage.cosigned import CosignedFile
 from muniment_log.storage.embedded import leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
