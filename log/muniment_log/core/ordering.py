@@ -75,7 +75,27 @@ class RecalledError(LogError):
         self.names = names
 
 
-class Order(Protocol):
+class StreamRecords(Protocol):
+    """What is known of streams, as an order and its store tell it alike."""
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues."""
+        ...
+
+    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
+        """The signed batch that begins at a sequence number."""
+        ...
+
+    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        """What is kept under names of a stream of the log's own; most often nothing."""
+        ...
+
+    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        """Keeps a manifest that contradicts an accepted one."""
+        ...
+
+
+class Order(StreamRecords, Protocol):
     """Gives batches their indices, durably."""
 
     async def order(self, orderings: Sequence[Ordering]) -> int:
@@ -90,20 +110,8 @@ class Order(Protocol):
         """
         ...
 
-    async def stream(self, key: StreamKey) -> StreamState:
-        """Where a stream continues."""
-        ...
-
     async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
         """Where streams continue; those never seen may be left out."""
-        ...
-
-    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
-        """The signed batch that begins at a sequence number."""
-        ...
-
-    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
-        """What is kept under names of a stream of the log's own; most often nothing."""
         ...
 
     async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
@@ -111,10 +119,6 @@ class Order(Protocol):
 
         Raises RecalledError if another process has kept one of them meanwhile; only when shared.
         """
-        ...
-
-    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
-        """Keeps a manifest that contradicts an accepted one."""
         ...
 
 
@@ -215,31 +219,15 @@ class Commit:
     kept: Sequence[Kept] = ()
 
 
-class Store(Protocol):
+class Store(StreamRecords, Protocol):
     """What the embedded order needs of its store; see `SQLiteStore`."""
 
     async def commit(self, commit: Commit) -> bytes | None:
         """Makes a group of batches durable; the signed checkpoint when one was asked for."""
         ...
 
-    async def stream(self, key: StreamKey) -> StreamState:
-        """Where a stream continues."""
-        ...
-
-    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
-        """The batch that begins at a sequence number."""
-        ...
-
-    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
-        """What is kept under names of a stream."""
-        ...
-
     async def remember(self, kept: Kept) -> None:
         """Keeps recalls of records that have their indices already."""
-        ...
-
-    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
-        """Keeps a manifest that contradicts an accepted one."""
         ...
 
 

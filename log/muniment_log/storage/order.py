@@ -30,6 +30,9 @@ class EmbeddedOrder:
         self._edge = edge
         self._listener = listener
         self._kept = kept
+        # What the store tells of streams it tells itself.
+        self.stream, self.accepted, self.recall = store.stream, store.accepted, store.recall
+        self.keep_refused = store.keep_refused
 
     @property
     def head(self) -> Head:
@@ -80,27 +83,11 @@ class EmbeddedOrder:
                 known[key] = known.get(key, frozenset()) | found.keys()
         return known
 
-    async def stream(self, key: StreamKey) -> StreamState:
-        """Where a stream continues."""
-        return await self._store.stream(key)
-
     async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
         """Where streams continue."""
         return {key: await self._store.stream(key) for key in keys}
-
-    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
-        """The signed batch that begins at a sequence number."""
-        return await self._store.accepted(key, first)
-
-    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
-        """What is kept under names of a stream."""
-        return await self._store.recall(key, names)
 
     async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
         """Keeps recalls of records that have their indices already."""
         place = (await self._store.stream(key)).next
         await self._store.remember(Kept(key, place, max(0, place - self._kept), recalls))
-
-    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
-        """Keeps a manifest that contradicts an accepted one."""
-        await self._store.keep_refused(key, first, note)
