@@ -24,6 +24,7 @@ from muniment.tlog.merkle import leaf_hashes
 from muniment.tlog.mirrorwire import Package, UploadReader, parse_mirror_info
 from muniment.tlog.note import parse_note, parse_signature_line, parse_vkey, verify_note
 from muniment.tlog.policy import Policy, PolicyLog, PolicyWitness, format_policy, parse_policy
+from muniment.tlog.policychain import PolicyChain
 from muniment.tlog.tiles import parse_tile_path
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 from muniment.tlog.witnesswire import (
@@ -71,6 +72,8 @@ _STATES: Final = [
 def _note(data: bytes) -> None:
     note = parsed(parse_note, lambda note: note.encode(), data)
     if note is not None:
+        lines = data[data.rfind(b"\n\n") + 2 : -1].decode().split("\n")
+        assert note.signatures == tuple(map(parse_signature_line, lines))
         with suppress(VerificationError):
             verify_note(note, (*VERIFIERS, *OWN))
 
@@ -131,6 +134,7 @@ def _policy(data: bytes) -> None:
     if policy is not None:
         written = format_policy(policy)
         assert parse_policy(written) == policy
+        assert written == data or not isinstance(policy, PolicyChain)
         assert format_policy(parse_policy(written)) == written
         found = quorum.analyse(policy)
         assert found.smallest <= len(policy.witnesses)

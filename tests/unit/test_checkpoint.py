@@ -17,7 +17,7 @@ from muniment.tlog.checkpoint import (
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MAX_SIZE, FormatError
 from muniment.tlog.note import MAX_SIGNATURES, SignatureLine, UnverifiedNote, verify_note
-from signing import NOW, ORIGIN, log_mldsa44, log_signer, mutations, signed, witness
+from signing import NOW, ORIGIN, log_mldsa44, log_signer, signed, witness
 
 ROOT = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
 EXAMPLE = f"""example.com/behind-the-sofa
@@ -177,24 +177,3 @@ CHECKPOINTS = st.builds(
 @given(CHECKPOINTS)
 def test_checkpoints_come_back(checkpoint):
     assert parse_checkpoint(checkpoint.text) == checkpoint
-
-
-@given(
-    st.text(max_size=80)
-    | mutations([text("o", "20", ROOT, "ext").encode()]).map(lambda b: b.decode("utf-8", "replace"))
-)
-def test_parse_gives_back_the_text_or_format_error(candidate):
-    try:
-        checkpoint = parse_checkpoint(candidate)
-    except FormatError:
-        return
-    assert checkpoint.text == candidate
-
-
-@given(st.binary(max_size=200) | mutations([EXAMPLE.encode(), COSIGNED.encode()]))
-def test_parse_signed_gives_back_the_bytes_or_format_error(data):
-    try:
-        checkpoint = parse_signed_checkpoint(data)
-    except FormatError:
-        return
-    assert checkpoint.encode() == data

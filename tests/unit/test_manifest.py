@@ -300,21 +300,6 @@ def test_mutated_batches_are_refused_or_the_same(at: int, piece: bytes, cut: int
     assert body == BODY
 
 
-@settings(max_examples=400)
-@given(
-    at=st.integers(0, len(TEXT)),
-    piece=st.sampled_from(["", " ", "\n", "0", "1", "A", "=", "+", "é", "\u2028", "\x00", "-"]),
-    cut=st.integers(0, 2),
-)
-def test_mutated_texts_are_refused_or_come_back(at: int, piece: str, cut: int) -> None:
-    text = TEXT[:at] + piece + TEXT[at + cut :]
-    try:
-        manifest = parse_manifest_text(text)
-    except FormatError:
-        return
-    assert manifest.text == text
-
-
 @settings(max_examples=200)
 @given(data=st.binary(max_size=60))
 def test_arbitrary_bytes_raise_the_declared_error(data: bytes) -> None:

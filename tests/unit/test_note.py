@@ -30,7 +30,7 @@ from muniment.tlog.note import (
     sign_note,
     verify_note,
 )
-from signing import NOW, ed25519, log_signer, mutations, witness
+from signing import NOW, ed25519, log_signer, witness
 
 VKEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 NOTE = """This is an example message.
@@ -409,37 +409,6 @@ EXAMPLES = [
 ]
 
 
-@given(st.binary(max_size=200) | mutations(EXAMPLES))
-def test_parse_gives_back_the_bytes_or_format_error(data):
-    try:
-        parsed = parse_note(data)
-    except FormatError:
-        return
-    assert parsed.encode() == data
-
-
-@given(st.text(max_size=80) | mutations([VKEY.encode()]).map(lambda b: b.decode("latin-1")))
-def test_parse_vkey_gives_back_the_text_or_format_error(text):
-    try:
-        vkey = parse_vkey(text)
-    except FormatError:
-        return
-    assert str(vkey) == text
-
-
-@given(
-    st.text(max_size=80)
-    | st.text(max_size=40).map(lambda text: "— " + text)
-    | mutations([f"— a {SIG}".encode()]).map(lambda data: data.decode("utf-8", "replace"))
-)
-def test_parse_signature_line_gives_back_the_text_or_format_error(text):
-    try:
-        line = parse_signature_line(text)
-    except FormatError:
-        return
-    assert line.line == text + "\n"
-
-
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.just("\n"), max_size=60)
 
 
@@ -469,15 +438,3 @@ def test_signed_texts_come_back_and_verify(text):
 )
 def test_a_signature_is_read_as_base64_and_not_as_json(spelling: str) -> None:
     refused(note("text\n", f"— name {SIG}", f"— name {spelling}"), "signature 2: not .*base64")
-
-
-@given(mutations([NOTE.encode(), QUASIMODO.encode()]))
-def test_lines_of_a_note_are_read_as_lines_alone_are(data: bytes) -> None:
-    try:
-        read = parse_note(data)
-    except FormatError:
-        return
-    lines = data[data.rfind(b"\n\n") + 2 : -1].decode().split("\n")
-    assert read.signatures == tuple(map(parse_signature_line, lines))
-    assert [one.line for one in read.signatures] == [f"{line}\n" for line in lines]
-    assert read.encode() == data

@@ -492,21 +492,6 @@ def test_policies_come_back(policy):
     assert hash(parse_policy(format_policy(policy))) == hash(policy)
 
 
-@settings(max_examples=300)
-@given(
-    st.binary(max_size=100)
-    | mutations([EXAMPLE.encode(), f"{A}group g any X1\nquorum g\n".encode(), b"quorum none\n"])
-)
-def test_parse_then_format_is_stable_or_format_error(data):
-    try:
-        policy = parse_policy(data)
-    except FormatError:
-        return
-    text = format_policy(policy)
-    assert parse_policy(text) == policy
-    assert format_policy(parse_policy(text)) == text
-
-
 @settings(max_examples=150)
 @given(st.binary(max_size=100) | mutations([cosigned("X1", "X2", "Y1").encode()]))
 def test_verify_refuses_what_was_changed(data):

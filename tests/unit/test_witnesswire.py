@@ -4,8 +4,6 @@ import base64
 import hashlib
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from muniment.tlog.encoding import MAX_SIZE, FormatError
 from muniment.tlog.note import MAX_SIGNATURES, SignatureLine
@@ -24,7 +22,7 @@ from muniment.tlog.witnesswire import (
     parse_size,
     parse_subtree_signature,
 )
-from signing import log_mldsa44, log_signer, mutations, signed, witness, witness_mldsa44
+from signing import log_mldsa44, log_signer, signed, witness, witness_mldsa44
 
 ADD = """old 20852014
 PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=
@@ -276,26 +274,3 @@ class TestResponses:
         """Monitoring: the SHA-256 hash of the origin, hex encoded, in lower case."""
         assert origin_hash("é") == hashlib.sha256("é".encode()).hexdigest()
         assert origin_hash("x").islower()
-
-
-PARSERS = {
-    "add": (parse_add_checkpoint, lambda body: body.encode()),
-    "subtree": (parse_sign_subtree, lambda body: body.encode()),
-    "reply": (parse_cosignatures, format_cosignatures),
-    "size": (parse_size, format_size),
-}
-
-
-@pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=120)
-@given(
-    data=st.binary(max_size=100)
-    | mutations([ADD.encode(), SUBTREE.encode(), REPLY.encode(), format_size(42)])
-)
-def test_parse_gives_back_the_bytes_or_format_error(name, data):
-    parse, write = PARSERS[name]
-    try:
-        parsed = parse(data)
-    except FormatError:
-        return
-    assert write(parsed) == data
