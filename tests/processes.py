@@ -254,13 +254,13 @@ def run(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     stdin: str = "",
-    check: bool = False,
+    code: int | None = None,
     timeout: float = STOP_SECONDS,
 ) -> Done:
     """Runs a command to its end, as `subprocess.run` does; `environment` adds to ours.
 
     Raises:
-        subprocess.CalledProcessError: `check`, and it failed.
+        AssertionError: it ended otherwise than with `code`, or with a traceback beside it.
         subprocess.TimeoutExpired: it did not end in time; it has been killed then.
     """
     with contextlib.ExitStack() as stack:
@@ -285,8 +285,10 @@ def run(
         for file in (stdout, stderr):
             file.seek(0)
         done = subprocess.CompletedProcess(argv, code, stdout.read(), stderr.read())
-    if check:
-        done.check_returncode()
+    if code is not None:
+        told = done.stdout + done.stderr
+        assert done.returncode == code, told
+        assert "Traceback" not in told, told
     return done
 
 

@@ -26,7 +26,7 @@ def log(tmp_path: Path) -> Iterator[Deployment]:
     with deployed(tmp_path) as made:
         text = made.config.read_text()
         made.config.write_text(f"{text}\n[read]\nopen_addenda = true\n")
-        processes.run(muniment_log("reload", "--config", made.config), check=True)
+        processes.run(muniment_log("reload", "--config", made.config), code=0)
         yield made
 
 
@@ -77,7 +77,7 @@ def test_addenda_move_with_their_log_and_are_checked_and_exported(
     config = log.config.with_name("cluster.toml")
     text = log.config.read_text().replace('database = "log.db"', "")
     config.write_text(text + cluster.table.replace('database = "index.db"', "enabled = false"))
-    processes.run(muniment_log("migrate", "--config", config), check=True)
+    processes.run(muniment_log("migrate", "--config", config), code=0)
 
     def do(*command: object) -> processes.Done:
         return processes.run(muniment_log(*command), environment=bucket.environment)
@@ -96,13 +96,14 @@ def test_addenda_move_with_their_log_and_are_checked_and_exported(
     other = Cluster(postgres_server.create_database(), s3_server.create_bucket())
     without = config.with_name("without.toml")
     without.write_text(text + other.table)
-    processes.run(muniment_log("migrate", "--config", without), check=True)
+    processes.run(muniment_log("migrate", "--config", without), code=0)
     given = other.bucket.environment
     command = muniment_log("copy", "--from", source, "--to", without, "--without-addenda")
     done = processes.run(command, environment=given)
     assert (done.returncode, " addenda" in done.stderr) == (0, False), done.stderr
-    check = processes.run(muniment_log("check", "--config", without), environment=given)
-    assert check.returncode == EXIT_DAMAGED
+    check = processes.run(
+        muniment_log("check", "--config", without), environment=given, code=EXIT_DAMAGED
+    )
     assert check.stdout.count("says that the log has it") == len(pairs)
 
     with processes.Process(

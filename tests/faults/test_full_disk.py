@@ -76,16 +76,15 @@ def test_a_log_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None:
 def test_a_backup_says_that_there_is_no_room_for_it(tmp_path: Path, volume: Path) -> None:
     folder = tmp_path / "log"
     init = ("init", folder, "--origin", "log.example/a", "--listen", "127.0.0.1:0")
-    processes.run(processes.muniment_log(*init), check=True)
+    processes.run(processes.muniment_log(*init), code=0)
     backup = ("backup", "--config", folder / "log.toml", volume / "copy.db")
     for left in (0, 8192):
         fill(volume, left)
-        done = processes.run(processes.muniment_log(*backup))
-        assert done.returncode == EXIT_UNWRITABLE, done.stderr
+        done = processes.run(processes.muniment_log(*backup), code=EXIT_UNWRITABLE)
         assert "the file system is full" in done.stderr
         assert sorted(path.name for path in volume.iterdir()) == ["another"]
         make_room(volume)
-    processes.run(processes.muniment_log(*backup), check=True)
+    processes.run(processes.muniment_log(*backup), code=0)
 
 
 def test_a_witness_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None:
@@ -94,8 +93,7 @@ def test_a_witness_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None
         assert made.witnesses[0].terminate() == 0
         start = processes.muniment_witness("serve", "--config", config)
         fill(volume, 0)
-        done = processes.run(start)
-        assert done.returncode == witness_exits.EXIT_UNWRITABLE, done.stderr
+        done = processes.run(start, code=witness_exits.EXIT_UNWRITABLE)
         assert "the file system is full" in done.stderr
         make_room(volume)
         processes.start(start).kill()
@@ -106,16 +104,14 @@ def test_what_makes_keys_says_that_there_is_no_room_for_them(volume: Path) -> No
     witness = processes.muniment_witness("init", volume / "w", "--name", "witness.example/w")
     fill(volume, 0)
     for line in (log, witness):
-        done = processes.run(line)
-        assert done.returncode == EXIT_UNWRITABLE, done
+        done = processes.run(line, code=EXIT_UNWRITABLE)
         assert "No space left" in done.stderr
     make_room(volume)
     for line in (log, witness):
-        processes.run(line, check=True)
+        processes.run(line, code=0)
     rotate = ("rotate-key", "--config", volume / "log" / "log.toml", "--add", "ed25519")
     remount(volume, "ro")
-    done = processes.run(processes.muniment_log(*rotate))
-    assert done.returncode == EXIT_UNWRITABLE, done
+    processes.run(processes.muniment_log(*rotate), code=EXIT_UNWRITABLE)
 
 
 @pytest.mark.parametrize("program", ["log", "witness"])
@@ -126,15 +122,14 @@ def test_a_file_system_that_is_read_only_now_is_no_broken_database(
     name = {"log": ("--origin", "log.example/a"), "witness": ("--name", "witness.example/w")}
     folder = volume / program
     listen = ("--listen", "127.0.0.1:0")
-    processes.run(command("init", folder, *name[program], *listen), check=True)
+    processes.run(command("init", folder, *name[program], *listen), code=0)
     start = command("serve", "--config", folder / f"{program}.toml")
     assert processes.start(start).terminate() == 0
     remount(volume, "ro")
     config = ("--config", folder / f"{program}.toml")
     backup = command("backup", *config, tmp_path / "copy.db")
     for line in (start, command("check", *config), backup):
-        done = processes.run(line)
-        assert done.returncode == EXIT_UNWRITABLE, done
+        done = processes.run(line, code=EXIT_UNWRITABLE)
         assert "the file system is read-only" in done.stderr
     remount(volume, "rw")
     processes.start(start).kill()
@@ -146,6 +141,6 @@ def test_what_is_not_ours_to_write_needs_a_person(tmp_path: Path) -> None:
         pytest.skip("everything may be written by root")
     folder = tmp_path / "log"
     init = ("init", folder, "--origin", "log.example/a", "--listen", "127.0.0.1:0")
-    processes.run(processes.muniment_log(*init), check=True)
+    processes.run(processes.muniment_log(*init), code=0)
     (folder / "log.db").chmod(0o400)
     assert serve(folder / "log.toml").returncode == 4

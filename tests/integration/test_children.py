@@ -114,7 +114,7 @@ if __name__ == "__main__":
 def test_an_audit_says_that_one_of_its_processes_was_ended(tmp_path: Path, server: str) -> None:
     program = tmp_path / "audit.py"
     program.write_text(KILLED.format(server=server))
-    done = processes.run([sys.executable, str(program)], check=True)
+    done = processes.run([sys.executable, str(program)], code=0)
     assert "a process of this audit was ended by something else" in done.stdout
 
 
@@ -122,7 +122,7 @@ def test_an_audit_says_that_one_of_its_processes_was_ended(tmp_path: Path, serve
 def test_the_index_process_ends_with_the_log(tmp_path: Path, which: signal.Signals) -> None:
     config = tmp_path / "log" / "log.toml"
     init = ("init", config.parent, "--origin", "log.example/a", "--listen", "127.0.0.1:0")
-    processes.run(processes.muniment_log(*init), check=True)
+    processes.run(processes.muniment_log(*init), code=0)
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
         # The log takes requests before its index begins.
         eventually(lambda: len(children(log.pid)) == 1)

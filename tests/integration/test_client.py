@@ -30,8 +30,7 @@ GATEWAY = "gw.example/edge"
 
 
 def muniment(place: Path, *arguments: str, code: int = 0, stdin: str = "") -> str:
-    done = processes.run(processes.muniment(*arguments), cwd=place, stdin=stdin)
-    assert done.returncode == code, done.stdout + done.stderr
+    done = processes.run(processes.muniment(*arguments), cwd=place, stdin=stdin, code=code)
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -90,7 +89,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             f'[[gateway]]\nvkey = "{signer.vkey}"\n'
         )
         new = processes.muniment_log("new-database", "--config", place / "log.toml")
-        processes.run(new, check=True)
+        processes.run(new, code=0)
         argv = processes.muniment_log("serve", "--config", place / "log.toml")
         made = World(place, processes.start(argv), parse_policy(text.encode()), signer)
         try:

@@ -35,7 +35,7 @@ def use_policy(deployment: Deployment, text: str) -> None:
 def write_list(deployment: Deployment, folder: Path) -> None:
     """Writes a list of logs with this one alone (C2SP tlog-list) to the file logs in a folder."""
     entry = ("list-entry", "--config", deployment.config, "--contact", "mailto:ops@log.example")
-    listed = processes.run(processes.muniment_log(*entry), check=True).stdout
+    listed = processes.run(processes.muniment_log(*entry), code=0).stdout
     folder.mkdir()
     (folder / "logs").write_text(f"logs/v0\n\n{listed}")
 
@@ -124,8 +124,7 @@ def test_witnesses_of_three_makers_are_one_quorum(tmp_path: Path) -> None:
             file = tmp_path / "trust.policy"
             file.write_text(text)
             watched = (made.url, makers["aics"].url, "--policy", file, "--once", "--json")
-            done = processes.run(processes.muniment("monitor", *watched))
-            assert done.returncode == 0, done.stdout + done.stderr
+            done = processes.run(processes.muniment("monitor", *watched), code=0)
             assert json.loads(done.stdout)["agreeing"] == [makers["aics"].url]
 
 

@@ -35,8 +35,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
 
 
 def run(code: int, *arguments: object) -> str:
-    done = processes.run(processes.muniment(*arguments))
-    assert done.returncode == code, done
+    done = processes.run(processes.muniment(*arguments), code=code)
     return done.stdout + done.stderr
 
 
@@ -54,7 +53,7 @@ def test_a_witness_is_fed_by_files_of_another_log(
     _, base = trees
     config, [vkey] = set_up(tmp_path / "w", [str(SIGNER.vkey)], name="w.example")
     with processes.start(processes.muniment_witness("serve", "--config", config)) as witness:
-        done = processes.run(feeding(witness.url, f"{base}/{layout}"), check=True)
+        done = processes.run(feeding(witness.url, f"{base}/{layout}"), code=0)
         fed = json.loads(done.stdout)
         assert (fed["old"], fed["size"]) == (0, SIZE)
         [line] = fed["cosignatures"]

@@ -308,8 +308,9 @@ def test_doctor_says_where_anybody_could_ask_in_anybodys_name(
     text = service.config.read_text()
     for listen, code, word in (("127.0.0.1:0", 0, "ok   "), ("0.0.0.0:0", 8, "wrong")):
         service.config.write_text(text.replace("127.0.0.1:0", listen))
-        done = processes.run(processes.muniment_gateway("doctor", "--config", service.config))
-        assert done.returncode == code, done.stdout + done.stderr
+        done = processes.run(
+            processes.muniment_gateway("doctor", "--config", service.config), code=code
+        )
         assert f"{word}  proxy nginx: " in done.stdout
 
 

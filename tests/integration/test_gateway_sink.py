@@ -126,7 +126,7 @@ def test_no_content_is_refused(service: Service) -> None:
     digests = [one.response["context"]["muniment"]["sha256"] for one in found(service)]
     for digest in digests:
         argv = processes.muniment_gateway("original", "--config", service.config, digest)
-        hashed = processes.run(["bash", "-c", f"{shlex.join(argv)} | sha256sum"], check=True)
+        hashed = processes.run(["bash", "-c", f"{shlex.join(argv)} | sha256sum"], code=0)
         assert hashed.stdout.split()[0] == digest
     assert {one.denial and one.denial.codes for one in found(service)} == {("could_not_evaluate",)}
 

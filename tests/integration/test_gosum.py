@@ -49,8 +49,7 @@ def serving(folder: Path) -> Iterator[Database]:
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    done = processes.run([str(argument) for argument in arguments])
-    assert done.returncode == code, done.stdout + done.stderr
+    done = processes.run([str(argument) for argument in arguments], code=code)
     return done.stdout
 
 

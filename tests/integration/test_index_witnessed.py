@@ -33,7 +33,7 @@ def compute_index(made: Deployment, witnesses: int) -> None:
                 more = f'url = "{made.url}/index"\nrecompute = true\n'
             text = text.replace(vkeys, vkeys + more)
         config.write_text(text)
-        processes.run(processes.muniment_witness("reload", "--config", config), check=True)
+        processes.run(processes.muniment_witness("reload", "--config", config), code=0)
 
 
 def state(made: Deployment) -> dict[str, Any]:

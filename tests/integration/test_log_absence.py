@@ -83,8 +83,9 @@ def mount_point(home: Path) -> None:
 def test_what_has_no_past_is_not_new(home: Path, spoil: Callable[[Path], None]) -> None:
     spoil(home)
     before = sorted(path.name for path in home.rglob("*") if not path.is_dir())
-    done = processes.run(processes.muniment_log("serve", "--config", home / "log.toml"))
-    assert done.returncode == EXIT_DATABASE, done.stderr
+    done = processes.run(
+        processes.muniment_log("serve", "--config", home / "log.toml"), code=EXIT_DATABASE
+    )
     assert "log.db" in done.stderr
     assert "mount its volume or restore a backup" in done.stderr
     assert f"muniment-log new-database --config {home / 'log.toml'}" in done.stderr
@@ -98,35 +99,35 @@ def test_what_has_no_past_is_not_new(home: Path, spoil: Callable[[Path], None]) 
 def test_the_database_of_another_log_is_refused(home: Path, tmp_path: Path) -> None:
     for name, origin in (("same", ORIGIN), ("other", "log.example/other")):
         init = ("init", tmp_path / name, "--origin", origin)
-        processes.run(processes.muniment_log(*init), check=True)
+        processes.run(processes.muniment_log(*init), code=0)
         shutil.copy(tmp_path / name / "log.db", home / "log.db")
-        done = processes.run(processes.muniment_log("serve", "--config", home / "log.toml"))
-        assert done.returncode == EXIT_IDENTITY, done.stderr
+        processes.run(
+            processes.muniment_log("serve", "--config", home / "log.toml"), code=EXIT_IDENTITY
+        )
     absent(home)
     with closing(sqlite3.connect(home / "log.db")) as db:
         db.executescript(f"CREATE TABLE t (a); PRAGMA application_id={0x4D756E49}")
-    done = processes.run(processes.muniment_log("serve", "--config", home / "log.toml"))
-    assert done.returncode == EXIT_DATABASE
+    done = processes.run(
+        processes.muniment_log("serve", "--config", home / "log.toml"), code=EXIT_DATABASE
+    )
     assert "database of another program" in done.stderr
 
 
 def test_a_new_database_is_made_by_command_and_says_so(tmp_path: Path) -> None:
     home = tmp_path / "log"
     init = ("init", home, "--origin", ORIGIN, "--listen", "127.0.0.1:0")
-    processes.run(processes.muniment_log(*init), check=True)
+    processes.run(processes.muniment_log(*init), code=0)
     config = home / "log.toml"
     new = processes.muniment_log("new-database", "--config", config)
     assert _status(config)["by"] == "init"
-    done = processes.run(new)
-    assert done.returncode == EXIT_DATABASE
+    done = processes.run(new, code=EXIT_DATABASE)
     assert "exists already" in done.stderr
     absent(home)
     (home / "log.db-wal").write_bytes(b"all that is left of it")
-    done = processes.run(new)
-    assert done.returncode == EXIT_DATABASE
+    done = processes.run(new, code=EXIT_DATABASE)
     assert "log.db-wal" in done.stderr
     (home / "log.db-wal").unlink()
-    processes.run(new, check=True)
+    processes.run(new, code=0)
     told = _status(config)
     assert told["by"] == "new-database"
     assert told["made"]
@@ -145,7 +146,7 @@ def test_a_log_of_before_goes_on(home: Path) -> None:
 
 def _status(config: Path) -> dict[str, str | None]:
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
-        done = processes.run(processes.muniment_log("status", "--config", config), check=True)
+        done = processes.run(processes.muniment_log("status", "--config", config), code=0)
         assert log.terminate() == 0
     told = json.loads(done.stdout)["database"]
     assert isinstance(told, dict)
@@ -157,8 +158,7 @@ def test_init_makes_nothing_beside_what_is_left_of_a_log(home: Path, left: str) 
     for path in home.iterdir():
         if path.name != left:
             path.unlink()
-    done = processes.run(processes.muniment_log("init", home, "--origin", ORIGIN))
-    assert done.returncode == 3
+    done = processes.run(processes.muniment_log("init", home, "--origin", ORIGIN), code=3)
     assert f"{left}: exists already" in done.stderr
     assert [path.name for path in home.iterdir()] == [left]
 
@@ -171,7 +171,7 @@ def test_a_database_that_was_made_in_error_takes_nothing(
     config = home / "log.toml"
     text = config.read_text()
     config.write_text(text.replace("\n[limits]\n", "\n[limits]\nstart_seconds = 0.2\n"))
-    processes.run(processes.muniment_log("new-database", "--config", config), check=True)
+    processes.run(processes.muniment_log("new-database", "--config", config), code=0)
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
         body = Stream("fresh", made.signer).take(decisions(1, producer=GATEWAY))
         ask(f"{log.url}/v1/batches", body).problem(503, "unavailable")
@@ -192,7 +192,7 @@ def test_a_restored_copy_takes_nothing_while_no_witness_answers(
     text = config.read_text()
     config.write_text(text.replace("\n[limits]\n", "\n[limits]\nstart_seconds = 0.2\n"))
     backup = ("backup", "--config", config, home / "copy.db")
-    processes.run(processes.muniment_log(*backup), check=True)
+    processes.run(processes.muniment_log(*backup), code=0)
     (home / "copy.db").rename(home / "log.db")
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
         body = Stream("another", made.signer).take(decisions(1, producer=GATEWAY))

@@ -200,7 +200,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         with made.config.open("a") as file:
             file.write("[read]\nopen_addenda = true\n")
             file.write(f'[[witness]]\nurl = "{made.witnesses[2].url}"\nper_day = 86400000\n')
-        processes.run(processes.muniment_log("reload", "--config", made.config), check=True)
+        processes.run(processes.muniment_log("reload", "--config", made.config), code=0)
         yield made
 
 

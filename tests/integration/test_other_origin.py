@@ -31,9 +31,7 @@ def write(view: View, folder: Path) -> None:
 
 
 def run(*arguments: object, code: int = 0) -> processes.Done:
-    done = processes.run([str(argument) for argument in arguments])
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    return processes.run([str(argument) for argument in arguments], code=code)
 
 
 def test_a_log_of_another_name_is_witnessed_monitored_and_proved(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def reports(log: Deployment, folder: Path) -> dict[str, Path]:
         decide(service, carol)
     begun = crafted(log)
     what = ("--digest", sha256(SECRET).hexdigest(), "--reason", "asked to", "--yes")
-    processes.run(muniment_log("erase", "--config", log.config, *what), check=True)
+    processes.run(muniment_log("erase", "--config", log.config, *what), code=0)
     assert begun > 0
     (folder / "gateways").write_text(f"{log.signer.vkey}\n")
     (folder / "carol.vkey").write_text(f"{carol.vkey}\n")

@@ -96,8 +96,7 @@ def of(*vkeys: str | VKey) -> set[tuple[str, int]]:
 
 
 def refused(argv: list[str], code: int, word: str) -> None:
-    done = processes.run(argv)
-    assert done.returncode == code, done.stderr
+    done = processes.run(argv, code=code)
     assert word in done.stderr
     assert "Traceback" not in done.stderr
 

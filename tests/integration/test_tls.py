@@ -42,8 +42,7 @@ class Place:
         self, *arguments: str, environment: dict[str, str], code: int = 0, module: str = "muniment"
     ) -> str:
         argv = [sys.executable, "-m", module, *arguments]
-        done = processes.run(argv, cwd=self.folder, environment=environment)
-        assert done.returncode == code, done.stdout + done.stderr
+        done = processes.run(argv, cwd=self.folder, environment=environment, code=code)
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stderr
 

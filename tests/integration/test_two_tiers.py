@@ -29,9 +29,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 
 
 def run(*arguments: object, code: int = 0) -> processes.Done:
-    done = processes.run([str(argument) for argument in arguments])
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    return processes.run([str(argument) for argument in arguments], code=code)
 
 
 def signers(note: bytes) -> list[str]:

@@ -83,7 +83,7 @@ def running(folder: Path) -> Iterator[processes.Process]:
 
 def test_the_commands(tmp_path: Path) -> None:
     def command(*arguments: object) -> list[str]:
-        return processes.run(muniment_witness(*arguments), check=True).stdout.split()
+        return processes.run(muniment_witness(*arguments), code=0).stdout.split()
 
     folder = tmp_path / "w"
     listen = ("--listen", "127.0.0.1:0")
