@@ -12,11 +12,14 @@ _REASONS = ("role grants it", "owner of the resource", "not the owner", "outside
 
 
 def request(
-    subject: str = "planner", action: str = "call", resource: tuple[str, str] = ("tool", "x")
+    subject: str = "planner",
+    action: str = "call",
+    resource: tuple[str, str] = ("tool", "x"),
+    kind: str = "agent",
 ) -> dict[str, Any]:
-    """What an agent asks to do, with no more than it must have."""
+    """What somebody of a kind asks to do, with no more than it must have."""
     return {
-        "subject": {"type": "agent", "id": subject},
+        "subject": {"type": kind, "id": subject},
         "action": {"name": action},
         "resource": {"type": resource[0], "id": resource[1]},
     }

@@ -12,6 +12,7 @@ import pytest
 
 import gateway_service
 from commands import muniment, online
+from decisions import request
 from gateway_service import evaluation
 from governed import DIGEST, artifact
 from log_deployment import ORIGIN, Deployment, deployed
@@ -50,11 +51,7 @@ def decision(run: str, agent: str) -> dict[str, Any]:
     return {
         "kind": "decision",
         "id": f"d-{run}",
-        "request": {
-            "subject": {"type": "agent", "id": agent},
-            "action": {"name": "read"},
-            "resource": {"type": "document", "id": "7"},
-        },
+        "request": request(agent, "read", ("document", "7")),
         "response": {"decision": True},
         "execution": run,
         "artifact": msgspec.to_builtins(

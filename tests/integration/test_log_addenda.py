@@ -303,11 +303,7 @@ def test_what_is_rotten_is_not_read_as_something_else(deployment: Deployment) ->
         pytest.skip("what is stored in a cluster is not in this file")
     told = json.loads(RECORDS[0])
     usual = {name: told[name] for name in ("v", "kind", "time", "producer")} | {
-        "request": {
-            "subject": {"type": "user", "id": "alice"},
-            "action": {"name": "read"},
-            "resource": {"type": "document", "id": "1"},
-        },
+        "request": decisions.request("alice", "read", ("document", "1"), kind="user"),
         "response": {"decision": True},
     }
     plain = [encode_canonical(usual | {"id": f"rotten-{n}"}) for n in range(LEAST_PACKED)]

@@ -178,11 +178,7 @@ def test_nothing_beyond_the_published_tree(deployment: Deployment) -> None:
 
 def test_records_with_a_token(deployment: Deployment) -> None:
     plain = {
-        "request": {
-            "subject": {"type": "user", "id": "alice"},
-            "action": {"name": "read"},
-            "resource": {"type": "doc", "id": "1"},
-        },
+        "request": decisions.request("alice", "read", ("doc", "1"), kind="user"),
         "response": {"decision": False},
     }
     auth = {"Authorization": f"Bearer {TOKEN}"}
@@ -303,11 +299,7 @@ def test_bad_records_each_have_their_problem(deployment: Deployment) -> None:
     auth = {"Authorization": f"Bearer {TOKEN}", **json_type}
     good = json.dumps(
         {
-            "request": {
-                "subject": {"type": "u", "id": "a"},
-                "action": {"name": "r"},
-                "resource": {"type": "d", "id": "1"},
-            },
+            "request": decisions.request("a", "r", ("d", "1"), kind="u"),
             "response": {"decision": True},
         }
     ).encode()

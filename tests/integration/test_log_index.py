@@ -11,6 +11,7 @@ from urllib.parse import quote
 import jsonschema
 import pytest
 
+import decisions
 import index_tools as tools
 import processes
 from log_deployment import GATEWAY, PUBLISHED, Answer, Deployment, ask, cluster_for, deployed
@@ -44,11 +45,7 @@ def common(id_: str) -> dict[str, object]:
 
 
 def decision(id_: str, run: str, resource: str = "t") -> bytes:
-    request = {
-        "subject": {"type": "agent", "id": "a"},
-        "action": {"name": "call"},
-        "resource": {"type": "tool", "id": resource},
-    }
+    request = decisions.request("a", "call", ("tool", resource))
     return encode_record(
         Decision(**common(id_), request=request, response={"decision": True}, execution=run)
     )

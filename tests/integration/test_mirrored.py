@@ -30,11 +30,7 @@ from waiting import LONGER, eventually
 RECORDS = decisions.decisions(600, producer=GATEWAY)
 DECISION = {
     "kind": "decision",
-    "request": {
-        "subject": {"type": "agent", "id": "planner"},
-        "action": {"name": "call"},
-        "resource": {"type": "tool", "id": "crm.search"},
-    },
+    "request": decisions.request("planner", "call", ("tool", "crm.search")),
     "response": {"decision": True},
 }
 

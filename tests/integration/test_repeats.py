@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+import decisions
 from log_deployment import (
     PUBLISHED,
     TOKEN,
@@ -33,11 +34,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster | None:
 def decision(id_: str, subject: str = "a") -> dict[str, Any]:
     return {
         "id": id_,
-        "request": {
-            "subject": {"type": "agent", "id": subject},
-            "action": {"name": "read"},
-            "resource": {"type": "file", "id": "f"},
-        },
+        "request": decisions.request(subject, "read", ("file", "f")),
         "response": {"decision": True},
     }
 

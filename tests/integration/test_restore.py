@@ -9,6 +9,7 @@ import pytest
 
 import decisions
 import processes
+from decisions import request
 from log_deployment import (
     GATEWAY,
     ORIGIN,
@@ -37,11 +38,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 def token_record(url: str, number: int, **members: object) -> Answer:
     record = {
         "id": f"order-{number}",
-        "request": {
-            "subject": {"type": "agent", "id": "planner"},
-            "action": {"name": "call"},
-            "resource": {"type": "tool", "id": "crm.search"},
-        },
+        "request": request("planner", "call", ("tool", "crm.search")),
         "response": {"decision": True},
         **members,
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from decisions import request
 from muniment.gateway.gateway import Gateway
 from muniment.local.keyfiles import read_key_file
 from muniment.records.artifact import (
@@ -124,11 +125,7 @@ def decision(run: str) -> dict[str, Any]:
     from msgspec import to_builtins
 
     return {
-        "request": {
-            "subject": {"type": "agent", "id": "planner"},
-            "action": {"name": "call"},
-            "resource": {"type": "tool", "id": "x"},
-        },
+        "request": request("planner", "call", ("tool", "x")),
         "response": {"decision": True},
         "execution": run,
         "artifact": to_builtins(ARTIFACT),

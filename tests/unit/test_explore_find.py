@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession
 
 import index_tools
+from decisions import request
 from explore_tools import explored, exploring, reach
 from logsim import GATEWAY, NOW, LogSim, decision
 from muniment.explore import table as explore_table
@@ -36,11 +37,11 @@ def make(random: Random, number: int) -> bytes:
         "id": f"d-{number}",
         "time": NOW * 1000 + random.randrange(100) * 60_000,
         "producer": GATEWAY,
-        "request": {
-            "subject": {"type": "agent", "id": f"a{random.randrange(4)}"},
-            "action": {"name": random.choice(["call", "read"])},
-            "resource": {"type": "tool", "id": f"t{random.randrange(5)}"},
-        },
+        "request": request(
+            f"a{random.randrange(4)}",
+            random.choice(["call", "read"]),
+            ("tool", f"t{random.randrange(5)}"),
+        ),
         "response": {"decision": allowed},
     }
     if random.random() < 0.3:

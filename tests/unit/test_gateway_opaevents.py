@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import decisions
 from muniment.records.codec import RecordError, check_records, parse_record
 from muniment.records.kinds import Decision
 from muniment.records.preparation import Preparer
@@ -89,11 +90,7 @@ def test_an_event_is_recorded_at_its_own_time() -> None:
 
 
 def test_an_input_that_is_an_authzen_request_is_recorded_as_that() -> None:
-    request = {
-        "subject": {"type": "agent", "id": "planner"},
-        "action": {"name": "read"},
-        "resource": {"type": "tool", "id": "crm.search"},
-    }
+    request = decisions.request("planner", "read", ("tool", "crm.search"))
     record, _ = recorded(event(input=request))
     assert record.request == request
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import decisions
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import checking
 from muniment.records.commitments import addendum
@@ -57,11 +58,7 @@ def digest_of(data: bytes) -> bytes:
 
 
 def record(*withheld: bytes, **members: Any) -> bytes:
-    request = {
-        "subject": {"type": "user", "id": "alice"},
-        "action": {"name": "read"},
-        "resource": {"type": "document", "id": "1"},
-    }
+    request = decisions.request("alice", "read", ("document", "1"), kind="user")
     addenda = {f"/request/m{n}": digest_of(data).hex() for n, data in enumerate(withheld)}
     return encode_canonical(
         {

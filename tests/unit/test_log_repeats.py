@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import decisions
 from muniment.tlog.encoding import in_one_go
 from muniment_log.core.claims import Claims
 from muniment_log.core.ingest import receiving
@@ -29,11 +30,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def pair(subject: str = "planner", **members: Any) -> dict[str, Any]:
     return {
-        "request": {
-            "subject": {"type": "agent", "id": subject},
-            "action": {"name": "call"},
-            "resource": {"type": "tool", "id": "x"},
-        },
+        "request": decisions.request(subject, "call", ("tool", "x")),
         "response": {"decision": True},
         **members,
     }

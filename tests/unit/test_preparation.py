@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decisions import request
 from logsim import GATEWAY, decision, lines
 from muniment.records.api import (
     Check,
@@ -31,11 +32,7 @@ from muniment.tlog.encoding import FormatError
 
 NOW_MS = 1_790_000_000_000
 PAIR: dict[str, Any] = {
-    "request": {
-        "subject": {"type": "agent", "id": "planner"},
-        "action": {"name": "call"},
-        "resource": {"type": "tool", "id": "x"},
-    },
+    "request": request("planner", "call", ("tool", "x")),
     "response": {"decision": True},
 }
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import decisions
 from muniment.records.canonical import MAX_RECORD, encode_canonical
 from muniment.records.codec import RecordError, parse_record
 from muniment.records.kinds import Decision
@@ -17,11 +18,7 @@ from muniment.records.preparation import Preparer
 from muniment.records.reduction import reduce_decision
 
 NOW = 1_790_000_000_000
-REQUEST = {
-    "subject": {"type": "agent", "id": "planner"},
-    "action": {"name": "read"},
-    "resource": {"type": "file", "id": "/etc/passwd"},
-}
+REQUEST = decisions.request("planner", "read", ("file", "/etc/passwd"))
 PREPARER = Preparer("gw.example/one", now_ms=lambda: NOW, new_id=lambda: "new")
 LOOP: list[Any] = []
 LOOP += [LOOP, LOOP]

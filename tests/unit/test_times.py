@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decisions import request
 from muniment.permit.contextfile import parse_context
 from muniment.records.api import RecordError, check_records, parse_record
 from muniment.records.canonical import encode_canonical
@@ -27,11 +28,7 @@ NOW = 1_790_000_000
 NOW_MS = NOW * 1000
 COMMON = {"v": 1, "id": "r-1", "time": NOW_MS, "producer": PRODUCER}
 PAIR = {
-    "request": {
-        "subject": {"type": "agent", "id": "planner"},
-        "action": {"name": "call"},
-        "resource": {"type": "tool", "id": "x"},
-    },
+    "request": request("planner", "call", ("tool", "x")),
     "response": {"decision": True},
 }
 ARTIFACT = {
