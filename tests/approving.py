@@ -22,19 +22,17 @@ class Person:
     def table(self) -> str:
         return f'[[authority.approver]]\nvkey = "{self.vkey}"\nsubject = "{self.subject}"\n'
 
-    def command(self, url: str, *words: str) -> processes.Done:
+    def command(self, url: str, *words: str, code: int | None = None) -> processes.Done:
         """Runs `muniment approve` at a gateway."""
         what, *rest = words
         argv = processes.muniment(
             "approve", what, *rest, "--gateway", url, "--key", self.key, "--json"
         )
-        return processes.run(argv)
+        return processes.run(argv, code=code)
 
     def approve(self, service: Service, *words: str) -> dict[str, Any]:
         """The same at a service, and what it prints."""
-        done = self.command(service.url, *words)
-        assert done.returncode == 0, done.stdout + done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(self.command(service.url, *words, code=0).stdout)
         return found
 
     def only(self, service: Service) -> str:
@@ -52,6 +50,16 @@ def person(folder: Path, name: str) -> Person:
         )
     )
     return Person(key, vkey, name)
+
+
+def denial_of(denied: dict[str, Any]) -> dict[str, Any]:
+    """What a submission says of the denial that it answers."""
+    context = denied["context"]
+    return {
+        "evaluation_id": context["evaluation_id"],
+        "expires_at": context["access_request"]["expires_at"],
+        "reason": context["reason"],
+    }
 
 
 def table(people: Sequence[Person], *lines: str) -> str:

@@ -8,6 +8,7 @@ A process that dies, or is not ready in time, fails with everything it wrote to 
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import queue
@@ -290,6 +291,21 @@ def run(
         assert done.returncode == code, told
         assert "Traceback" not in told, told
     return done
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """Python programs that begin alike, and may import what tests may."""
+
+    begin: str
+
+    def argv(self, program: str, *arguments: object) -> list[str]:
+        path = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        return [sys.executable, "-c", path + self.begin + program, *map(str, arguments)]
+
+    async def run(self, program: str, *arguments: object) -> list[str]:
+        """The lines that a program writes, which must end well."""
+        return (await output(self.argv(program, *arguments))).splitlines()
 
 
 @contextlib.contextmanager

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+import approving
 import browser
 import gateway_service
+import mcp_tools
 import page_cases
+from approving import Person
 from gateway_service import Service
 from log_deployment import Deployment, deployed
 
@@ -22,6 +25,18 @@ def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
     made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
     with made.running():
         yield made
+
+
+@pytest.fixture(scope="session")
+def mcp_sdk() -> None:
+    """Skips what needs the MCP SDK where it is not installed, before anything else is started."""
+    mcp_tools.python()
+
+
+@pytest.fixture(scope="module")
+def carol(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    """Somebody who approves."""
+    return approving.person(tmp_path_factory.mktemp("people"), "carol")
 
 
 @pytest.fixture(scope="module")

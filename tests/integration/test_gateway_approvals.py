@@ -31,11 +31,6 @@ WRITES = ('actions = ["write"]',)
 
 
 @pytest.fixture(scope="module")
-def carol(tmp_path_factory: pytest.TempPathFactory) -> Person:
-    return approving.person(tmp_path_factory.mktemp("people"), "carol")
-
-
-@pytest.fixture(scope="module")
 def alice(tmp_path_factory: pytest.TempPathFactory) -> Person:
     return approving.person(tmp_path_factory.mktemp("people"), "alice")
 
@@ -58,12 +53,7 @@ def write(resource: str = "record-1", **context: Any) -> dict[str, Any]:
 
 def submit(service: Service, denied: dict[str, Any], asked: dict[str, Any], **more: Any) -> Any:
     """Submits the access request of a denial; the answer."""
-    context = denied["context"]
-    denial = {
-        "evaluation_id": context["evaluation_id"],
-        "expires_at": context["access_request"]["expires_at"],
-        "reason": context["reason"],
-    }
+    denial = approving.denial_of(denied)
     return service.post("/access/v1/requests", {**asked, "denial": denial, **more})
 
 
@@ -175,14 +165,7 @@ def test_a_client_is_called_back_when_its_task_is_over(service: Service, carol: 
         run(processes.muniment_gateway("reload", "--config", service.config))
         headers = {"Authorization": f"Bearer {token.read_text()}"}
         denied = service.evaluate(write(), **headers)
-        context = denied["context"]
-        asked: dict[str, Any] = {
-            **write(),
-            "denial": {
-                "evaluation_id": context["evaluation_id"],
-                "expires_at": context["access_request"]["expires_at"],
-            },
-        }
+        asked: dict[str, Any] = {**write(), "denial": approving.denial_of(denied)}
         other = {**asked, "callback": {"endpoint": hook.url(path="/other")}}
         refused = service.post("/access/v1/requests", other, headers)
         assert (refused.status, "registered" in refused.json["detail"]) == (400, True)
@@ -218,12 +201,7 @@ def test_what_was_approved_is_this_call_by_this_client(service: Service, carol: 
 
 def test_what_the_profile_refuses(service: Service) -> None:
     asked = write("record-5")
-    denied = service.evaluate(asked)
-    context = denied["context"]
-    denial = {
-        "evaluation_id": context["evaluation_id"],
-        "expires_at": context["access_request"]["expires_at"],
-    }
+    denial = approving.denial_of(service.evaluate(asked))
 
     def refused(value: dict[str, Any], **headers: str) -> tuple[int, str]:
         answer = service.post("/access/v1/requests", value, headers)

@@ -1,33 +1,29 @@
 """Gateways in real processes: forks, kill -9 in the middle of a call, and a disk that gets full."""
 
 import json
-import sys
 from pathlib import Path
 
 import processes
 from logsim import LogSim, logged_records
 
-TESTS = Path(__file__).resolve().parents[1]
-
-PREAMBLE = f"""
+PROGRAMS = processes.Programs("""
 import asyncio, multiprocessing, os, resource, signal, sys, time
-sys.path.insert(0, {str(TESTS)!r})
 import processes
 from logsim import GATEWAY_SIGNER, POLICY
 from muniment import Denied, Gateway, GatewayClosed, blocking, governed
 
 url, path = sys.argv[1:]
-AGENT = {{"type": "agent", "id": "planner"}}
+AGENT = {"type": "agent", "id": "planner"}
 gateway = blocking.Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=path)
-TOOL = {{"type": "tool", "id": "tool"}}
-rules = {{"decide": lambda _: {{"decision": True}}, "subject": AGENT, "resource": TOOL}}
+TOOL = {"type": "tool", "id": "tool"}
+rules = {"decide": lambda _: {"decision": True}, "subject": AGENT, "resource": TOOL}
 
 def attempt(name, work):
     try:
         print(name, work(), flush=True)
     except Exception as error:
         print(name, type(error).__name__, flush=True)
-"""
+""")
 
 FORKS = """
 tool = governed(gateway, **rules)(lambda: "ran")
@@ -114,14 +110,6 @@ with gateway:
 """
 
 
-def argv_of(program: str, url: str, path: Path) -> list[str]:
-    return [sys.executable, "-c", PREAMBLE + program, url, str(path)]
-
-
-async def run(program: str, url: str, path: Path) -> list[str]:
-    return (await processes.output(argv_of(program, url, path))).splitlines()
-
-
 def outcomes(sim: LogSim) -> list[str]:
     records = map(json.loads, logged_records(sim))
     return [one["status"] for one in records if one["kind"] == "outcome"]
@@ -130,7 +118,7 @@ def outcomes(sim: LogSim) -> list[str]:
 async def test_a_fork_is_told_at_once_and_leaves_its_parent_alone(tmp_path: Path) -> None:
     sim = LogSim()
     async with sim.serve() as url:
-        told = await run(FORKS, url, tmp_path / "spool")
+        told = await PROGRAMS.run(FORKS, url, tmp_path / "spool")
     assert told == [
         "parent ran",
         "call Denied",
@@ -154,11 +142,11 @@ async def test_a_call_that_is_killed_has_an_unknown_outcome(tmp_path: Path) -> N
     sim = LogSim()
     path = tmp_path / "spool"
     async with sim.serve() as url:
-        async with processes.piped(argv_of(KILLED, url, path)) as process:
+        async with processes.piped(PROGRAMS.argv(KILLED, url, path)) as process:
             assert await processes.first_line(process) == "running"
         assert outcomes(sim) == []
         for _ in range(2):
-            await run(OPENED, url, path)
+            await PROGRAMS.run(OPENED, url, path)
     assert outcomes(sim) == ["unknown"]
 
 
@@ -167,6 +155,6 @@ async def test_nothing_runs_while_the_disk_is_full_and_all_is_well_again_afterwa
 ) -> None:
     sim = LogSim()
     async with sim.serve() as url:
-        told = await run(FULL, url, tmp_path / "spool")
+        told = await PROGRAMS.run(FULL, url, tmp_path / "spool")
     assert told == ["denied 4 ran 1", "ran 5"]
     assert outcomes(sim) == ["completed"] * 2

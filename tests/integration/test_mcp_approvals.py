@@ -10,30 +10,19 @@ import pytest
 import approving
 import mcp_tools
 from approving import Person
-from log_deployment import Deployment, ask, deployed
+from log_deployment import Deployment, ask
 from mcp_tools import Side
 from muniment.permit.meta import META_KEY
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
 from waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("mcp_sdk")
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
 SEND = ["call", "send", {"to": "ada"}]
 ASKED_ABOUT = '[{type = "tool", id = "send"}, {type = "tool", id = "greet"}]'
 SENDS = ('actions = ["tools/call"]', f"resources = {ASKED_ABOUT}")
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    mcp_tools.python()
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def carol(tmp_path_factory: pytest.TempPathFactory) -> Person:
-    return approving.person(tmp_path_factory.mktemp("people"), "carol")
 
 
 def side_of(deployment: Deployment, folder: Path, carol: Person, hold: float) -> Side:

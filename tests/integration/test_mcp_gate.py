@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import mcp_tools
-from log_deployment import Deployment, ask, deployed
+from log_deployment import Deployment, ask
 from mcp_tools import Side
 from muniment.permit.meta import META_KEY
 from muniment.records.codec import parse_record
@@ -18,17 +17,11 @@ from muniment.records.kinds import Decision, Outcome, Record
 from muniment.tlog.encoding import FormatError
 from waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("mcp_sdk")
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
 ADD = ["call", "add", {"a": 2, "b": 3}]
 DENIED = ["call", "send", {"to": "eve"}]
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    mcp_tools.python()
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
 
 
 @pytest.fixture

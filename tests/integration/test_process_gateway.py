@@ -1,7 +1,6 @@
 """One gateway for a whole program: forks, spawned workers, kill -9, and what these leave behind."""
 
 import json
-import sys
 from pathlib import Path
 
 import processes
@@ -9,26 +8,23 @@ from commands import online
 from logsim import GATEWAY, GATEWAY_SIGNER, LogSim, logged_records, private
 from muniment.local.keyfiles import KeyFile, write_key_file
 
-TESTS = Path(__file__).resolve().parents[1]
-
-PREAMBLE = f"""
+PROGRAMS = processes.Programs("""
 import asyncio, gc, multiprocessing, os, signal, sys, threading, time
-sys.path.insert(0, {str(TESTS)!r})
 from logsim import GATEWAY_SIGNER, POLICY
 from muniment import Denied, ProcessGateway
 
 url, path = sys.argv[1:]
 gateway = ProcessGateway(
-    url, GATEWAY_SIGNER, policy=POLICY, spools=path, decide=lambda _: {{"decision": True}})
+    url, GATEWAY_SIGNER, policy=POLICY, spools=path, decide=lambda _: {"decision": True})
 
 def blocking(name, **options):
-    with gateway.call("tool", {{"name": name}}, agent="planner", timeout=20, **options) as run:
+    with gateway.call("tool", {"name": name}, agent="planner", timeout=20, **options) as run:
         return run.result(run.execution)
 
 async def awaiting(name):
-    async with gateway.call("tool", {{"name": name}}, agent="planner", timeout=20) as run:
+    async with gateway.call("tool", {"name": name}, agent="planner", timeout=20) as run:
         return run.result(run.execution)
-"""
+""")
 
 WORKERS = """
 def child(name):
@@ -86,14 +82,6 @@ for _ in range(3):
 """
 
 
-def argv_of(program: str, url: str, path: Path) -> list[str]:
-    return [sys.executable, "-c", PREAMBLE + program, url, str(path)]
-
-
-async def run(program: str, url: str, path: Path) -> list[str]:
-    return (await processes.output(argv_of(program, url, path))).splitlines()
-
-
 def outcomes(sim: LogSim) -> list[tuple[str, str]]:
     records = map(json.loads, logged_records(sim))
     return [(one["execution"], one["status"]) for one in records if one["kind"] == "outcome"]
@@ -104,7 +92,7 @@ async def test_each_process_has_a_stream_and_a_spool_of_its_own(tmp_path: Path) 
     path = tmp_path / "spools"
     async with sim.serve() as url:
         for _ in range(2):
-            assert await run(WORKERS, url, path) == ["[0, 0]"]
+            assert await PROGRAMS.run(WORKERS, url, path) == ["[0, 0]"]
         found = sorted(path.glob("*.spool"))
         listed = await online("spool", "list", "--json", str(path))
         states = [json.loads(line) for line in listed.stdout.splitlines()]
@@ -118,7 +106,7 @@ async def test_each_process_has_a_stream_and_a_spool_of_its_own(tmp_path: Path) 
 async def test_a_fork_that_ends_takes_no_connection_along(tmp_path: Path) -> None:
     sim = LogSim()
     async with sim.serve() as url:
-        assert len(await run(FORKED, url, tmp_path / "spools")) == 1
+        assert len(await PROGRAMS.run(FORKED, url, tmp_path / "spools")) == 1
     assert len(outcomes(sim)) == 2
 
 
@@ -126,12 +114,12 @@ async def test_what_a_killed_process_left_is_found_and_resumed(tmp_path: Path) -
     sim = LogSim()
     path = tmp_path / "spools"
     async with sim.serve() as url:
-        async with processes.piped(argv_of(KILLED, url, path)) as process:
+        async with processes.piped(PROGRAMS.argv(KILLED, url, path)) as process:
             first = await processes.first_line(process)
             listed = await online("spool", "list", str(path))
             assert "in use, 0 records to deliver, 1 outcome to come" in listed.stdout
         assert "orphaned" in (await online("spool", "list", str(path))).stdout
-        _, resumed = await run(RESUMED, url, path)
+        _, resumed = await PROGRAMS.run(RESUMED, url, path)
     assert resumed == first
     assert [status for run_, status in outcomes(sim) if run_ == first] == ["unknown", "completed"]
 
@@ -142,7 +130,7 @@ async def test_what_a_killed_process_left_is_delivered_by_the_command(tmp_path: 
     write_key_file(key, KeyFile(private(GATEWAY), GATEWAY_SIGNER.vkey), None)
     async with sim.serve() as url:
         deliver = ("spool", "deliver", str(path), "--log", url, "--key", str(key))
-        async with processes.piped(argv_of(KILLED, url, path)) as process:
+        async with processes.piped(PROGRAMS.argv(KILLED, url, path)) as process:
             run_id = await processes.first_line(process)
             assert "in use, passed over" in (await online(*deliver)).stderr
             assert outcomes(sim) == []
@@ -155,5 +143,5 @@ async def test_what_a_killed_process_left_is_delivered_by_the_command(tmp_path: 
 
 
 async def test_a_log_that_is_away_at_the_start_denies_at_once(tmp_path: Path) -> None:
-    told = await run(ABSENT, "http://127.0.0.1:1", tmp_path / "spools")
+    told = await PROGRAMS.run(ABSENT, "http://127.0.0.1:1", tmp_path / "spools")
     assert told == ["governance_mesh_discontinuity"] * 3

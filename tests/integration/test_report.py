@@ -76,13 +76,7 @@ def decide(service: Service, carol: Person) -> None:
     assert service.evaluate(evaluation("alice"))["decision"] is True
     assert service.evaluate(evaluation(HOSTILE))["decision"] is False
     asked = evaluation("alice", "write", context={"arguments": {"text": "new"}})
-    denied = service.evaluate(asked)
-    context = denied["context"]
-    denial = {
-        "evaluation_id": context["evaluation_id"],
-        "expires_at": context["access_request"]["expires_at"],
-        "reason": context["reason"],
-    }
+    denial = approving.denial_of(service.evaluate(asked))
     answer = service.post("/access/v1/requests", {**asked, "denial": denial})
     assert answer.status == 202, answer.body
     carol.approve(service, "allow", answer.json["task"]["id"], "--reason", "it is fine")
