@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rfc6962
+from clocks import WallClock
 from muniment.tlog.encoding import frame
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.mirrorwire import MirrorInfo, Upload, encode_package, parse_mirror_info
@@ -155,13 +156,6 @@ def info(response: Response, status: int) -> MirrorInfo:
     return parse_mirror_info(response.body)
 
 
-class Clock:
-    now = NOW
-
-    def __call__(self) -> int:
-        return self.now
-
-
 @asynccontextmanager
 async def mirror(
     folder: Path,
@@ -169,12 +163,12 @@ async def mirror(
     signers: Sequence[Signer],
     *,
     witness: Sequence[Signer] = (),
-    clock: Clock | None = None,
+    clock: WallClock | None = None,
     more: Sequence[GrowingLog] = (),
     **table: Any,
 ) -> AsyncIterator[Running]:
     """Runs a mirror of a log in a folder, which may have the files of an earlier one."""
-    clock = clock or Clock()
+    clock = clock or WallClock(NOW)
     file = WitnessFile(
         name=WITNESS if witness else "",
         listen=Address("127.0.0.1:0"),

@@ -57,30 +57,18 @@ def state(pid: int) -> str:
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 @pytest.mark.parametrize("busy", [0, 1])
+@pytest.mark.parametrize("server", ["nullcontext()", "fork_server()"])
 def test_the_pool_of_an_audit_ends_with_it(
-    tmp_path: Path, which: signal.Signals, busy: int
+    tmp_path: Path, which: signal.Signals, busy: int, server: str
 ) -> None:
     program = tmp_path / "audit.py"
-    program.write_text(AUDIT.format(busy=busy, server="nullcontext()"))
+    program.write_text(AUDIT.format(busy=busy, server=server))
     with processes.start([sys.executable, str(program)]) as audit:
         pids = children(audit.pid)
-        assert len(pids) == 3  # two that work, and the one that keeps track of what they share
-        os.kill(audit.pid, which)
-        assert audit.wait() == -which
-        wait_until_gone(pids)
-
-
-@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
-@pytest.mark.parametrize("busy", [0, 1])
-def test_processes_that_were_forked_for_an_audit_end_with_it(
-    tmp_path: Path, which: signal.Signals, busy: int
-) -> None:
-    program = tmp_path / "audit.py"
-    program.write_text(AUDIT.format(busy=busy, server="fork_server()"))
-    with processes.start([sys.executable, str(program)]) as audit:
-        (server,) = children(audit.pid)
-        pids = [server, *children(server)]
-        assert len(pids) == 3  # two that work
+        if server == "fork_server()":
+            (forking,) = pids
+            pids = [forking, *children(forking)]
+        assert len(pids) == 3  # two that work, and what started them or keeps what they share
         os.kill(audit.pid, which)
         assert audit.wait() == -which
         wait_until_gone(pids)

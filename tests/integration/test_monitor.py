@@ -173,19 +173,22 @@ def test_the_tiles_of_the_witness_that_showed_the_head_are_the_second_source(net
     assert "proven-fork" in net.kinds(5)
 
 
-def test_a_log_that_publishes_a_moment_later_is_waited_for(
-    net: Net, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shown", [200, 300], ids=["it publishes later", "its copy is behind"])
+def test_a_log_whose_tiles_come_a_moment_later_is_waited_for(
+    net: Net, monkeypatch: pytest.MonkeyPatch, shown: int
 ) -> None:
-    """An honest log collects cosignatures first, and shows no tiles of what is not published."""
+    """An honest log collects cosignatures first, and shows no tiles of what is not published; or
+    the head comes from one copy of it, and the tiles from one that is a moment behind.
+    """
     monkeypatch.setattr(watch, "CATCH_UP_PAUSES", (0.01, 0.02, 0.03))
     view = net.log.main
     asked: list[int] = []
 
     def publish(signed: SignedCheckpoint) -> SignedCheckpoint:
         asked.append(signed.checkpoint.size)
-        published = 200 if len(asked) < 3 else 300
-        view.withheld = lambda path: path.startswith("tile/") and published == 200
-        return view.checkpoint(published)
+        is_behind = len(asked) < 3
+        view.withheld = lambda path: path.startswith("tile/") and is_behind
+        return view.checkpoint(shown if is_behind else 300)
 
     view.alter = publish
     net.sizes = [300, 150]
@@ -194,26 +197,6 @@ def test_a_log_that_publishes_a_moment_later_is_waited_for(
     asked.clear()
     view.alter = lambda signed: publish(signed) if len(asked) < 2 else view.checkpoint(200)
     assert net.kinds(4) == {"not-compared"}
-
-
-def test_a_copy_that_is_behind_the_head_is_waited_for(
-    net: Net, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The head comes from one copy of the log, the tiles from one that is a moment behind."""
-    monkeypatch.setattr(watch, "CATCH_UP_PAUSES", (0.01, 0.02, 0.03))
-    view = net.log.main
-    asked = []
-
-    def publish(signed: SignedCheckpoint) -> SignedCheckpoint:
-        asked.append(signed.checkpoint.size)
-        is_behind = len(asked) < 3
-        view.withheld = lambda path: path.startswith("tile/") and is_behind
-        return view.checkpoint(300)
-
-    view.alter = publish
-    net.sizes = [200, 150]
-    assert net.kinds(0) == set()
-    assert len(asked) == 3
 
 
 def test_withheld_tiles(net: Net) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clocks import Clock
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
 from muniment.errors import Denied
 from muniment.gateway.breaker import FIRST_PAUSE, LONGEST_PAUSE, PROBE_TIMEOUT, Breaker
@@ -15,15 +16,8 @@ from muniment.gateway.gateway import Gateway
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_it_opens_at_once_and_lets_one_probe_through() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     breaker = Breaker(clock)
     assert breaker.refusal() is None
     breaker.failed("no route")
@@ -41,7 +35,7 @@ def test_it_opens_at_once_and_lets_one_probe_through() -> None:
 
 
 def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     breaker = Breaker(clock)
     breaker.failed("no route")
     breaker.released()  # no probe
@@ -57,7 +51,7 @@ def test_a_probe_that_tells_nothing_makes_room_for_another() -> None:
 
 @given(st.lists(st.sampled_from(["failed", "refusal", "released", "answered", "wait"])))
 def test_it_never_stays_closed_to_all_for_longer_than_a_probe_may_take(steps: list[str]) -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     breaker = Breaker(clock)
     for step in steps:
         if step == "wait":
@@ -75,7 +69,7 @@ def test_it_never_stays_closed_to_all_for_longer_than_a_probe_may_take(steps: li
 async def test_a_log_that_is_away_costs_one_call_its_time(tmp_path: Path) -> None:
     sim = LogSim()
     asked: list[Any] = []
-    clock = Clock()
+    clock = Clock(100.0)
 
     def decide(request: Any) -> Any:
         asked.append(request)

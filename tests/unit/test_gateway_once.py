@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from clocks import Clock
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
 from muniment.errors import Denied
 from muniment.gateway import once
@@ -16,13 +17,6 @@ from muniment.gateway.once import KEPT_SECONDS, OnceStore
 from muniment.permit import Finding, Verdict
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Engine:

@@ -1,14 +1,16 @@
-"""What waits for a batch: how calls are cut and put together, and that the counts come out even."""
+"""What waits for a batch: how calls are cut and put together, what goes alone, and the counts."""
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.gateway import submissions
 from muniment.gateway.submissions import Piece, Queue, Submission
 from muniment.gateway.withholding import NO_ADDENDA, Addenda
 
-_SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
+_SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=12)
 
 
 def piece_of(sizes: list[int], addenda: Addenda, loop: asyncio.AbstractEventLoop) -> Piece:
@@ -62,3 +64,35 @@ def test_calls_whose_caller_has_gone_do_not_leave() -> None:
         assert (queue.records, queue.size) == (0, 0)
     finally:
         loop.close()
+
+
+def taken(pieces: list[Piece], most: int, room: int) -> list[list[bytes]]:
+    """The entries of each batch until the queue is empty."""
+    queue = Queue()
+    for piece in pieces:
+        queue.append(piece)
+    batches = []
+    while queue:
+        batches.append([one for piece in queue.take(most, room) for one in piece.entries])
+    return batches
+
+
+async def test_a_record_goes_alone_whose_addenda_no_batch_can_bring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The log refuses it, and nothing that happened to come behind it."""
+    monkeypatch.setattr(submissions, "MAX_ADDENDA_BYTES", 100)
+    loop = asyncio.get_running_loop()
+    alone = piece_of([5], {0: [bytes(200)]}, loop)
+    calls = [alone, piece_of([5, 5], NO_ADDENDA, loop), piece_of([5], NO_ADDENDA, loop)]
+    assert [len(batch) for batch in taken(calls, 10, 1000)] == [1, 3]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_a_record_goes_alone_that_is_too_long_for_any_batch(at: int) -> None:
+    sizes = [5, 5, 5]
+    sizes[at] = 500
+    loop = asyncio.get_running_loop()
+    batches = taken([piece_of(sizes, NO_ADDENDA, loop), piece_of([5], NO_ADDENDA, loop)], 10, 100)
+    assert [bytes([at]) * 500] in batches
+    assert [len(one) for batch in batches for one in batch] == [*sizes, 5]

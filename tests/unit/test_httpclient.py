@@ -245,9 +245,16 @@ def test_what_is_still_being_sent_ends_with_the_client(ends: str) -> None:
     assert [str(one.message) for one in told if issubclass(one.category, ResourceWarning)] == []
 
 
-async def test_what_came_before_it_was_asked_is_no_answer() -> None:
-    """A server that speaks out of turn on a kept connection does not answer the next request."""
-    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+@pytest.mark.parametrize(
+    ("connections", "said"),
+    [
+        (1, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
+        (4, b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"),
+    ],
+    ids=["an answer", "408 on each idle connection"],
+)
+async def test_what_came_before_it_was_asked_is_no_answer(connections: int, said: bytes) -> None:
+    """Connections on which a server spoke out of turn are not used, and cost no request."""
     writers: list[asyncio.StreamWriter] = []
 
     def script(_: Served, writer: asyncio.StreamWriter) -> bytes:
@@ -255,11 +262,13 @@ async def test_what_came_before_it_was_asked_is_no_answer() -> None:
         return OK
 
     async with serving(script) as (client, served), serving(lambda *_: OK) as (other, _):
-        assert await get(client) == b"ok"
-        writers[0].write(evil)
+        await asyncio.gather(*(get(client) for _ in range(connections)))
+        assert served.connections == connections
+        for writer in set(writers):
+            writer.write(said)
         await get(other)  # by whose answer the loop has read what came before it
         assert await get(client) == b"ok"
-        assert served.connections == 2
+        assert served.connections == connections + 1
 
 
 async def test_an_answer_to_a_body_that_has_not_come_whole() -> None:
@@ -332,24 +341,6 @@ async def test_no_connection_is_lost_to_requests_that_fail() -> None:
             except (HttpError, asyncio.CancelledError) as error:
                 outcomes.append(type(error))
         assert outcomes == [HttpError, asyncio.CancelledError, HttpError, b"ok"]
-
-
-async def test_many_connections_that_spoke_out_of_turn_cost_no_request() -> None:
-    """As a server does that says 408 on each idle connection; a request takes none of them."""
-    writers: list[asyncio.StreamWriter] = []
-
-    def script(served: Served, writer: asyncio.StreamWriter) -> bytes:
-        writers.append(writer)
-        return OK
-
-    async with serving(script) as (client, served), serving(lambda *_: OK) as (other, _):
-        await asyncio.gather(*(get(client) for _ in range(4)))
-        assert served.connections == 4
-        for writer in set(writers):
-            writer.write(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
-        await get(other)  # by whose answer the loop has read what came before it
-        assert await get(client) == b"ok"
-        assert served.connections == 5
 
 
 async def test_who_waits_for_a_connection_is_told_that_the_client_is_closed() -> None:

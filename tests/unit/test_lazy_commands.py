@@ -4,8 +4,10 @@ import gc
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -56,8 +58,10 @@ def test_what_needs_no_command_imports_none(program: str, asked: str) -> None:
 
 SERVE = """
 import asyncio, os, signal, sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 def ready(url):
     print(*sys.modules)
@@ -76,67 +80,68 @@ def imported(app: str, config: str, path: Path) -> list[str]:
     return ran.stdout.split()
 
 
-def test_a_log_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -> None:
-    log_setup.init(
-        tmp_path / "log",
-        origin="log.example/a",
-        listen="127.0.0.1:0",
-        passphrase_file=None,
-        passphrase=None,
-    )
-    path = tmp_path / "log" / "log.toml"
-    modules = imported("muniment_log.app.embedded", "muniment_log.config", path)
-    assert "muniment_log.http.api" in modules
-    unasked = ("muniment.complete", "muniment.index.query", "muniment.lineage", "muniment.map")
-    unasked += ("muniment.page", "muniment_log.cluster", "muniment_log.http.openapi")
-    unasked += ("aiohttp.web", "asyncpg", "h2", "jinja2", "obstore", "tomlkit", "cryptography.x509")
-    unasked += ("bcrypt", "cryptography.hazmat.primitives.serialization")
-    assert [module for module in modules if module.startswith(unasked)] == []
+SAFE: dict[str, Any] = {"listen": "127.0.0.1:0", "passphrase_file": None, "passphrase": None}
 
 
-def test_a_witness_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -> None:
-    witness_setup.init(
-        tmp_path / "witness",
-        name="w.example/w",
-        listen="127.0.0.1:0",
-        logs=(),
-        algorithms=("ed25519",),
-        passphrase_file=None,
-        passphrase=None,
-    )
-    path = tmp_path / "witness" / "witness.toml"
-    modules = imported("muniment_witness.app", "muniment_witness.config", path)
-    assert "muniment_witness.http.api" in modules
-    unasked = ("aiohttp.web", "cryptography.x509", "h2", "muniment_witness.http.openapi", "tomlkit")
-    unasked += ("bcrypt", "cryptography.hazmat.primitives.serialization")
-    assert [module for module in modules if module.startswith(unasked)] == []
+def a_log(folder: Path) -> tuple[str, str]:
+    """Its application and its configuration; likewise of the others."""
+    log_setup.init(folder / "log", origin="log.example/a", **SAFE)
+    return "muniment_log.app.embedded", "log/log.toml"
 
 
-def test_a_gateway_is_ready_without_what_it_has_not_been_asked_for(tmp_path: Path) -> None:
-    (key, *_) = log_setup.init(
-        tmp_path / "log",
-        origin="log.example/a",
-        listen="127.0.0.1:0",
-        passphrase_file=None,
-        passphrase=None,
-    )
-    (tmp_path / "trust.policy").write_text(f"log {key}\nquorum none\n")
+def a_witness(folder: Path) -> tuple[str, str]:
+    name, algorithms = "w.example/w", ("ed25519",)
+    witness_setup.init(folder / "witness", name=name, logs=(), algorithms=algorithms, **SAFE)
+    return "muniment_witness.app", "witness/witness.toml"
+
+
+def a_gateway(folder: Path) -> tuple[str, str]:
+    (key, *_) = log_setup.init(folder / "log", origin="log.example/a", **SAFE)
+    (folder / "trust.policy").write_text(f"log {key}\nquorum none\n")
     gateway_setup.init(
-        tmp_path / "gateway",
+        folder / "gateway",
         name="gw.example/a",
-        listen="127.0.0.1:0",
         log="http://127.0.0.1:9",  # nobody: it is ready all the same
-        policy=tmp_path / "trust.policy",
+        policy=folder / "trust.policy",
         authorities=(),
-        passphrase_file=None,
-        passphrase=None,
+        **SAFE,
     )
-    path = tmp_path / "gateway" / "gateway.toml"
-    modules = imported("muniment_gateway.app.serving", "muniment_gateway.config", path)
-    assert "muniment_gateway.http.api" in modules
-    unasked = ("aiohttp.web", "cedarpy", "cryptography.x509", "grpc", "muniment_gateway.mcp")
-    unasked += ("muniment_gateway.http.openapi", "muniment_service.openapi", "tomlkit")
-    assert [module for module in modules if module.startswith(unasked)] == []
+    return "muniment_gateway.app.serving", "gateway/gateway.toml"
+
+
+@pytest.mark.parametrize(
+    ("make", "unasked"),
+    [
+        (
+            a_log,
+            (
+                "muniment.complete muniment.index.query muniment.lineage muniment.map muniment.page"
+                " muniment_log.cluster muniment_log.http.openapi asyncpg bcrypt h2 jinja2 obstore"
+                " cryptography.hazmat.primitives.serialization"
+            ),
+        ),
+        (
+            a_witness,
+            "bcrypt h2 muniment_witness.http.openapi cryptography.hazmat.primitives.serialization",
+        ),
+        (
+            a_gateway,
+            (
+                "cedarpy grpc muniment_gateway.mcp muniment_gateway.http.openapi"
+                " muniment_service.openapi"
+            ),
+        ),
+    ],
+)
+def test_a_service_is_ready_without_what_it_has_not_been_asked_for(
+    tmp_path: Path, make: Callable[[Path], tuple[str, str]], unasked: str
+) -> None:
+    app, path = make(tmp_path)
+    package = app.partition(".")[0]
+    modules = imported(app, f"{package}.config", tmp_path / path)
+    assert f"{package}.http.api" in modules
+    never = ("aiohttp.web", "cryptography.x509", "tomlkit", *unasked.split())
+    assert [module for module in modules if module.startswith(never)] == []
 
 
 def test_the_index_process_has_what_it_indexes_by_alone() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import signing
+from clocks import Clock
 from muniment.tlog.note import Ed25519Signer
 from muniment_log.cli.setup import init
 from muniment_log.config import load
@@ -19,14 +20,6 @@ from muniment_log.errors import OverBudgetError
 from muniment_log.http.problems import problem_of
 from muniment_service.budget import Bucket
 from muniment_service.config import ConfigError
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @given(

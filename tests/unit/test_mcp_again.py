@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from clocks import Clock
 from mcp_policy import Policy
 from muniment.adapters.used import Used
 from muniment.errors import Denied
@@ -18,13 +19,6 @@ from muniment_gateway.mcp.passage import PassedMessage
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
 ANSWERS = {"user": {"action": "accept"}}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def call(arguments: Any = None, name: str = "ask", **params: Any) -> Message:
@@ -50,7 +44,7 @@ class Asked:
     """A gate whose server has asked for input in a first call."""
 
     def __init__(self, rules: McpRules | None = None) -> None:
-        self.policy, self.clock = Policy(), Clock()
+        self.policy, self.clock = Policy(), Clock(1000.0)
         self.gate = McpGate(self.policy, self.policy, rules or McpRules(), self.clock)
 
     async def say(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mirror_tools import MIRROR, NOW, Clock, MirrorLog, info, mirror, mirror_signer
+from clocks import WallClock
+from mirror_tools import MIRROR, NOW, MirrorLog, info, mirror, mirror_signer
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
@@ -372,7 +373,7 @@ async def test_uploads_beyond_the_budget_are_told_to_come_again(tmp_path: Path) 
 
 
 async def test_a_clock_behind_signs_nothing(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = WallClock(NOW)
     async with mirror(tmp_path, LOG, KEYS, clock=clock) as m:
         await m.pend(0, 3)
         await m.pend(3, 4)

@@ -174,25 +174,18 @@ async def test_a_record_that_the_log_refuses_is_put_aside(tmp_path: Path) -> Non
     assert resources(sim) == ["t-0", "t-2"]
 
 
-async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
-    sim = LogSim()
-    sim.script.extend(["drop"] * 10_000)
-    async with sim.serve() as url:
+def without_a_log() -> LogStream:
+    return LogStream("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
 
-        def connect() -> LogStream:
-            return LogStream(url, GATEWAY_SIGNER, stream="s.spool")
 
-        ways: list[tuple[str, dict[str, Any]]] = [
-            ("count", {"max_records": 3}),
-            ("bytes", {"max_bytes": 600}),
-        ]
-        for name, limits in ways:
-            one = await Spool.open(tmp_path / name, connect, preparer(), **limits)
-            await one.put(lines(2))
-            with pytest.raises(SpoolFull):
-                await one.put(lines(2, 2))
-            assert one.pending == 2
-            await one.close(drain=0.0)
+@pytest.mark.parametrize("limits", [{"max_records": 3}, {"max_bytes": 600}])
+async def test_is_bounded_by_count_and_bytes(tmp_path: Path, limits: dict[str, int]) -> None:
+    one = await Spool.open(tmp_path / "spool", without_a_log, preparer(), **limits)
+    await one.put(lines(2))
+    with pytest.raises(SpoolFull):
+        await one.put(lines(2, 2))
+    assert one.pending == 2
+    await one.close(drain=0.0)
 
 
 OUTCOME = {"kind": "outcome", "execution": "run-1"}
@@ -236,23 +229,16 @@ async def test_a_call_that_gave_up_before_it_began_leaves_nothing(tmp_path: Path
     assert statuses(sim) == []
 
 
-async def test_room_for_outcomes_counts(tmp_path: Path) -> None:
-    def connect() -> LogStream:
-        return LogStream("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
-
-    ways: list[tuple[str, dict[str, Any]]] = [
-        ("count", {"max_records": 2}),
-        ("bytes", {"max_bytes": 3000}),
-    ]
-    for name, limits in ways:
-        one = await Spool.open(tmp_path / name, connect, preparer(), **limits)
-        first, _ = await one.begin(UNKNOWN), await one.begin(UNKNOWN)
-        with pytest.raises(SpoolFull):
-            await one.begin(UNKNOWN)
-        with pytest.raises(SpoolFull):
-            await one.put(lines(6))
-        await one.end(first, COMPLETED)  # its place is its own
-        await one.close(drain=0.0)
+@pytest.mark.parametrize("limits", [{"max_records": 2}, {"max_bytes": 3000}])
+async def test_room_for_outcomes_counts(tmp_path: Path, limits: dict[str, int]) -> None:
+    one = await Spool.open(tmp_path / "spool", without_a_log, preparer(), **limits)
+    first, _ = await one.begin(UNKNOWN), await one.begin(UNKNOWN)
+    with pytest.raises(SpoolFull):
+        await one.begin(UNKNOWN)
+    with pytest.raises(SpoolFull):
+        await one.put(lines(6))
+    await one.end(first, COMPLETED)  # its place is its own
+    await one.close(drain=0.0)
 
 
 async def test_a_spool_of_before_goes_on(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clocks import WallClock
 from muniment.local.sqlitefile import FatalDatabaseError, Writer
 from muniment_service.http import Problem
 from muniment_witness.cosign import cosigner as module
@@ -22,13 +23,6 @@ SIGNER = witness_signer()
 NOW = 1_700_000_000
 
 
-class Clock:
-    now = NOW
-
-    def __call__(self) -> int:
-        return self.now
-
-
 def ask(old: int, new: int, log: GrowingLog = LOG) -> Authentic:
     outcome = authenticate(KNOWN, log.request(old, new))
     assert isinstance(outcome, Authentic)
@@ -36,9 +30,9 @@ def ask(old: int, new: int, log: GrowingLog = LOG) -> Authentic:
 
 
 @asynccontextmanager
-async def running(folder: Path, clock: Clock | None = None) -> AsyncIterator[Cosigner]:
+async def running(folder: Path, clock: WallClock | None = None) -> AsyncIterator[Cosigner]:
     store = await opened_store(folder / "w.db", [SIGNER.vkey])
-    cosigner = Cosigner(store, [SIGNER], clock or Clock())
+    cosigner = Cosigner(store, [SIGNER], clock or WallClock(NOW))
     task = asyncio.create_task(cosigner.run())
     try:
         yield cosigner
@@ -123,7 +117,7 @@ async def test_a_failed_commit_fails_all_who_wait_and_ends_the_task(
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(Writer, "commit", fail)
-    cosigner = Cosigner(store, [SIGNER], Clock())
+    cosigner = Cosigner(store, [SIGNER], WallClock(NOW))
     task = asyncio.create_task(cosigner.run())
     outcomes = await asyncio.gather(
         *(cosigner.add_checkpoint(ask(0, 3)) for _ in range(5)), return_exceptions=True
@@ -139,7 +133,7 @@ async def test_a_failed_commit_fails_all_who_wait_and_ends_the_task(
 async def test_the_clock_never_signs_backwards(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock()
+    clock = WallClock(NOW)
     async with running(tmp_path, clock) as cosigner:
         assert isinstance(await cosigner.add_checkpoint(ask(0, 3)), CosignedHead)
         clock.now = NOW - 1

@@ -2,7 +2,6 @@
 they must not."""
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +15,6 @@ from muniment_witness.judge.decide import KnownLog
 from muniment_witness.witnessfile import Gossip
 from stand import NOT_FOUND, Answer
 from witness_network import PERIOD, Network
-
-
-@pytest.fixture
-def log() -> ByzantineLog:
-    log = ByzantineLog()
-    log.main.append(600)
-    return log
-
-
-@pytest.fixture
-async def net(tmp_path: Path, log: ByzantineLog) -> AsyncIterator[Network]:
-    async with Network(tmp_path, log.main) as net:
-        yield net
 
 
 def copies(folder: Path, restore: dict[Path, bytes] | None = None) -> dict[Path, bytes]:

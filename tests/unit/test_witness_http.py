@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clocks import WallClock
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
 from muniment.tlog.note import Signer, UnverifiedNote, verify_note
@@ -41,18 +42,11 @@ ED25519, MLDSA44 = witness_signer("ed25519"), witness_signer("mldsa44")
 MONITORING = f"/{origin_hash(LOG.origin)}/checkpoint"
 
 
-class Clock:
-    now = NOW
-
-    def __call__(self) -> int:
-        return self.now
-
-
 @asynccontextmanager
 async def witness(
-    folder: Path, signers: Sequence[Signer] = (ED25519, MLDSA44), clock: Clock | None = None
+    folder: Path, signers: Sequence[Signer] = (ED25519, MLDSA44), clock: WallClock | None = None
 ) -> AsyncIterator[App]:
-    clock = clock or Clock()
+    clock = clock or WallClock(NOW)
     store = await opened_store(folder / "w.db", [signer.vkey for signer in signers])
     file = WitnessFile(
         name=WITNESS,
@@ -242,7 +236,7 @@ async def test_a_witness_without_mldsa44_does_not_offer_sign_subtree(tmp_path: P
 
 
 async def test_the_clock_shows(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = WallClock(NOW)
     async with witness(tmp_path, clock=clock) as app:
         await add(app, 0, 5)
         assert (await call(app, "GET", "/readyz")).status == 200

@@ -4,7 +4,6 @@ Witnesses in one process, as in test_witness_gossip.py.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,19 +22,6 @@ from witness_tools import log_signer, opened_store, witness_signer
 
 SIGNER = witness_signer()
 KEYS = [SIGNER.vkey]
-
-
-@pytest.fixture
-def log() -> ByzantineLog:
-    log = ByzantineLog()
-    log.main.append(600)
-    return log
-
-
-@pytest.fixture
-async def net(tmp_path: Path, log: ByzantineLog) -> AsyncIterator[Network]:
-    async with Network(tmp_path, log.main) as net:
-        yield net
 
 
 async def begin_anew(node: Node) -> None:
