@@ -122,6 +122,13 @@ class Service:
         return ask(f"{self.url}/readyz").status == 200
 
 
+def codes(denied: dict[str, Any]) -> list[str]:
+    """Why an answer denies."""
+    assert denied["decision"] is False
+    found: list[str] = denied["context"]["muniment"]["codes"]
+    return found
+
+
 def admit(deployment: Deployment, vkey: str) -> None:
     """Has the running log take a gateway's batches."""
     with deployment.config.open("a") as config:
@@ -138,8 +145,9 @@ def made(
     policies.write_text(FIXTURE)
     [vkey] = run(
         processes.muniment_gateway(
-            "init", folder, "--name", name, "--listen", "127.0.0.1:0", "--log", deployment.url,
-            "--policy", deployment.folder / "log" / "witnesses.policy", "--cedar", policies,
+            "init", folder, "--name", name, "--listen", "127.0.0.1:0",
+            "--log", deployment.url, "--cedar", policies,
+            "--policy", deployment.folder / "log" / "witnesses.policy",
         )
     )  # fmt: skip
     service = Service(folder, deployment)

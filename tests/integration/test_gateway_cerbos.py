@@ -61,8 +61,9 @@ def pair(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> It
             f'[[authority]]\nname = "cerbos"\nkind = "cerbos"\nurl = "{url}"\n'
             'admin_file = "cerbos.login"\ndeadline_seconds = 5.0\n'
         )
-        name = gateway_service.NAME + "/cerbos"
-        service = gateway_service.made(deployment, folder / "gateway", tables, name=name)
+        service = gateway_service.made(
+            deployment, folder / "gateway", tables, name="gw.example/cerbos"
+        )
         login.write_text(f"{foreign.CERBOS_LOGIN}\n")
         login.chmod(0o600)
         with service.running():

@@ -408,8 +408,9 @@ kind = "command"
 command = ["/bin/sh", "-c", {json.dumps(program)}]
 deadline_seconds = 60
 """
-    name = f"{gateway_service.NAME}/patient"
-    service = gateway_service.made(deployment, tmp_path / "gateway", authority, name=name)
+    service = gateway_service.made(
+        deployment, tmp_path / "gateway", authority, name="gw.example/patient"
+    )
     text = """
 [[proxy]]
 name = "grpc"

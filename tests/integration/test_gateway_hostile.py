@@ -78,8 +78,9 @@ def single(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> 
             "deadline_seconds = 1.5\n"
         )
         folder = tmp_path_factory.mktemp("hostile")
-        name = gateway_service.NAME + "/hostile"
-        service = gateway_service.made(deployment, folder / "gateway", tables, name=name)
+        service = gateway_service.made(
+            deployment, folder / "gateway", tables, name="gw.example/hostile"
+        )
         with service.running():
             yield Single(service, stand, lie)
 
@@ -163,8 +164,7 @@ def test_what_is_no_request_is_a_denial_on_record(single: Single, path: str) -> 
 def test_a_body_that_comes_too_slowly_is_a_denial_on_record(
     deployment: Deployment, tmp_path: Any
 ) -> None:
-    name = gateway_service.NAME + "/slow"
-    service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/slow")
     text = service.config.read_text()
     service.config.write_text(f"{text}\n[limits]\nbody_seconds = 1\n")
     with service.running():
@@ -209,9 +209,8 @@ def test_two_of_three_engines_decide_whatever_they_do_and_a_kill_loses_nothing(
             "deadline_seconds = 30.0\n"
             for number, stand in enumerate(stands)
         )
-        name = gateway_service.NAME + "/quorum"
         service = gateway_service.made(
-            deployment, tmp_path / "gateway", tables, top="quorum = 2\n", name=name
+            deployment, tmp_path / "gateway", tables, top="quorum = 2\n", name="gw.example/quorum"
         )
         allowed: dict[str, int] = {}
         answered: dict[str, bool] = {}

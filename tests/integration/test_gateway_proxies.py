@@ -361,8 +361,9 @@ deadline_seconds = 60
     table = (
         '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/proxy/p"\nsubject = "header:X-User"\n'
     )
-    name = f"{gateway_service.NAME}/engine"
-    service = gateway_service.made(deployment, tmp_path / "gateway", authority, name=name)
+    service = gateway_service.made(
+        deployment, tmp_path / "gateway", authority, name="gw.example/engine"
+    )
     service.config.write_text(f"{service.config.read_text()}\n{table}")
     service.start()
     try:

@@ -57,8 +57,9 @@ def fixture(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
         client.chmod(0o600)
         tables = table(stand.url(), "deadline_seconds = 1.5")
         tables += f'[[client]]\nname = "shop"\ntoken_file = "{client}"\n'
-        name = gateway_service.NAME + "/search"
-        service = gateway_service.made(deployment, folder / "gateway", tables, name=name)
+        service = gateway_service.made(
+            deployment, folder / "gateway", tables, name="gw.example/search"
+        )
         with service.running():
             yield Pdp(service, stand, lies)
 
@@ -250,9 +251,10 @@ def test_openfga_is_searched_and_decides(deployment: Deployment, tmp_path: Path)
         foreign.openfga_write(
             store, {"record": ["read", "write"]}, [("alice", "read"), ("bob", "read")], RECORD
         )
-        name = gateway_service.NAME + "/openfga"
         tables = table(store, "deadline_seconds = 5.0")
-        service = gateway_service.made(deployment, tmp_path / "gateway", tables, name=name)
+        service = gateway_service.made(
+            deployment, tmp_path / "gateway", tables, name="gw.example/openfga"
+        )
         with service.running():
             found = Pdp(service, Stand(lambda _: Answer()))
             for kind, request, wanted in CORE[:3]:

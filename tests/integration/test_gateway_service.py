@@ -9,10 +9,11 @@ import pytest
 import chains
 import gateway_service
 import processes
-from gateway_service import Service, evaluation
+from gateway_service import Service, codes, evaluation
 from log_deployment import Deployment, ask, run
 from muniment.permit.permitfile import parse_permit
 from muniment.tlog.policy import PolicyChain, parse_policy
+from waiting import eventually
 
 DAY = 86_400
 
@@ -123,3 +124,62 @@ def test_the_gateways_key_is_changed_in_two_steps_and_that_is_on_record(
         assert permit.index > 0
         [change] = [one for one in service.logged() if one.resource == ("muniment.key", new)]
         assert change.request["context"] == {"subject": "key", "before": old, "now": new}
+
+
+def test_with_the_log_gone_everything_is_denied_at_once_and_kept(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/away")
+    with service.running():
+        deployment.log.pause()  # it still has its sockets: requests wait for it
+        try:
+            first = service.evaluate(evaluation())
+            assert codes(first) == ["governance_mesh_discontinuity"]
+            kept = [service.evaluate(evaluation()) for _ in range(20)]
+            assert {tuple(codes(one)) for one in kept} == {("governance_mesh_discontinuity",)}
+            assert not service.is_ready()
+            denied = service.evaluate(evaluation("bob", "write"))
+            assert codes(denied) == ["denied_by_policy"]
+        finally:
+            deployment.log.resume()
+        eventually(service.is_ready)
+        wanted = {one["context"]["muniment"]["evaluation_id"] for one in kept}
+
+        def are_logged() -> bool:
+            return wanted <= {one.id for one in service.logged() if not one.allowed}
+
+        eventually(are_logged)
+        assert service.evaluate(evaluation())["decision"] is True
+
+
+def test_a_gateway_that_starts_without_its_log_denies_and_keeps(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/early")
+    deployment.log.pause()
+    try:
+        service.start()
+        denied = service.evaluate(evaluation())
+        assert codes(denied) == ["governance_mesh_discontinuity"]
+        assert not service.is_ready()
+    finally:
+        deployment.log.resume()
+    try:
+        eventually(service.is_ready)
+        wanted = denied["context"]["muniment"]["evaluation_id"]
+        eventually(lambda: wanted in {one.id for one in service.logged()})
+        assert service.evaluate(evaluation())["decision"] is True
+    finally:
+        service.stop()
+
+
+def test_a_killed_gateway_goes_on_where_it_was(deployment: Deployment, tmp_path: Path) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/killed")
+    for _ in range(2):
+        service.start()
+        eventually(service.is_ready)
+        assert service.evaluate(evaluation())["decision"] is True
+        assert service.process is not None
+        service.process.kill()
+    with service.running():
+        assert service.evaluate(evaluation())["decision"] is True

@@ -36,8 +36,9 @@ allow if input.action.name == "read"
 
 @pytest.fixture
 def service(deployment: Deployment, tmp_path: Path) -> Iterator[Service]:
-    name = f"{gateway_service.NAME}/{tmp_path.name}"
-    made = gateway_service.made(deployment, tmp_path / "gateway", TABLES, name=name)
+    made = gateway_service.made(
+        deployment, tmp_path / "gateway", TABLES, name=f"{gateway_service.NAME}/{tmp_path.name}"
+    )
     with made.running():
         yield made
 
