@@ -16,6 +16,14 @@ from benchmark.rig import Rig
 PROCESSORS: Final = 8
 """Of the machine that the figures are reckoned up for."""
 
+_LOADS: Final[dict[str, tuple[str, dict[str, int]]]] = {
+    "single": ("single", {"connections": 64}),
+    # So many that the process that orders finds more waiting at each commit, as a busy log's does.
+    "busy": ("single", {"connections": 512}),
+    "ingest": ("ingest", {"batch": 1000, "window": 4}),
+}
+"""By the name of a figure, the kind of load and its options."""
+
 _ORDER, _WORKERS, _REST = "order", "workers", "rest"
 
 
@@ -30,21 +38,18 @@ class _Log:
         self.rig = rig
         self.found: dict[str, list[float]] = defaultdict(list)
 
-    def round(self, kind: str, seed: int, count: int) -> None:
+    def round(self, load: str, seed: int, count: int) -> None:
         """Puts one load on it, and notes the rate and the time of a processor that it took."""
-        job = {
-            "single": {"connections": 64},
-            "ingest": {"batch": 1000, "window": 4},
-        }[kind]
+        kind, job = _LOADS[load]
         worker = self.rig.worker(kind, seed=seed, count=count, **job)
         before = self._used()
         worker.go()
         result = worker.result()
         if kind == "ingest":
             check_receipts(self.rig, result["checks"])
-        self.found[f"{kind}_per_s"].append(result["count"] / result["seconds"])
+        self.found[f"{load}_per_s"].append(result["count"] / result["seconds"])
         for part, used in self._used().items():
-            self.found[f"{kind}_{part}_us"].append((used - before[part]) / result["count"] * 1e6)
+            self.found[f"{load}_{part}_us"].append((used - before[part]) / result["count"] * 1e6)
 
     def figures(self) -> dict[str, Any]:
         """The medians, and what eight processors could take that have nothing else to do.
@@ -55,12 +60,12 @@ class _Log:
         for name, values in self.found.items():
             value = median(values)
             found[name] = round(value) if name.endswith("per_s") else round(value, 1)
-        for kind in ("single", "ingest"):
+        for load in _LOADS:
             order, workers, rest = (
-                median(self.found[f"{kind}_{part}_us"]) for part in (_ORDER, _WORKERS, _REST)
+                median(self.found[f"{load}_{part}_us"]) for part in (_ORDER, _WORKERS, _REST)
             )
             most = min(1e6 / order, PROCESSORS * 1e6 / (order + workers + rest))
-            found[f"{kind}_reckoned_for_{PROCESSORS}"] = round(most)
+            found[f"{load}_reckoned_for_{PROCESSORS}"] = round(most)
         return found
 
     def _used(self) -> dict[str, float]:
@@ -85,8 +90,9 @@ def workers(options: Options) -> dict[str, Any]:
         for number in range(-1, 3 if options.quick else 7):
             turns = list(logs.values())
             for log in turns if number % 2 else reversed(turns):
-                log.round("single", options.seed + 2 * number, singles)
-                log.round("ingest", options.seed + 2 * number + 1, batches)
+                for place, load in enumerate(_LOADS):
+                    count = batches if load == "ingest" else singles
+                    log.round(load, options.seed + len(_LOADS) * number + place, count)
                 if number < 0:
                     log.found.clear()  # that was to get warm
         for log in logs.values():
