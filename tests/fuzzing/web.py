@@ -9,7 +9,7 @@ from yarl import URL
 from fuzzing.law import parsed, target, text_of
 from fuzzing.notes import VERIFIERS
 from muniment.errors import BadAnswer, Refused
-from muniment.http.client import Answer
+from muniment.http.answer import Answer
 from muniment.http.loganswers import LogReceipt, StreamHead, decode_answer
 from muniment.http.logrequests import MAX_RETRY_AFTER, refusal_of
 from muniment.http.retryafter import retry_after

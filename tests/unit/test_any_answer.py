@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from byzantine import ByzantineLog
 from muniment.errors import BadAnswer, Refused
-from muniment.http.client import Answer as Refusal
+from muniment.http.answer import Answer as Refusal
 from muniment.http.loganswers import StreamHead, decode_answer
 from muniment.http.logrequests import refusal_of
 from muniment.http.typedjson import decode_json

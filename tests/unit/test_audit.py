@@ -89,6 +89,18 @@ async def test_a_dropped_partial_tile_is_cut_from_the_full_one() -> None:
     assert (await check(sim)).report.verdict is Verdict.CLEAN
 
 
+async def test_an_audit_finds_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = grown(LogSim(), 30)
+    quick = (await check(sim)).report
+
+    async def none(_: LogClient, tiles: list[Tile]) -> list[None]:
+        return [None] * len(tiles)
+
+    monkeypatch.setattr(LogClient, "tiles_in_turn", none)
+    assert (await check(sim)).report == quick
+    assert quick.verdict is Verdict.CLEAN
+
+
 async def test_processes_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     sim = grown(LogSim(), 30)
     here = (await check(sim)).report

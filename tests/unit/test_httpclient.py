@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from muniment.http.client import MAX_HEAD, HttpClient, HttpError, TooLongError, system_tls
+from muniment.http.answer import HttpError, TooLongError
+from muniment.http.client import MAX_HEAD, HttpClient, system_tls
 from waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -107,13 +107,15 @@ async def _fetch(
 ) -> tuple[list[ServedBundle], MunimentError | None]:
     """Reads bundles and their hash tiles, up to the first that cannot be read, and why not.
 
-    A task for each connection, which takes one tile after the other, so that none has to wait for
-    a connection. After an error none begins another tile: those before it have been begun.
+    What does not come in turn is read by itself: by a task for each connection, which takes one
+    tile after the other, so that none has to wait for a connection. After an error none begins
+    another tile: those before it have been begun.
     """
     wanted = [one for tile in tiles for one in (tile, tile._replace(level=0))]
-    found: list[bytes] = [b""] * len(wanted)
+    found = await client.tiles_in_turn(wanted)
     errors: dict[int, MunimentError] = {}
-    waiting = iter(enumerate(wanted))
+    left = [(at, wanted[at]) for at, data in enumerate(found) if data is None]
+    waiting = iter(left)
 
     async def read() -> None:
         for at, tile in waiting:
@@ -124,10 +126,14 @@ async def _fetch(
             if errors:
                 return
 
-    await asyncio.gather(*[read() for _ in range(min(client.connections, len(wanted)))])
+    await asyncio.gather(*[read() for _ in range(min(client.connections, len(left)))])
     read_all = min(errors, default=len(wanted)) // 2
-    pairs = zip(tiles[:read_all], found[::2], found[1::2], strict=False)
-    bundles = [ServedBundle(tile, data, hashes) for tile, data, hashes in pairs]
+    pairs = zip(tiles, found[: 2 * read_all : 2], found[1 : 2 * read_all : 2], strict=False)
+    bundles = [
+        ServedBundle(tile, data, hashes)
+        for tile, data, hashes in pairs
+        if data is not None and hashes is not None
+    ]
     return bundles, errors[min(errors)] if errors else None
 
 

@@ -161,7 +161,8 @@ def _fetch(source: str) -> bytes:
 
 async def _ask(url: str) -> bytes:
     from muniment.http.access import Access  # noqa: PLC0415  # as above
-    from muniment.http.client import HttpError, HttpSession  # noqa: PLC0415  # as above
+    from muniment.http.answer import HttpError  # noqa: PLC0415  # as above
+    from muniment.http.client import HttpSession  # noqa: PLC0415  # as above
 
     access = Access.from_environment()
     async with HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as session:

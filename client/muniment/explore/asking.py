@@ -15,7 +15,8 @@ import msgspec
 from muniment.errors import MunimentError
 from muniment.explore.site import Site
 from muniment.http.access import Access
-from muniment.http.client import HttpError, HttpSession
+from muniment.http.answer import HttpError
+from muniment.http.client import HttpSession
 from muniment.http.urls import check_url
 from muniment.monitor.core import AlarmLimits, Core
 from muniment.monitor.heads import HeadReader

@@ -19,7 +19,8 @@ import msgspec
 from muniment.errors import BadAnswer, FormatError, InputError, Problem, Refused, Unreachable
 from muniment.export.destination import Destination, Event
 from muniment.export.forms import Form
-from muniment.http.client import Answer, HttpError, HttpSession
+from muniment.http.answer import Answer, HttpError
+from muniment.http.client import HttpSession
 from muniment.http.retryafter import retry_after
 from muniment.local.backoff import Backoff
 from muniment.local.privatefiles import read_private

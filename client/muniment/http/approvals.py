@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from muniment.errors import BadAnswer, InputError, Unreachable
 from muniment.http.access import Access
-from muniment.http.client import HttpError, HttpSession, TooLongError
+from muniment.http.answer import HttpError, TooLongError
+from muniment.http.client import HttpSession
 from muniment.http.logrequests import refusal_of
 from muniment.http.urls import split_url
 from muniment.records.approval import SignedApproval, approver_vkey

@@ -19,23 +19,19 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
+from muniment.http.answer import Answer, HttpError, read_answer
 from muniment.http.clientwire import LARGE, head_of, send_body, words_of
 from muniment.http.importing import importing
 from muniment.http.urls import check_url
-from muniment.tlog.contentcoding import ContentTooLong, decode_content
-from muniment.tlog.encoding import FormatError, MunimentError
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
-    from aiohttp.http import RawResponseMessage
-    from aiohttp.streams import StreamReader
     from yarl import URL
 
 MAX_HEAD: Final = 64 << 10
@@ -43,9 +39,6 @@ MAX_HEAD: Final = 64 << 10
 
 MAX_HEADERS: Final = 256
 """Headers of a response."""
-
-MAX_ERROR: Final = 64 << 10
-"""Bytes of the body of a response that is not a 200, at the least."""
 
 KEEP_SECONDS: Final = 300.0
 """How long an idle connection is kept."""
@@ -77,30 +70,6 @@ def load_http() -> None:
     with importing():
         import aiohttp  # noqa: PLC0415, F401  # as below
         import yarl  # noqa: PLC0415, F401
-
-
-class HttpError(MunimentError):
-    """No answer came, or none that is HTTP."""
-
-
-class TooLongError(HttpError):
-    """The answer's body is longer than was allowed."""
-
-
-class Answer(NamedTuple):
-    """A response, whose body is without content coding; redirects are not followed.
-
-    Its headers are by lower-case name; of several with one name the last.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def media_type(self) -> str:
-        """The media type, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip()
 
 
 class HttpSession:
@@ -182,36 +151,41 @@ class HttpSession:
 
         try:
             async with asyncio.timeout(seconds):
+                answers: list[Answer] = []
                 try:
-                    return await self._once(method, url, limit, body, headers)
+                    await self._exchange(method, [(url, limit)], body, headers, answers)
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                     # Servers close idle connections, perhaps just as a request sets out.
                     if isinstance(error, aiohttp.ClientConnectorError):
                         raise
-                    return await self._once(method, url, limit, body, headers)
+                    await self._exchange(method, [(url, limit)], body, headers, answers)
+                return answers[0]
         except TimeoutError:
             raise
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise HttpError(words_of(error)) from error
 
-    async def _once(
+    async def _exchange(
         self,
         method: str,
-        url: str,
-        limit: int | None,
+        asked: Sequence[tuple[str, int | None]],
         body: bytes | None,
         headers: Mapping[str, str],
-    ) -> Answer:
+        answers: list[Answer],
+    ) -> None:
+        """Makes requests of one server over one connection, and adds the answers as they come."""
         import aiohttp  # noqa: PLC0415  # as above
         from yarl import URL  # noqa: PLC0415  # comes with aiohttp
 
-        target = URL(url, encoded=True)
+        targets = [URL(url, encoded=True) for url, _ in asked]
+        target = targets[0]
         if target.scheme not in ("http", "https"):
             raise ValueError("neither http nor https")
         origin = self._origins.get((target.scheme, target.raw_authority))
         if origin is None:
             origin = await self._origin(target)
-        head = head_of(method, target.raw_path_qs, origin.headers, headers, body)
+        heads = [head_of(method, one.raw_path_qs, origin.headers, headers, body) for one in targets]
+        head = b"".join(heads)
         connection = await self._connected(origin)
         sending: asyncio.Task[None] | None = None
         try:
@@ -231,10 +205,10 @@ class HttpSession:
             else:
                 protocol.transport.write(head)
                 sending = asyncio.create_task(send_body(protocol, body))
-            answer = await _read(protocol, limit)
+            for _, limit in asked:
+                answers.append(await read_answer(protocol, limit))
             if sending is None or sending.done():  # else answered early: the rest is not sent
                 connection.release()
-            return answer
         finally:
             if sending is not None:
                 sending.cancel()
@@ -359,42 +333,20 @@ class HttpClient(HttpSession):
             method, self._base + path, limit=limit, seconds=seconds, body=body, headers=headers
         )
 
+    async def ask_in_turn(
+        self, asked: Sequence[tuple[str, int]], *, seconds: float
+    ) -> list[Answer]:
+        """GETs paths, each with the limit of its body, before the first is answered; as ``ask``.
 
-async def _read(protocol: "ResponseHandler", limit: int | None) -> Answer:
-    """Reads the answer to what was sent; see `HttpSession.request`."""
-    message: RawResponseMessage
-    content: StreamReader
-    message, content = await protocol.read()
-    while 100 <= message.code < 200 and message.code != 101:
-        message, content = await protocol.read()
-    status = message.code
-    if status < 200:
-        raise HttpError("the server changed the protocol")
-    found = {name.lower(): value.strip(" \t") for name, value in message.headers.items()}
-    if limit is None:
-        return Answer(status, found, b"")
-    if status != 200:
-        limit = max(limit, MAX_ERROR)
-    length = found.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise TooLongError(f"the answer is longer than {limit} bytes")
-    pieces, size = [], 0
-    while not content.at_eof():
-        piece = await content.readany()
-        size += len(piece)
-        if size > limit:
-            raise TooLongError(f"the answer is longer than {limit} bytes")
-        pieces.append(piece)
-    return Answer(
-        status, found, _decoded(b"".join(pieces), found.get("content-encoding", ""), limit)
-    )
+        That is one system call for all, and one turn of who answers (RFC 9112 9.3.2). Returns the
+        answers that came in time, perhaps none: some servers give but one over a connection.
+        """
+        import aiohttp  # noqa: PLC0415  # as above
+        from aiohttp.http import HttpProcessingError  # noqa: PLC0415  # as above
 
-
-def _decoded(body: bytes, coding: str, limit: int) -> bytes:
-    """Undoes the content coding, to `limit` bytes."""
-    try:
-        return decode_content(body, coding, limit)
-    except ContentTooLong:
-        raise TooLongError(f"the answer is longer than {limit} bytes") from None
-    except FormatError as error:
-        raise HttpError(f"the answer: {error}") from None
+        answers: list[Answer] = []
+        urls = [(self._base + path, limit) for path, limit in asked]
+        with suppress(HttpError, aiohttp.ClientError, HttpProcessingError, OSError, ValueError):
+            async with asyncio.timeout(seconds):  # a TimeoutError is an OSError
+                await self._exchange("GET", urls, None, _NOTHING, answers)
+        return answers

@@ -6,12 +6,14 @@ is its owner's word, a redirect is not).
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
 from muniment.http.access import Access
-from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
+from muniment.http.answer import Answer, HttpError, TooLongError
+from muniment.http.client import HttpClient
 from muniment.http.retryafter import retry_after
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
@@ -44,6 +46,7 @@ class LogRequests:
         self.connections = connections
         self._pause = pause
         self._http: HttpClient | None = None
+        self._takes_several = True
 
     def limit_connections(self, most: int) -> None:
         """Opens no more connections than that; AssertionError when it is open already."""
@@ -102,6 +105,23 @@ class LogRequests:
                     raise
                 await asyncio.sleep(backoff.next(retry_after))
         raise AssertionError("the loop returns or raises")
+
+    async def in_turn(self, asked: Sequence[tuple[str, int]]) -> list[bytes | None]:
+        """GETs paths over one connection, without waiting in between; each with its limit.
+
+        What did not come is None: whoever wants it reads it alone, and is told what is wrong. When
+        not all were answered, the server takes no such requests, and gets none any more.
+        """
+        http = self._http
+        if http is None:
+            raise RuntimeError("LogClient is used outside of its `async with`")
+        if not self._takes_several:
+            return [None] * len(asked)
+        answers = await http.ask_in_turn(asked, seconds=self.timeout)
+        if len(answers) < len(asked):
+            self._takes_several = False
+        found = [one.body if one.status == 200 else None for one in answers]
+        return found + [None] * (len(asked) - len(found))
 
     async def once(
         self,

@@ -56,6 +56,16 @@ class ServedTiles:
         if size and size[0].isdigit() and len(size[0]) < 20:
             self._shown = max(self._shown, int(size[0]))
 
+    @staticmethod
+    def request(tile: Tile) -> tuple[str, int]:
+        """The path at which most logs have it, and the most bytes that it has."""
+        return f"/{tile.path}", _MAX_BUNDLE if tile.level == ENTRIES else _MAX_TILE
+
+    @staticmethod
+    def fits(tile: Tile, data: bytes) -> bool:
+        """Whether what is at that path can be it."""
+        return tile.level == ENTRIES or len(data) == tile.width * HASH_SIZE
+
     async def read(self, tile: Tile) -> bytes:
         """Reads a hash tile (32 bytes a hash) or an entry bundle, as it stands at ``tile.width``.
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from muniment.errors import RETRIABLE
 from muniment.http.access import ANYBODY
-from muniment.http.client import HttpError, HttpSession
+from muniment.http.answer import HttpError
+from muniment.http.client import HttpSession
 from muniment.http.urls import split_url
 from muniment.local.backoff import Backoff
 from muniment.local.logs import event

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from muniment.errors import MunimentError
-from muniment.http.client import HttpError, HttpSession
+from muniment.http.answer import HttpError
+from muniment.http.client import HttpSession
 from muniment.http.logclient import LogClient
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment_gateway.config import GatewayConfig

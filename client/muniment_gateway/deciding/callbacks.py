@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from muniment.errors import MunimentError
-from muniment.http.client import HttpError, HttpSession
+from muniment.http.answer import HttpError
+from muniment.http.client import HttpSession
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.tlog.encoding import FormatError

@@ -20,7 +20,8 @@ from muniment.gateway.logstream import LogStream
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.http.access import Access
-from muniment.http.client import HttpError, HttpSession, TooLongError
+from muniment.http.answer import HttpError, TooLongError
+from muniment.http.client import HttpSession
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError

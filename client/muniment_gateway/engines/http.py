@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from muniment.http.client import HttpError, HttpSession, TooLongError
+from muniment.http.answer import HttpError, TooLongError
+from muniment.http.client import HttpSession
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
 from muniment_gateway.engines.port import NoAnswerError, UnfitError

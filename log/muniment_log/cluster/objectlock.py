@@ -15,7 +15,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from muniment.http.client import HttpError, HttpSession
+from muniment.http.answer import HttpError
+from muniment.http.client import HttpSession
 from muniment_log.cluster.s3 import TOTAL_SECONDS, place_of
 from muniment_log.errors import EngineRefusedError, UnavailableError
 

@@ -30,7 +30,7 @@ from muniment_log.publish.witness import WitnessClient, asked_pause, by_url, int
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from muniment.http.client import Answer
+    from muniment.http.answer import Answer
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.mirrorwire import MirrorInfo, PackageRange
     from muniment.tlog.policy import Policy, PolicyWitness

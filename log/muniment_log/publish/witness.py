@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from ssl import SSLContext
 
-    from muniment.http.client import Answer
+    from muniment.http.answer import Answer
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.note import SignatureLine, Verifier
     from muniment.tlog.policy import Policy, PolicyWitness

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from muniment.http.access import ANYBODY, Access
-from muniment.http.client import HttpError, HttpSession
+from muniment.http.answer import HttpError
+from muniment.http.client import HttpSession
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import MAX_NOTE_SIZE
 
