@@ -65,7 +65,10 @@ class Content(Protocol):
 class Body:
     """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
 
-    __slots__ = ("_budget", "_client", "_content", "_held", "_length", "_limits", "headers")
+    __slots__ = (
+        *("_budget", "_client", "_content", "_held", "_length", "_limits", "_named"),
+        "headers",
+    )
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Body:
         self._limits = limits
         self._budget = budget
         self._held = 0
+        self._named = headers
         self.headers: Final = Headers(headers)
 
     async def read(
@@ -94,7 +98,7 @@ class Body:
         """Reads the whole body, see `http.Request.body`."""
         if self._length > most + more:
             raise too_large(most + more)
-        if not coded and self.headers.get("content-encoding", "identity").lower() != "identity":
+        if not (coded or self._is_identity()):
             raise Problem(415, "content-encoding", "send the body without content encoding")
         content = self._content
         if content.at_eof():
@@ -173,9 +177,14 @@ class Body:
                     admit(pieces[0])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _is_identity(self) -> bool:
+        """Whether the body is sent as it is."""
+        name = "content-encoding"
+        return name not in self._named or self.headers[name].lower() == "identity"
+
     def _continue(self) -> None:
         """Tells a client that waits for it to send the body."""
-        if self.headers.get("expect", "").lower() == "100-continue":
+        if "expect" in self._named and self.headers["expect"].lower() == "100-continue":
             self._client.send_continue()
 
     def release(self) -> None:
