@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import time
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from muniment.tlog.encoding import FormatError, MunimentError
+from muniment_service import answers
 from muniment_service.connection import Connection
 from muniment_service.http import (
     Handler,
@@ -595,3 +598,18 @@ def test_names_of_headers_compare_in_any_case(name: str) -> None:
     assert headers.get("other") is None
     assert headers.get("other", "none") == "none"
     assert 1 not in headers
+
+
+def test_heads_of_answers_differ_in_all_that_is_said_in_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heads: set[bytes] = set()
+    for second in (1_700_000_000, 1_700_000_001):
+        monkeypatch.setattr(time, "time", lambda now=second: now + 0.5)
+        for size, minor, stays in product((0, 1, 10), (0, 1), (False, True)):
+            response = Response(200, b"x" * size)
+            head = answers.head_of(response, minor, stays=stays)
+            assert head == answers.head_of(response, minor, stays=stays)
+            assert b"Content-Length: %d\r\n" % size in head
+            heads.add(head)
+    assert len(heads) == 2 * 3 * 2 * 2
