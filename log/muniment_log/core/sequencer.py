@@ -212,8 +212,8 @@ class Sequencer:
     async def _assembled(self) -> None:
         """Lets more requests come when several are there: those just answered send their next.
 
-        A commit costs as much as twenty small requests do, however many it takes, so that one of
-        twice as many saves a tenth of all. A lone request waits for nobody.
+        A commit costs as much as some six small requests do, however many it takes: with 64 clients
+        that wait for each answer, sharing it saves 3 to 9 % of all. A lone request waits for nobody.
         """
         turns = 0
         while 1 < len(self._queue.records) < _ENOUGH and turns < _TURNS:
