@@ -69,7 +69,9 @@ def ready(url):
 
 app, config, path = sys.argv[1:]
 loaded = import_module(config).load(Path(path))
-asyncio.run(import_module(app).serve(loaded, ready=ready))
+serve = import_module(app).serve
+import_module("muniment_service.serving").print_ready = ready
+asyncio.run(serve(loaded))
 """
 
 
