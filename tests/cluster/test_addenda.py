@@ -18,7 +18,7 @@ from muniment_log.cluster.adoptaddenda import copy_addenda
 from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
-from muniment_log.cluster.privacy import find_public
+from muniment_log.cluster.startup import find_public
 from muniment_log.core.addenda import (
     Addendum,
     BadAddendumError,

@@ -9,8 +9,13 @@ from byzantine import View
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment_witness.config import LogOptions, Peer
-from muniment_witness.gossip.pushqueue import MAX_WAITING, PushQueue
-from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
+from muniment_witness.gossip.receive import (
+    EVIDENCE_BURST,
+    HEADS_BURST,
+    MAX_WAITING,
+    STRANGERS_SHARE,
+    PushQueue,
+)
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, SenderBudget, Senders
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, digest_of

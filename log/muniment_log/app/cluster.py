@@ -28,8 +28,7 @@ from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, made_when
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
-from muniment_log.cluster.privacy import find_public
-from muniment_log.cluster.startup import Startup
+from muniment_log.cluster.startup import Startup, find_public
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
 from muniment_log.core.budgets import Budgets

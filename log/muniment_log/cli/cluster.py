@@ -98,7 +98,7 @@ def migrate(config: Path) -> None:
     """
     try:
         loaded = load(config)
-        before, after = run(import_cluster_module("cluster.maintenance").migrate_database(loaded))
+        before, after = run(import_cluster_module("cluster.migrate").migrate_database(loaded))
     except MunimentError as error:
         fail(code_of(error), error)
     if before == after:

@@ -80,7 +80,7 @@ def own_keys(config: Path) -> Own:
 
     async def rebind(keys: Sequence[VKey], commit: Callable[[], None]) -> None:
         if file.cluster is not None:
-            await import_cluster_module("cluster.maintenance").rebind(loaded, keys, commit)
+            await import_cluster_module("cluster.keys").rebind(loaded, keys, commit)
             return
         database = loaded.database
         store = await SQLiteStore.open(database)

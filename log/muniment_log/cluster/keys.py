@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from muniment_log.cluster.migrate import check_schema
+from muniment_log.cluster.startup import Startup
 from muniment_log.errors import StorageError
 from muniment_log.storage.identity import check_identity, check_signed
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from muniment.tlog.note import VKey
     from muniment_log.cluster.database import Database, DatabaseConnection
+    from muniment_log.config import LogConfig
 
 
 async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
@@ -48,23 +51,18 @@ async def check_keys(database: Database, origin: str, keys: Sequence[str]) -> No
     check_identity(owned, origin, keys, "the database", are_all=False)
 
 
-async def rebind(
-    database: Database,
-    origin: str,
-    *,
-    before: Collection[VKey],
-    after: Collection[VKey],
-    commit: Callable[[], None],
-) -> None:
+async def rebind(config: LogConfig, after: Collection[VKey], commit: Callable[[], None]) -> None:
     """Changes the list as the keys of one configuration change; see `rotation.Record`.
 
     A key goes only when all that stay have signed the published checkpoint. `commit` is called
     inside the transaction, just before it ends; twice does no harm.
 
     Raises:
-        WrongIdentityError: the database belongs to another log, or a key that stays has not signed.
-        StorageError, UnavailableError: the database cannot be used.
+        DatabaseError: the database cannot be reached, or is of another version.
+        WrongIdentityError: it belongs to another log, or a key that stays has not signed yet.
+        StorageError, UnavailableError: it cannot be used.
     """
+    origin, before = config.file.origin, [signer.vkey for signer in config.signers]
     gone, fresh = set(before) - set(after), [key for key in after if key not in set(before)]
 
     async def work(db: DatabaseConnection) -> None:
@@ -85,7 +83,12 @@ async def rebind(
         await db.execute("UPDATE tree SET epoch = $1 WHERE id = 0", epoch)
         commit()
 
-    await database.transact(work, "changing the log's keys")
+    database = await Startup(config.cluster).database(2)
+    try:
+        await check_schema(database)
+        await database.transact(work, "changing the log's keys")
+    finally:
+        await database.close()
 
 
 async def _owned(db: DatabaseConnection) -> dict[str, str]:

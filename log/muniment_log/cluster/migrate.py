@@ -6,11 +6,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.sqlitefile import DatabaseError
+from muniment_log.cluster.startup import Startup
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from muniment_log.cluster.database import Database, DatabaseConnection
+    from muniment_log.config import LogConfig
 
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS muniment_schema (
@@ -25,6 +27,21 @@ def migrations() -> list[str]:
     folder = resources.files("muniment_log.cluster") / "migrations"
     scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(folder / name).read_text("utf-8") for name in scripts]
+
+
+async def migrate_database(config: LogConfig) -> tuple[int, int]:
+    """Brings the database to this program's schema; the versions before and after.
+
+    Raises:
+        ConfigError: the log is no cluster.
+        DatabaseError: the database cannot be reached, or is of a newer version.
+        StorageError: it refuses.
+    """
+    database = await Startup(config.cluster).database(2)
+    try:
+        return await migrate(database)
+    finally:
+        await database.close()
 
 
 async def migrate(database: Database) -> tuple[int, int]:

@@ -12,13 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from muniment.local.logs import event
+from muniment_log.cluster.addendaobjects import ARRIVING
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.objectlock import check_lock
 from muniment_log.cluster.objects import ObjectStore
-from muniment_log.errors import UnavailableError
+from muniment_log.cluster.s3 import ERASABLE
+from muniment_log.errors import StorageError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from muniment_log.logfile import ClusterTable
 
@@ -92,3 +94,29 @@ class Startup:
                     )  # fmt: skip
                     logged = now
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+_PROBES: Final = ("addenda/private", f"{ARRIVING}private")
+_TEXT: Final = b"Whoever reads this without credentials could read what records withhold.\n"
+
+
+async def find_public(
+    url: str, objects: ObjectStore, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """The key of an object among the addenda that can be read without credentials; None if none.
+
+    It leaves an object below `addenda/` and one below `arriving/`. What cannot be found out counts
+    as private.
+    """
+    anybody = ObjectStore.open(url, environment=environment, is_anonymous=True)
+    try:
+        for key in _PROBES:
+            try:
+                await objects.create(key, _TEXT, ERASABLE)
+                await anybody.get(key)
+            except (LookupError, StorageError, UnavailableError):
+                continue
+            return key
+    finally:
+        await anybody.close()
+    return None

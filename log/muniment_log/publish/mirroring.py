@@ -22,8 +22,7 @@ from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrors import are_mirrored, verify_mirrored
-from muniment_log.publish.asker import Asker
-from muniment_log.publish.besidetasks import Asking
+from muniment_log.publish.asker import Asker, Asking
 from muniment_log.publish.mirrorclient import MirrorClient
 from muniment_log.publish.published import HeadWaiters
 from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing

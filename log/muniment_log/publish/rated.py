@@ -26,8 +26,7 @@ from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.treereader import read_root
 from muniment_log.errors import StorageError
-from muniment_log.publish.asker import Asker
-from muniment_log.publish.besidetasks import Asking
+from muniment_log.publish.asker import Asker, Asking
 from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:

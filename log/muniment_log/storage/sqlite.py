@@ -19,8 +19,7 @@ from muniment_log.errors import StorageError, WrongIdentityError
 from muniment_log.storage.committing import not_alone, put_head, write
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.prunedsize import pruned_size
-from muniment_log.storage.recalled import Recalled
-from muniment_log.storage.recalling import Recalls
+from muniment_log.storage.recalled import Recalled, Recalls
 from muniment_log.storage.reporting import reported
 from muniment_log.storage.schema import APPLICATION_ID, Made, bind, migrations
 from muniment_log.storage.tilereads import read_tiles

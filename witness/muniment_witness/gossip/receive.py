@@ -8,6 +8,7 @@ the network waits in bounded queues, so that an answer never does.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from time import monotonic
@@ -23,7 +24,6 @@ from muniment_witness.config import Peer
 from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
-from muniment_witness.gossip.pushqueue import PushQueue
 from muniment_witness.gossip.senders import STRANGERS, SenderBudget, Senders
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.decide import KnownLog
@@ -47,6 +47,54 @@ _REQUESTS: Final = "a refused request"
 """The sender of heads that came with requests; no peer has such a name, with spaces in it."""
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+
+MAX_WAITING = 16
+"""Heads of one sender and log that wait at one time."""
+
+
+class PushQueue:
+    """Pushed heads of one log that wait to be compared: a queue for each sender, served in turn.
+
+    Comparing may need the network. A sender of many heads waits behind itself, and a log that
+    serves its tiles slowly delays no other. Senders are peers or all strangers, so their number is
+    bounded.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[str, deque[SignedHead]] = {}
+        self._some = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many heads wait."""
+        return sum(map(len, self._queues.values()))
+
+    def put(self, sender: str, candidate: SignedHead) -> bool:
+        """Adds a head to its sender's queue; False when that is full."""
+        queue = self._queues.setdefault(sender, deque())
+        if len(queue) >= MAX_WAITING:
+            return False
+        queue.append(candidate)
+        self._some.set()
+        return True
+
+    def pop(self) -> SignedHead | None:
+        """Takes the next head, sender by sender; None when nothing waits."""
+        if not self._queues:
+            self._some.clear()
+            return None
+        sender, queue = next(iter(self._queues.items()))
+        del self._queues[sender]
+        candidate = queue.popleft()
+        if queue:
+            self._queues[sender] = queue  # behind the other senders
+        return candidate
+
+    async def get(self) -> SignedHead:
+        """Takes the next head; waits for one."""
+        while (candidate := self.pop()) is None:
+            await self._some.wait()
+        return candidate
 
 
 @dataclass(eq=False, kw_only=True)
