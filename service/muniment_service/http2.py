@@ -66,7 +66,6 @@ class Http2Connection:
         app: Responder,
         limits: Limits,
         budget: Budget,
-        *,
         began: Callable[[], None] = lambda: None,
     ) -> None:
         """Serves `app` to the client behind a reader and a writer, which `serve` closes.

@@ -4,29 +4,22 @@ from collections.abc import Callable, Coroutine
 from logging import ERROR, getLogger
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
-from muniment.local.logs import LogFormat, LogLevel, configure, event
+from muniment.local.logs import configure, event
 from muniment.local.memory import protect_memory
 from muniment.local.sqlitefile import is_unwritable
 from muniment.tlog.encoding import MunimentError
 from muniment_service import exits
 from muniment_service.process import first_error, run
+from muniment_service.servicefile import ServiceFile
 
 _LOGGER: Final = getLogger(__name__)
-
-
-class _Logging(Protocol):
-    @property
-    def log_level(self) -> LogLevel: ...
-
-    @property
-    def log_format(self) -> LogFormat: ...
 
 
 class LoadedConfig(Protocol):
     """A configuration that was read from a file."""
 
     @property
-    def file(self) -> _Logging:
+    def file(self) -> ServiceFile:
         """What the file says."""
         ...
 

@@ -20,8 +20,9 @@ from log_deployment import (
     deployed,
     start_log,
 )
-from muniment_log.cli.exits import EXIT_DATABASE, EXIT_ROLLED_BACK
+from muniment_log.cli.exits import EXIT_ROLLED_BACK
 from muniment_log.cluster.migrate import migrations
+from muniment_service.exits import EXIT_DATABASE
 
 RECORDS = decisions(3, producer=GATEWAY)
 

@@ -13,8 +13,9 @@ import processes
 from log_deployment import PUBLISHED, Cluster, Deployment, ask, deployed, start_log
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
-from muniment_log.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
+from muniment_log.cli.exits import EXIT_DAMAGED
 from muniment_log.cluster.addendaobjects import GONE
+from muniment_service.exits import EXIT_DATABASE
 from processes import muniment_log
 from waiting import eventually
 from withholding import digest_of, withheld

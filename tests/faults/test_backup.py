@@ -12,7 +12,8 @@ import decisions
 import processes
 from faults.rot import flip
 from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed
-from muniment_log.cli.exits import EXIT_DAMAGED, EXIT_DATABASE, EXIT_ROLLED_BACK
+from muniment_log.cli.exits import EXIT_DAMAGED, EXIT_ROLLED_BACK
+from muniment_service.exits import EXIT_DATABASE
 from processes import ProcessFailedError
 
 RECORDS = decisions.decisions(600, producer=GATEWAY)

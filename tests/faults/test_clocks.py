@@ -13,7 +13,7 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, parse_vkey, verify_note
 from muniment.tlog.witnesswire import origin_hash
-from muniment_log.cli.exits import EXIT_FAILED
+from muniment_service.exits import EXIT_FAILED
 from processes import muniment_log
 from witness_tools import GrowingLog, log_signer, set_up
 

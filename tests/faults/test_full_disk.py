@@ -15,7 +15,7 @@ import processes
 from decisions import decisions
 from faults.volume import fill, make_room, mounted, remount
 from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed
-from muniment_log.cli.exits import EXIT_UNWRITABLE
+from muniment_service.exits import EXIT_UNWRITABLE
 from muniment_witness.cli import exits as witness_exits
 
 MIB = 1 << 20

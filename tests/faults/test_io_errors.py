@@ -29,8 +29,8 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
-from muniment_log.cli.exits import EXIT_FAILED, EXIT_UNWRITABLE
 from muniment_log.storage.sqlite import SQLiteStore
+from muniment_service.exits import EXIT_FAILED, EXIT_UNWRITABLE
 from processes import Process
 from witness_tools import GrowingLog, log_signer, set_up
 

@@ -15,8 +15,8 @@ from log_deployment import GATEWAY, ORIGIN, PUBLISHED, ask, deployed
 from log_tools import GatewayStream
 from muniment.tlog.witnesswire import origin_hash
 from muniment_log.app.embedded import EmbeddedStorage
-from muniment_log.cli.exits import EXIT_DATABASE, EXIT_FAILED
 from muniment_log.errors import StorageError, UnavailableError
+from muniment_service.exits import EXIT_DATABASE, EXIT_FAILED
 from processes import ProcessFailedError
 from witness_tools import GrowingLog, log_signer, set_up
 

@@ -15,7 +15,7 @@ import pytest
 import processes
 from byzantine import ByzantineLog, View
 from faults.services import Services
-from muniment_witness.cli.exits import EXIT_DATABASE
+from muniment_service.exits import EXIT_DATABASE
 from ports import free_port
 from stand import Stand, post
 from waiting import eventually

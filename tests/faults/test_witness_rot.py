@@ -19,7 +19,8 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.evidence import same_size
 from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
-from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
+from muniment_service.exits import EXIT_DATABASE
+from muniment_witness.cli.exits import EXIT_DAMAGED
 from muniment_witness.judge.decide import Acceptance, HeadState, KnownLog, decide
 from muniment_witness.store.check import DatabaseReport, check
 from muniment_witness.store.database import MIGRATIONS

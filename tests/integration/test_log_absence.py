@@ -13,7 +13,8 @@ import pytest
 import processes
 from decisions import decisions
 from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, Stream, ask, deployed
-from muniment_log.cli.exits import EXIT_DATABASE, EXIT_IDENTITY, EXIT_ROLLED_BACK
+from muniment_log.cli.exits import EXIT_IDENTITY, EXIT_ROLLED_BACK
+from muniment_service.exits import EXIT_DATABASE
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import SignatureLine, Verifier, parse_vkey, verify_note
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_size
-from muniment_witness.cli.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
+from muniment_service.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
 from muniment_witness.config import load
 from muniment_witness.store.database import APPLICATION
 from processes import ProcessFailedError, muniment_witness

@@ -11,7 +11,7 @@ import pytest
 
 import processes
 from byzantine import ByzantineLog
-from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_DATABASE
+from muniment_service.exits import EXIT_CONFIG, EXIT_DATABASE
 from ports import free_port
 from processes import muniment_witness
 from stand import get, post

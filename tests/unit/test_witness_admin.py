@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from muniment_service.config import ConfigError
+from muniment_service.exits import EXIT_CONFIG
 from muniment_witness.cli import admin, main
-from muniment_witness.cli.exits import EXIT_CONFIG
 from muniment_witness.config import load
 from witness_tools import ORIGIN, log_signer, set_up
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from muniment.local.keyfiles import write_key_file
 from muniment.tlog.keys.keyfile import KeyFile, generate
 from muniment_service.config import ConfigError
+from muniment_service.exits import EXIT_CONFIG
 from muniment_witness.cli import main
-from muniment_witness.cli.exits import EXIT_CONFIG
 from muniment_witness.config import WitnessConfig, load
 from witness_tools import ORIGIN, log_signer, witness_signer
 

@@ -27,7 +27,7 @@ from muniment.errors import FormatError, InputError, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.index.replica import MAX_PAUSE
 from muniment.index.search import Search
-from muniment.index.tail import LogTail, ReplicaTail, Tail
+from muniment.index.tail import LogTail, ReplicaTail
 from muniment.local.backoff import Backoff
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError
@@ -133,7 +133,7 @@ async def _work(
     show: _Shown,
 ) -> None:
     async with AsyncExitStack() as stack:
-        source: Tail
+        source: LogTail | ReplicaTail
         if log_url is not None and policy is not None:
             client = await stack.enter_async_context(LogClient(log_url))
             source = LogTail(client, policy, origin, last=last)
@@ -145,7 +145,9 @@ async def _work(
         await (work if interval is None else until_stopped(work))
 
 
-async def _follow(source: Tail, whose: str, interval: float | None, show: _Shown) -> None:
+async def _follow(
+    source: LogTail | ReplicaTail, whose: str, interval: float | None, show: _Shown
+) -> None:
     """Shows what comes; once, if there is no interval."""
     backoff = Backoff(interval or 1.0, MAX_PAUSE)
     told = ""

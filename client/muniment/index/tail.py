@@ -6,7 +6,7 @@ is in the tree that a quorum has cosigned; that of the leaves before nothing is 
 of not reading them.
 """
 
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from muniment.audit.trust import TrustState
 from muniment.http.logclient import LogClient
@@ -29,14 +29,6 @@ class LeafRun(NamedTuple):
     data: list[bytes]
 
 
-class Tail(Protocol):
-    """Where new leaves come from."""
-
-    async def news(self) -> LeafRun:
-        """The next leaves, a bounded number of them; raises MunimentError."""
-        ...
-
-
 class LogTail:
     """The leaves of a log over HTTP, from so many before its head on."""
 
@@ -50,7 +42,7 @@ class LogTail:
         self._next = 0
 
     async def news(self) -> LeafRun:
-        """See `Tail`.
+        """The next leaves, a bounded number of them.
 
         Raises:
             Unreachable, Refused: If the log cannot be reached.
@@ -92,7 +84,7 @@ class ReplicaTail:
         self._next = -1
 
     async def news(self) -> LeafRun:
-        """See `Tail`; raises DatabaseError and FactsError if the replica cannot be read."""
+        """The next leaves; raises DatabaseError and FactsError if the replica cannot be read."""
         size = ReplicaFacts(self._reader).head.size
         if self._next < 0:
             self._next = max(0, size - self._last)

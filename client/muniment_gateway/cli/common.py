@@ -9,7 +9,8 @@ import click
 
 from muniment.local.sqlitefile import is_unwritable
 from muniment.tlog.encoding import MunimentError
-from muniment_gateway.cli.exits import EXIT_CONFIG, EXIT_UNWRITABLE, fail
+from muniment_gateway.cli.exits import fail
+from muniment_service.exits import EXIT_CONFIG, EXIT_UNWRITABLE
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

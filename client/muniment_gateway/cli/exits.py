@@ -9,25 +9,7 @@ the database locked. After what may pass (1, 5, 10) a service is to be started a
 
 from typing import Final, NoReturn
 
-from muniment_service.exits import (
-    EXIT_ADDRESS,
-    EXIT_CONFIG,
-    EXIT_DATABASE,
-    EXIT_FAILED,
-    EXIT_UNWRITABLE,
-    code_of,
-    end,
-)
-
-__all__ = [
-    "EXIT_ADDRESS",
-    "EXIT_CONFIG",
-    "EXIT_DATABASE",
-    "EXIT_FAILED",
-    "EXIT_UNWRITABLE",
-    "code_of",
-    "fail",
-]
+from muniment_service.exits import end
 
 EXIT_REFUSED: Final = 7
 EXIT_UNWELL: Final = 8

@@ -6,9 +6,10 @@ import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_gateway.cli.common import CONFIG, PATH, failing_on_config
-from muniment_gateway.cli.exits import code_of, fail
+from muniment_gateway.cli.exits import fail
 from muniment_gateway.cli.setup import own_keys
 from muniment_gateway.config import load
+from muniment_service.exits import code_of
 
 
 @click.command("vkey")

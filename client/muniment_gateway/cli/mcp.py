@@ -11,9 +11,10 @@ from muniment.http.urls import split_url
 from muniment.local import logs as logging
 from muniment.local.memory import protect_memory
 from muniment.tlog.encoding import MunimentError
-from muniment_gateway.cli.exits import code_of, fail
+from muniment_gateway.cli.exits import fail
 from muniment_gateway.config import load
 from muniment_service.config import Address
+from muniment_service.exits import code_of
 from muniment_service.process import run
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from muniment_gateway.cli.common import CONFIG, failing_on_config
-from muniment_gateway.cli.exits import EXIT_FAILED, fail
+from muniment_gateway.cli.exits import fail
 from muniment_gateway.config import GatewayFile
 from muniment_gateway.store.originals import read_original
 from muniment_service.config import load_config
+from muniment_service.exits import EXIT_FAILED
 
 
 @click.command()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Opened:
-    """See `indexports.OpenIndexLog`."""
+    """See `index.indexlog.OpenIndexLog`."""
 
     log: OpenLog[SQLiteStore]
     order: LeafOrder

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.sqlite import SQLiteStore
+from muniment_service.exits import EXIT_CONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path

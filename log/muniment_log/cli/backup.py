@@ -6,11 +6,12 @@ import click
 
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.config import load
 from muniment_log.storage.schema import mark_copy
 from muniment_service.backup import Mark, backup
+from muniment_service.exits import EXIT_CONFIG
 
 
 @click.command("backup")

@@ -8,7 +8,7 @@ import click
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import EXIT_CONFIG, EXIT_DAMAGED, code_of, fail, say_damage
+from muniment_log.cli.exits import EXIT_DAMAGED, code_of, fail, say_damage
 from muniment_log.cli.indexlog import check_index_log
 from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
@@ -18,6 +18,7 @@ from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
 from muniment_service.config import ConfigError
+from muniment_service.exits import EXIT_CONFIG
 from muniment_service.process import run
 
 

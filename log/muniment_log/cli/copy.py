@@ -8,10 +8,11 @@ import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import EXIT_DATABASE, code_of, fail
+from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.options import PATH
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import addenda_beside, load
+from muniment_service.exits import EXIT_DATABASE
 from muniment_service.process import run
 
 if TYPE_CHECKING:

@@ -13,12 +13,13 @@ from muniment.cli.common import check_said
 from muniment.lineage.escape import terminal
 from muniment.records.timetext import parse_time
 from muniment.tlog.encoding import FormatError, MunimentError
-from muniment_log.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, fail
+from muniment_log.cli.exits import EXIT_UNREACHABLE, fail
 from muniment_log.cli.options import CONFIG
 from muniment_log.http.adminsockets import ask_leader
 from muniment_log.logfile import LogFile
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
+from muniment_service.exits import EXIT_CONFIG, EXIT_FAILED
 
 if TYPE_CHECKING:
     from pathlib import Path

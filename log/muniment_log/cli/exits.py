@@ -26,31 +26,13 @@ from muniment_log.errors import (
 )
 from muniment_service import exits as shared
 from muniment_service import servicerun
-from muniment_service.exits import (
-    EXIT_ADDRESS,
-    EXIT_CONFIG,
-    EXIT_DATABASE,
-    EXIT_FAILED,
-    EXIT_UNWRITABLE,
-)
+from muniment_service.exits import EXIT_DATABASE, EXIT_FAILED, EXIT_UNWRITABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
     from muniment_service.soundness import Damage
-
-__all__ = [
-    "EXIT_ADDRESS",
-    "EXIT_CONFIG",
-    "EXIT_DATABASE",
-    "EXIT_FAILED",
-    "EXIT_UNWRITABLE",
-    "code_of",
-    "fail",
-    "run_service",
-    "say_damage",
-]
 
 EXIT_IDENTITY: Final = 6
 EXIT_ROLLED_BACK: Final = 7

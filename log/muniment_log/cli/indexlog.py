@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_log.storage.check import check
 from muniment_log.storage.indexleaves import Ascending
 from muniment_log.storage.schema import create_database
+from muniment_service.exits import EXIT_CONFIG
 from muniment_service.process import run
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import click
 
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.loglist import MAX_PER_DAY, ListedLog
-from muniment_log.cli.exits import EXIT_CONFIG, fail
+from muniment_log.cli.exits import fail
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
+from muniment_service.exits import EXIT_CONFIG
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,17 +10,11 @@ import click
 from muniment.errors import Refused, Unreachable
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError, one_line
 from muniment.tlog.note import parse_vkey
-from muniment_log.cli.exits import (
-    EXIT_CONFIG,
-    EXIT_DAMAGED,
-    EXIT_FAILED,
-    EXIT_ROLLED_BACK,
-    code_of,
-    fail,
-)
+from muniment_log.cli.exits import EXIT_DAMAGED, EXIT_ROLLED_BACK, code_of, fail
 from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import load
+from muniment_service.exits import EXIT_CONFIG, EXIT_FAILED
 from muniment_service.process import run
 
 if TYPE_CHECKING:

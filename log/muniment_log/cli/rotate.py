@@ -12,10 +12,11 @@ import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import EXIT_CONFIG, code_of, fail
+from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.config import load
 from muniment_log.storage.sqlite import SQLiteStore
+from muniment_service.exits import EXIT_CONFIG
 from muniment_service.process import run
 from muniment_service.rotation import Own
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, fail
+from muniment_log.cli.exits import EXIT_UNREACHABLE, fail
 from muniment_log.cli.options import CONFIG
 from muniment_log.http.adminsockets import ask_all
 from muniment_log.logfile import LogFile
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
+from muniment_service.exits import EXIT_CONFIG, EXIT_FAILED
 
 
 @click.command("reload")

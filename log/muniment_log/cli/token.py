@@ -8,7 +8,8 @@ from typing import Final
 import click
 
 from muniment.tlog.encoding import MunimentError, check_key_name
-from muniment_log.cli.exits import EXIT_CONFIG, fail
+from muniment_log.cli.exits import fail
+from muniment_service.exits import EXIT_CONFIG
 from muniment_service.folder import quoted
 
 _TOKEN_BYTES: Final = 32

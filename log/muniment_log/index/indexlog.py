@@ -17,7 +17,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from muniment.local.backoff import Backoff
 from muniment.local.logs import event
@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.config import LogConfig
     from muniment_log.core.ports import TileSource
-    from muniment_log.index.indexports import OpenIndexLog, WatchedLog
+    from muniment_log.index.mapprocess import MapProcess
     from muniment_log.index.mapreading import Lists
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.storage.leaforder import LeafOrder
     from muniment_service.metrics import Metrics
 
 FIRST_PAUSE: Final = 1.0
@@ -66,6 +68,38 @@ LASTING: Final = (IndexLogError, RolledBackError)
 
 _LOGGER: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+
+class OpenIndexLog(Protocol):
+    """An index log that may be written."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """Publishes its heads."""
+        ...
+
+    @property
+    def tiles(self) -> TileSource:
+        """Its tree."""
+        ...
+
+    @property
+    def order(self) -> LeafOrder:
+        """Appends to it."""
+        ...
+
+    @property
+    def map(self) -> MapProcess:
+        """Computes map roots."""
+        ...
+
+    async def cleared(self) -> None:
+        """Waits until it is known whether a leaf may be appended; UnavailableError if not."""
+        ...
+
+    async def reload(self, config: LogConfig) -> None:
+        """Takes the witnesses of a changed configuration of the log."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +132,7 @@ class IndexLog:
         origin: str,
         database: Path,
         map_file: Path,
-        log: WatchedLog,
+        log: Publisher,
         opening: Callable[[Callable[[int], None]], AbstractAsyncContextManager[OpenIndexLog]],
         pace_seconds: float,
         metrics: Metrics,

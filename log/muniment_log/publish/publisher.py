@@ -8,9 +8,6 @@ for one sync and one exchange with the witnesses, and for no timer. Only a busy 
 rounds, and only while nobody waits for one. An idle log has its head signed and cosigned anew from
 time to time, so that a frozen view of it shows by its age.
 
-As many witnesses as make a quorum are asked at once; the others when the head is out, though not
-for each of many heads in a row, when one of those fails, or a moment later (see `Cosigners`).
-
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.
 Only those who wait for their own records get the cosigned head while it is being stored: their

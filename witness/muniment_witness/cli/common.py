@@ -11,13 +11,8 @@ from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, is_unwr
 from muniment.tlog.encoding import MunimentError
 from muniment_service import unixsocket
 from muniment_service.config import load_config
-from muniment_witness.cli.exits import (
-    EXIT_CONFIG,
-    EXIT_REFUSED,
-    EXIT_UNWRITABLE,
-    code_of,
-    fail,
-)
+from muniment_service.exits import EXIT_CONFIG, EXIT_UNWRITABLE, code_of
+from muniment_witness.cli.exits import EXIT_REFUSED, fail
 from muniment_witness.witnessfile import WitnessFile
 
 PATH: Final = click.Path(path_type=Path)

@@ -10,25 +10,7 @@ pass has codes (1, 5, 10) after which a service is to be started again.
 
 from typing import Final, NoReturn
 
-from muniment_service.exits import (
-    EXIT_ADDRESS,
-    EXIT_CONFIG,
-    EXIT_DATABASE,
-    EXIT_FAILED,
-    EXIT_UNWRITABLE,
-    code_of,
-    end,
-)
-
-__all__ = [
-    "EXIT_ADDRESS",
-    "EXIT_CONFIG",
-    "EXIT_DATABASE",
-    "EXIT_FAILED",
-    "EXIT_UNWRITABLE",
-    "code_of",
-    "fail",
-]
+from muniment_service.exits import end
 
 EXIT_UNREACHABLE: Final = 6
 EXIT_REFUSED: Final = 7

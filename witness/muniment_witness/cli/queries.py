@@ -19,15 +19,9 @@ from muniment.tlog.encoding import MunimentError, one_line
 from muniment.tlog.note import parse_vkey
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
+from muniment_service.exits import EXIT_CONFIG, EXIT_FAILED
 from muniment_witness.cli.common import PATH
-from muniment_witness.cli.exits import (
-    EXIT_ALARMS,
-    EXIT_CONFIG,
-    EXIT_FAILED,
-    EXIT_REFUSED,
-    EXIT_UNREACHABLE,
-    fail,
-)
+from muniment_witness.cli.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE, fail
 from muniment_witness.cli.feed import Feeder, FeedRefusedError
 from muniment_witness.cli.remote import lines_of, read_all, read_status, write_all
 from muniment_witness.config import check_url
