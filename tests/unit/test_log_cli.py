@@ -296,7 +296,7 @@ def test_without_the_extra_it_says_what_to_install(
         if name.startswith(("muniment_log.cluster.", "muniment_log.app."))
     ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("muniment_log.cluster.maintenance", raising=False)
+    monkeypatch.delattr("muniment_log.cluster.migrate", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     result = muniment_log("migrate", "--config", clustered(made, CLUSTER))
     assert result.exit_code == 3
