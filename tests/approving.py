@@ -32,8 +32,7 @@ class Person:
 
     def approve(self, service: Service, *words: str) -> dict[str, Any]:
         """The same at a service, and what it prints."""
-        found: dict[str, Any] = json.loads(self.command(service.url, *words, code=0).stdout)
-        return found
+        return json.loads(self.command(service.url, *words, code=0).stdout)
 
     def only(self, service: Service) -> str:
         """The one request that waits for this person."""

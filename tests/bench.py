@@ -59,8 +59,7 @@ class Bench:
 
     @property
     def inner(self) -> Gateway:
-        gateway: Gateway = self.gateway if self.kind == "event loop" else self.gateway.asynchronous
-        return gateway
+        return self.gateway if self.kind == "event loop" else self.gateway.asynchronous
 
     def tool(self, body: Callable[..., Any], **rules: Any) -> Callable[..., Any]:
         """Governs a function; with a gateway of an event loop, one that awaits nothing."""

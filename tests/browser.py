@@ -64,8 +64,7 @@ class Page:
 
     def text(self, selector: str = "body") -> str:
         """The text that a person sees in the first element there is of these."""
-        seen: str = self.tab.locator(selector).first.inner_text()
-        return seen
+        return self.tab.locator(selector).first.inner_text()
 
     def wait_until(self, condition: str) -> None:
         """Waits until an expression is true in the page."""

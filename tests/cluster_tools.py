@@ -127,7 +127,6 @@ async def clustered(
         objects = ObjectStore.open(bucket.url, environment=bucket.environment)
         stack.push_async_callback(objects.close)
         lease = await Lease.acquire(database, "test", 30)
-        assert lease is not None
         store = TreeStore(database, lease.epoch)
         loaded = await store.load()
         full = BucketTiles(objects, store)

@@ -56,7 +56,6 @@ class Engine:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
         return self._process.pid
 
     @property

@@ -65,8 +65,7 @@ class Forked:
     def _number(self) -> int:
         data = self._status.recv(NUMBER.size)
         assert data, "the process that forks has ended"
-        number: int = NUMBER.unpack(data)[0]
-        return number
+        return NUMBER.unpack(data)[0]
 
 
 def spawn(

@@ -56,7 +56,6 @@ class Service:
 
     @property
     def url(self) -> str:
-        assert self.process is not None
         return self.process.url
 
     def start(self) -> None:
@@ -125,8 +124,7 @@ class Service:
 def codes(denied: dict[str, Any]) -> list[str]:
     """Why an answer denies."""
     assert denied["decision"] is False
-    found: list[str] = denied["context"]["muniment"]["codes"]
-    return found
+    return denied["context"]["muniment"]["codes"]
 
 
 def admit(deployment: Deployment, vkey: str) -> None:

@@ -65,7 +65,6 @@ def agent(folder: Path, private: Ed25519PrivateKey) -> Iterator[Keeper]:
         ["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
-        assert process.stdout is not None
         assert process.stdout.readline()  # it says where it listens, and does
         environment = {"SSH_AUTH_SOCK": str(path)}
         key = folder / "ssh"

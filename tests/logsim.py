@@ -347,7 +347,6 @@ class LogSim:
 
     @staticmethod
     def _hang_up(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
         request.transport.abort()
         return web.Response()
 

@@ -148,5 +148,4 @@ class Side:
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-1500:]
-        found: list[Any] = json.loads(done.stdout)
-        return found
+        return json.loads(done.stdout)

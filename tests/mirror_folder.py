@@ -34,7 +34,6 @@ class MirrorFolder:
     @property
     def url(self) -> str:
         """The submission prefix."""
-        assert self.process is not None
         return self.process.url
 
     def copy_of(self, origin: str) -> str:

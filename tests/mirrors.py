@@ -101,7 +101,6 @@ class FakeMirror:
         reader = UploadReader()
         reader.feed(body)
         upload = reader.header()
-        assert upload is not None
         end, had = upload.end, len(self.leaves)
         if end not in self.pending or end < self.mirrored or upload.start > len(self.leaves):
             return self.info(409, end)

@@ -75,8 +75,7 @@ def say(case: Case, folder: Path) -> dict[str, Any]:
             words += [OPTIONS[role], str(folder / role)]
     result = CliRunner().invoke(cli, words)
     if result.stdout:
-        told: dict[str, Any] = json.loads(result.stdout)
-        return told
+        return json.loads(result.stdout)
     assert isinstance(result.exception, SystemExit), result.exception
     reason = result.stderr.removeprefix("muniment: ").removeprefix("not verified: ").rstrip("\n")
     for role in ("file", "policy", "context"):
@@ -109,8 +108,7 @@ def ask(page: browser.Page, cases: Sequence[Case]) -> list[dict[str, Any]]:
     encoded = [{role: _base64(data) for role, data in case.files.items()} for case in cases]
     addenda = [[_base64(data) for data in case.addenda] for case in cases]
     kinds, approvals = [case.kind for case in cases], [case.approvals for case in cases]
-    told: list[dict[str, Any]] = page.call(_ASK, kinds, encoded, addenda, approvals)
-    return told
+    return page.call(_ASK, kinds, encoded, addenda, approvals)
 
 
 def _base64(data: bytes) -> str:

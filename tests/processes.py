@@ -338,7 +338,6 @@ async def piped(
 
 async def first_line(process: asyncio.subprocess.Process) -> str:
     """The first line that a `piped` command writes, without its end."""
-    assert process.stdout is not None
     return (await asyncio.wait_for(process.stdout.readline(), OUTPUT_SECONDS)).decode().rstrip("\n")
 
 

@@ -134,11 +134,9 @@ def made(deployment: Deployment, folder: Path, tables: str, name: str) -> Servic
 def grpc_port(service: Service) -> int:
     """Where a running gateway answers its Envoy, which the system has chosen."""
     process = service.process
-    assert process is not None
     told = re.compile(r"Envoy is answered .*port=(\d+)")
     eventually(lambda: told.search(process.stderr) is not None, lambda: process.stderr)
     found = told.search(process.stderr)
-    assert found is not None
     return int(found[1])
 
 

@@ -35,7 +35,6 @@ def log(database: str, bucket: engines.Bucket, tmp_path: Path) -> Iterator[Deplo
 
 def begin_anew(made: Deployment, server: engines.PostgreSQL) -> None:
     """Its keys, with an empty schema."""
-    assert made.cluster is not None
     text = made.config.read_text()
     made.config.write_text(text.replace(made.cluster.postgres, server.create_database()))
     done = processes.run(processes.muniment_log("migrate", "--config", made.config), code=0)
@@ -44,7 +43,6 @@ def begin_anew(made: Deployment, server: engines.PostgreSQL) -> None:
 
 def move_away(made: Deployment, server: engines.SeaweedFS) -> None:
     """Its keys and its database, with an empty bucket."""
-    assert made.cluster is not None
     text = made.config.read_text()
     made.config.write_text(text.replace(made.cluster.bucket.url, server.create_bucket().url))
 
@@ -108,7 +106,6 @@ def test_a_schema_that_is_absent_is_not_made_by_a_start(
     log: Deployment, postgres_server: engines.PostgreSQL
 ) -> None:
     assert log.log.terminate() == 0
-    assert log.cluster is not None
     text = log.config.read_text()
     log.config.write_text(text.replace(log.cluster.postgres, postgres_server.create_database()))
     for command in ("frontend", "integrator", "serve"):

@@ -35,8 +35,7 @@ def send(log: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> int:
     body = join_body(log.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
     answer = log.post(body, PUBLISHED)
     assert answer.status == 200, answer.body
-    first: int = answer.json["first"]
-    return first
+    return answer.json["first"]
 
 
 def read(url: str, data: bytes) -> tuple[int, bytes]:

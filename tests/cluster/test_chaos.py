@@ -155,7 +155,6 @@ class Chaos:
         postgres: engines.PostgreSQL,
         store: engines.SeaweedFS,
     ) -> None:
-        assert made.cluster is not None
         self.made, self.services, self.postgres, self.store = made, quick, postgres, store
         self.bucket = made.cluster.bucket
         self.deadline = float("inf")

@@ -62,7 +62,6 @@ def test_servers_end_with_the_process_of_the_tests(kind: type[engines.Engine]) -
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
         pid, folder = process.stdout.readline().split()
         process.kill()
     deadline = time.monotonic() + 30

@@ -51,7 +51,6 @@ def made(database: str, bucket: engines.Bucket, tmp_path: Path) -> Iterator[Depl
 
 def objects(made: Deployment, *prefixes: str) -> dict[str, bytes]:
     """All that the bucket holds, or what is below some prefixes."""
-    assert made.cluster is not None
     given = made.cluster.bucket.environment
     store = S3Store(
         made.cluster.bucket.name,
@@ -95,8 +94,7 @@ def settled(made: Deployment) -> int:
         return bool(told["published"] == told["cluster"]["ordered"])
 
     eventually(is_done)
-    size: int = ask(f"{made.url}/readyz").json["published"]
-    return size
+    return ask(f"{made.url}/readyz").json["published"]
 
 
 def test_erased_bytes_are_nowhere_in_the_bucket_and_never_were_in_the_database(

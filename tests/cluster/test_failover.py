@@ -79,7 +79,6 @@ async def begun(database: Database) -> tuple[PostgresOrder, TreeStore]:
     """What orders batches and what moves the tree of a log that has none yet."""
     await eventually(lambda: migrate(database))
     lease = await eventually(lambda: Lease.acquire(database, "integrator", 600.0))
-    assert lease is not None
     return PostgresOrder(database, Backlog()), TreeStore(database, lease.epoch)
 
 
@@ -135,7 +134,6 @@ async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
     async with opened(standby.url(url.rpartition("/")[2])) as database:
         order = PostgresOrder(database, Backlog())
         accepted = await order.accepted(MAIN, 0)
-        assert accepted is not None
         assert accepted.digest == digest_of(batch)
         assert await order.order([ordering]) == 0
 

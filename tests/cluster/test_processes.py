@@ -93,7 +93,6 @@ def test_a_restored_database_is_refused(
 ) -> None:
     stream = made.stream()
     made.post(stream.take(RECORDS[:5]), PUBLISHED)
-    assert made.cluster is not None
     name = made.cluster.postgres.rpartition("/")[2]
     dump = postgres_server.run("pg_dump", "--clean", name, connect=True)
     made.post(stream.take(RECORDS[:5]), PUBLISHED)
@@ -110,7 +109,6 @@ def test_an_emptied_bucket_is_noticed_whatever_the_size(
 ) -> None:
     made.post(made.stream().take(RECORDS[:4]), PUBLISHED)
     assert made.log.terminate() == 0
-    assert made.cluster is not None
     made.config.write_text(
         made.config.read_text().replace(made.cluster.bucket.url, s3_server.create_bucket().url)
     )
@@ -122,7 +120,6 @@ def test_a_frontend_notices_what_has_rotted_in_the_bucket(
 ) -> None:
     assert made.post(made.stream().take(RECORDS), PUBLISHED).status == 200
     assert made.log.terminate() == 0
-    assert made.cluster is not None
     place = f"buckets/{made.cluster.bucket.name}/tile/0/000"
     assert s3_server.filer("PUT", place, bytes(8192))
     made.config.write_text(made.config.read_text().replace('database = "index.db"', ""))
@@ -136,7 +133,6 @@ def test_a_frontend_notices_what_has_rotted_in_the_bucket(
             ask(f"{frontend.url}/metrics").body.decode(),
             re.MULTILINE,
         )
-        assert found is not None
         assert float(found[1]) == 2
         assert ask(f"{frontend.url}/tile/0/001.p/45").status == 200
 
@@ -146,7 +142,6 @@ def test_what_contradicts_is_refused(
 ) -> None:
     made.post(made.stream().take(RECORDS), PUBLISHED)
     assert made.log.terminate() == 0
-    assert made.cluster is not None
     name = made.cluster.postgres.rpartition("/")[2]
 
     def sql(statement: str) -> None:

@@ -13,7 +13,6 @@ from waiting import eventually
 
 
 def integrator(made: Deployment, environment: dict[str, str] | None = None) -> processes.Process:
-    assert made.cluster is not None
     return processes.Process(
         processes.muniment_log("integrator", "--config", made.config),
         environment={**made.cluster.bucket.environment, **(environment or {})},

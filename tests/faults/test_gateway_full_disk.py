@@ -227,8 +227,7 @@ def test_a_tool_is_not_called_whose_outcome_cannot_be_kept(
             message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
             process.stdin.write(json.dumps(message) + "\n")
             process.stdin.flush()
-            found: dict[str, Any] = json.loads(process.stdout.readline())
-            return found
+            return json.loads(process.stdout.readline())
 
         numbers = iter(range(1, 10 * MOST_UPLOADS))
         eventually(lambda: "method" in call(next(numbers)))

@@ -99,7 +99,6 @@ class Asking:
         """The witness remembers what it said, and goes on from there."""
         line = Line(url)
         reply = await line.ask("GET", f"/{origin_hash(self.log.origin)}/checkpoint")
-        assert reply is not None
         # Neither less nor more: what it still signed it has still told.
         assert int(reply.body.split(b"\n")[1]) == self.size
         fork = self.request(self.log.fork(self.size - 1))
@@ -182,7 +181,6 @@ async def told_to_stop(log: Process, body: bytes, signals: int) -> None:
     integrated = b""
     while b'"integrated":4,' not in integrated:
         reply = await line.ask("GET", "/readyz")
-        assert reply is not None
         integrated = reply.body
         await asyncio.sleep(0.02)
     for _ in range(signals):

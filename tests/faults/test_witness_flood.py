@@ -48,7 +48,6 @@ class Flood:
         for number in range(EACH):
             path = paths[number % len(paths)]
             reply = await line.ask("POST", path, self.body(path))
-            assert reply is not None
             assert reply.status in {200, 403, 409, 422, 503}, reply
             if reply.status == 503:
                 assert int(reply.headers["retry-after"]) >= 1
@@ -82,7 +81,6 @@ async def flood(url: str, pid: int, log: GrowingLog, database: Path) -> None:
     reply = await line.expect(200, "GET", f"/{origin_hash(log.origin)}/checkpoint")
     assert reply.body.split(b"\n")[1] == b"%d" % SIZE
     ready = await line.ask("GET", "/readyz")
-    assert ready is not None
     assert json.loads(ready.body)["alarms"] >= 1
     for _ in range(100):  # the last connections are closed while it answers others
         if files(pid) <= opened + 8:

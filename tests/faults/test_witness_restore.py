@@ -85,8 +85,7 @@ class Restored:
     @property
     def size(self) -> int:
         """Size of the head that w1 has cosigned, as it tells."""
-        size: int = self.made.status("w1")["logs"][0]["cosigned"]["size"]
-        return size
+        return self.made.status("w1")["logs"][0]["cosigned"]["size"]
 
     @property
     def marked(self) -> bool:

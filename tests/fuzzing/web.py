@@ -60,8 +60,7 @@ def _now(answer: Coroutine[Any, Any, Response]) -> Response:
     try:
         answer.send(None)
     except StopIteration as done:
-        response: Response = done.value
-        return response
+        return done.value
     raise AssertionError("it waits")
 
 

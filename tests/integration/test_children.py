@@ -128,7 +128,6 @@ def test_an_index_process_that_fails_says_why_and_ends_in_order(tmp_path: Path) 
     with subprocess.Popen(
         [*argv, str(tmp_path / "index.db")], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
-        assert child.stderr is not None
         told = child.stderr.read().decode()
         assert child.wait(SECONDS) == 1
     assert "the index cannot be kept" in told

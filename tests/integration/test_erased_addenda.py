@@ -58,8 +58,7 @@ def send(log: Deployment, *numbers: int) -> int:
     batch = log.stream().take([withholding(number) for number in numbers])
     answer = log.post(join_body(batch, map(content, numbers)), PUBLISHED)
     assert answer.status == 200, answer.body
-    first: int = answer.json["first"]
-    return first
+    return answer.json["first"]
 
 
 def erase(log: Deployment, number: int) -> None:
@@ -71,8 +70,7 @@ def audit(log: Deployment, url: str, *more: object, code: int = 0) -> dict[str, 
     policy = log.folder / "log" / "witnesses.policy"
     command = ("audit", "--log", url, "--policy", policy, "--addenda", "--json", *more)
     done = processes.run(muniment(*command), code=code)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    return json.loads(done.stdout)
 
 
 def lose(log: Deployment, number: int) -> None:

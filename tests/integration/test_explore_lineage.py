@@ -49,8 +49,7 @@ async def look(
 
 def focused(page: browser.Page) -> str:
     """The name of what has the focus, as a screen reader says it."""
-    name: str = page.evaluate("document.activeElement.getAttribute('aria-label') ?? ''")
-    return name
+    return page.evaluate("document.activeElement.getAttribute('aria-label') ?? ''")
 
 
 async def test_keys_lead_along_the_lineage(tmp_path: Path) -> None:

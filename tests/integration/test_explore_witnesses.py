@@ -54,7 +54,6 @@ def test_it_compares_what_real_witnesses_show_and_reads_a_folder(tmp_path: Path)
             [sys.executable, "-m", "muniment", *arguments], stdout=subprocess.PIPE, text=True
         )
         try:
-            assert process.stdout is not None
             url = process.stdout.readline().strip()
             pages: list[str] = []
 

@@ -190,7 +190,6 @@ def test_nginx_serves_a_folder_as_the_page_says(log: Deployment, tmp_path: Path)
     assert export(log, target).returncode == 0
     page = Path(__file__).parents[2] / "docs" / "scale.md"
     block = re.search(r"^```nginx\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    assert block is not None
     port = free_port()
     server = block[1].replace("8400", str(port)).replace("root public", f"root {target}")
     (tmp_path / "temp").mkdir()

@@ -90,7 +90,6 @@ async def test_a_log_that_is_away_is_waited_for(place: Path, sim: LogSim, url: s
     sim.overrides["checkpoint"] = 503
     arguments = "--interval", "0.1", "--json"
     async with started(place, url, *arguments) as process:
-        assert process.stdout is not None
         line = json.loads(await asyncio.wait_for(process.stdout.readline(), SECONDS))
         assert (line["event"], line["kind"]) == ("trouble", "unreachable")
         sim.overrides.clear()

@@ -115,8 +115,6 @@ def test_a_call_waits_for_a_person_and_runs_once(service: Service, carol: Person
     assert allowed["decision"] is True, allowed
     assert allowed["context"]["approval"]["id"] == approval["id"] == record.id
     decision = parse_permit(own["permit"].encode()).decision
-    assert decision is not None
-    assert decision.artifact is not None
     assert decision.artifact.approval == record.approval
     assert decision.artifact.policy.id == "cedar"
 
@@ -237,7 +235,6 @@ def test_a_lost_log_denies_and_what_waits_survives_kill_9(
     eventually(service.is_ready)
     first, second = (requested(service, write(f"kept-{n}")) for n in range(2))
     carol.approve(service, "allow", first)
-    assert service.process is not None
     service.process.kill()
     with service.running():
         assert carol.only(service) == second
@@ -299,8 +296,6 @@ def test_two_people_have_to_approve_and_a_runtime_demands_both(
         answer = service.evaluate(asked)
         assert answer["decision"] is True
         permit = parse_permit(answer["context"]["muniment"]["permit"].encode())
-        assert permit.decision is not None
-        assert permit.decision.artifact is not None
         assert [one.approver for one in permit.decision.artifact.approvals] == ["carol", "dave"]
         keys = tuple(parse_vkey(one.vkey) for one in (carol, alice, dave))
         for count, codes in ((2, []), (3, ["authorization_discontinuity"])):
@@ -333,8 +328,7 @@ def test_what_waits_is_told_of_and_may_be_taken_back(
     def status() -> dict[str, Any]:
         words = ("status", "--json", "--config", service.config)
         done = processes.run(processes.muniment_gateway(*words))
-        told: dict[str, Any] = json.loads(done.stdout)["approvals"]["people"]
-        return told
+        return json.loads(done.stdout)["approvals"]["people"]
 
     def doctor() -> str:
         done = processes.run(

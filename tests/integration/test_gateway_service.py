@@ -26,11 +26,9 @@ def test_an_allowed_request_has_a_permit_that_verifies(service: Service) -> None
     assert answer["decision"] is True
     permit = parse_permit(own["permit"].encode())
     decision = permit.decision
-    assert decision is not None
     assert (permit.index, decision.id) == (own["index"], own["evaluation_id"])
     service.deployment.policy.verify(permit.proof.checkpoint)
     assert decision.request == evaluation()
-    assert decision.artifact is not None
     assert decision.artifact.policy.id == "cedar"
     assert service.record(own["index"]) == decision
 
@@ -179,7 +177,6 @@ def test_a_killed_gateway_goes_on_where_it_was(deployment: Deployment, tmp_path:
         service.start()
         eventually(service.is_ready)
         assert service.evaluate(evaluation())["decision"] is True
-        assert service.process is not None
         service.process.kill()
     with service.running():
         assert service.evaluate(evaluation())["decision"] is True

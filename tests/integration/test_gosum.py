@@ -42,7 +42,6 @@ def serving(folder: Path) -> Iterator[Database]:
     argv = [str(program), foreign.note_key(SIGNER.vkey, ed25519("gosum"))]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
             yield Database(process.stdout.readline().strip())
         finally:
             process.kill()

@@ -37,15 +37,13 @@ def compute_index(made: Deployment, witnesses: int) -> None:
 
 
 def state(made: Deployment) -> dict[str, Any]:
-    found: dict[str, Any] = ask(f"{made.url}/readyz").json["index_log"]
-    return found
+    return ask(f"{made.url}/readyz").json["index_log"]
 
 
 def post(made: Deployment, records: list[bytes]) -> int:
     answer = made.post(made.stream().take(records), PUBLISHED)
     assert answer.status == 200, answer.body
-    size: int = answer.json["size"]
-    return size
+    return answer.json["size"]
 
 
 def evidence_of(witness: processes.Process) -> list[str]:

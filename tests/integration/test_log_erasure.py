@@ -62,8 +62,7 @@ def on_disk(made: Deployment, data: bytes) -> list[str]:
 
 def status(made: Deployment) -> dict[str, Any]:
     done = processes.run(muniment_log("status", "--config", made.config), code=0)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    return json.loads(done.stdout)
 
 
 def audit(made: Deployment, *arguments: object) -> processes.Done:

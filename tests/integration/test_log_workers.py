@@ -39,8 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 def workers_of(made: Deployment) -> list[int]:
     done = processes.run(processes.muniment_log("status", "--config", made.config), code=0)
-    found: list[int] = json.loads(done.stdout)["workers"]
-    return found
+    return json.loads(done.stdout)["workers"]
 
 
 def has_ended(pid: int) -> bool:

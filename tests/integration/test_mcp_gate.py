@@ -156,7 +156,6 @@ def test_a_call_that_runs_when_the_gate_is_killed_has_the_outcome_unknown(
         sys.executable, str(mcp_tools.SIDE / "tee.py"), str(noted), "sleep", "60",
     ]  # fmt: skip
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as gate:
-        assert gate.stdin is not None
         gate.stdin.write(json.dumps(call).encode() + b"\n")
         gate.stdin.flush()
         eventually(lambda: noted.exists() and noted.stat().st_size > 0)

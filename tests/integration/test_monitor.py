@@ -378,7 +378,6 @@ def test_it_goes_on_for_ever_and_stops_when_told(net: Net) -> None:
         text=True,
     )
     try:
-        assert process.stdout is not None
         assert json.loads(process.stdout.readline())["alarms"] == []
         net.answers[0] = Answer(hang_up=True)
         while not json.loads(process.stdout.readline())["alarms"]:

@@ -96,7 +96,6 @@ def permits() -> list[Case]:
     )
     world, index, addenda = withholding()
     permit = Permit.of(encode_record(world.records[index]), world.permit(index).proof, held=addenda)
-    assert permit.decision is not None
     return [plain, signed, case(permit.disclose(permit.decision.addenda or ()), arguments=ARGUED)]
 
 

@@ -116,8 +116,7 @@ def crafted(log: Deployment) -> int:
     body = join_body(log.stream().take(batch), [SECRET])
     answer = log.post(body, PUBLISHED)
     assert answer.status == 200, answer.body
-    first: int = answer.json["first"]
-    return first
+    return answer.json["first"]
 
 
 def report(log: Deployment, *words: object) -> processes.Done:
@@ -126,8 +125,7 @@ def report(log: Deployment, *words: object) -> processes.Done:
 
 
 def count(figure: dict[str, Any]) -> int:
-    found: int = figure["leaves"]["count"]
-    return found
+    return figure["leaves"]["count"]
 
 
 def test_the_figures_are_what_happened(reports: dict[str, Path]) -> None:

@@ -231,7 +231,6 @@ def nothing_changes_silently(world: World) -> None:
     world.stop_log()
     good = world.config.read_text()
     names = re.search(r"^keys = \[(.*)\]$", good, re.MULTILINE)
-    assert names is not None
     retired = '"log-ed25519.pem"'
     assert retired not in names[1]
     for keys in (f"{names[1]}, {retired}", names[1].split(", ")[1]):

@@ -65,7 +65,6 @@ class Place(Deployment):
     def decide(self, run: str, key: str = "west.pem", *, ends: str | None = None) -> None:
         """Logs an allowing decision, keeps its permit, and logs how the run ended."""
         found = read_key_file(self.place / key)
-        assert found.vkey is not None
         signer = signer_for(found.vkey.name, found.private, use="gateway")
         policy = parse_policy((self.place / "trust.policy").read_bytes())
 
@@ -103,8 +102,7 @@ class Place(Deployment):
         done = subprocess.run(
             argv, cwd=self.place, capture_output=True, text=True, timeout=60, check=False
         )
-        codes: list[str] = json.loads(done.stdout)["codes"]
-        return codes
+        return json.loads(done.stdout)["codes"]
 
     def revoke(self, *argv: str, key: str = "east.pem", code: int = 0) -> str:
         log = ("--log", self.urls["log"], "--policy", "trust.policy", "--key", key)

@@ -74,8 +74,7 @@ class Story(Deployment):
             argv, cwd=self.place, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.stdout, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        return json.loads(done.stdout)
 
     def muniment(self, *argv: str, code: int = 0) -> str:
         done = subprocess.run(

@@ -40,8 +40,7 @@ def write(folder: Path, logs: Sequence[ListedLog]) -> None:
 
 
 def status(url: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(get(f"{url}/status.json")[1])
-    return told
+    return json.loads(get(f"{url}/status.json")[1])
 
 
 def origins(url: str) -> set[str]:

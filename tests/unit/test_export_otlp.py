@@ -27,16 +27,14 @@ def request_(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("otlp") / "replica.db"
     tools.follow(path, index_tools.MemorySource(tools.telling_entries()))
     body = OTLP.body([OTLP.event(one) for one in tools.exported(path)])
-    request: dict[str, Any] = json.loads(body)
-    return request
+    return json.loads(body)
 
 
 @pytest.fixture(scope="module")
 def records(request_: dict[str, Any]) -> list[dict[str, Any]]:
     [resource] = request_["resourceLogs"]
     [scope] = resource["scopeLogs"]
-    records: list[dict[str, Any]] = scope["logRecords"]
-    return records
+    return scope["logRecords"]
 
 
 def attributes(record: dict[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,6 @@ async def test_what_some_have_said_is_kept_and_a_file_of_before_is_taken(tmp_pat
     await calls.close()
     again = await opened(tmp_path)
     found = await again.get("arq-1")
-    assert found is not None
     assert [(one.approval.approver, one.leaf) for one in found.words] == [("carol", 5)]
     assert [one.id for one in await again.pending(NOW, 9)] == ["arq-1"]
     assert await again.waiting(NOW) == {"people": (1, NOW)}
@@ -250,7 +249,6 @@ async def test_the_same_call_waits_once_and_another_one_beside_it(tmp_path: Path
     assert (await calls.seek(held("arq-3", request=other), NOW, 3)).id == "arq-3"
     assert [one.id for one in await calls.pending(NOW, 10)] == ["arq-1", "arq-3"]
     found = await calls.of_evaluation("e-arq-2")
-    assert found is not None
     assert found.id == "arq-1"
     assert await calls.of_evaluation("e-arq-9") is None
     await calls.close()
@@ -297,7 +295,6 @@ async def test_two_processes_on_one_file_use_an_approval_once(tmp_path: Path) ->
     await second.close()
     third = await opened(tmp_path)
     found = await third.get(waiting.id)
-    assert found is not None
     assert found.status(NOW) == "used"
     assert found.request == ASKED
     await third.close()

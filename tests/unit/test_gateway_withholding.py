@@ -258,7 +258,6 @@ async def test_content_that_is_no_json_is_withheld_too(
     ):
         [receipt] = await gateway.submit([pair if form == "mapping" else typed])
         permit = await gateway.authorize(pair)
-        assert gateway.spool is not None
         kept = {**sim.addenda, **{one.digest: b"" for one in await gateway.spool.kept()}}
         record = parse_record(receipt.entry)
         assert isinstance(record, Decision)

@@ -69,7 +69,6 @@ async def test_newer_cosignatures_of_the_same_tree_refresh_the_time(tmp_path: Pa
     assert len(source.reads) == read
     with tools.reading(tmp_path / "replica") as reader:
         head = reader.head()
-        assert head is not None
         assert head.time == tools.NOW + 60
 
 
@@ -192,7 +191,6 @@ async def test_a_wrong_leaf_is_never_visible(tmp_path: Path) -> None:
         assert (state.size, state.pending.size) == (600, 600)
         assert len(await store.suspicions()) == 1
         trust = await store.trust()
-        assert trust is not None
         assert trust.misbehaviour is None, "whoever sent the bytes may have spoiled them"
     source.tampers.clear()
     await tools.follow(path, source)
@@ -230,7 +228,6 @@ async def test_an_older_checkpoint_is_stale_and_changes_nothing(tmp_path: Path) 
         await tools.follow(tmp_path / "replica", source)
     with tools.reading(tmp_path / "replica") as reader:
         head = reader.head()
-        assert head is not None
         assert head.size == 600
 
 
@@ -264,7 +261,6 @@ async def test_a_fork_is_proven_by_the_logs_own_tiles(tmp_path: Path) -> None:
         state = await store.state()
         assert (state.size, state.pending.size) == (600, 600)
         trust = await store.trust()
-        assert trust is not None
         assert trust.misbehaviour == caught.value.misbehaviour
 
 

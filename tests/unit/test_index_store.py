@@ -200,7 +200,6 @@ async def test_the_first_proof_is_kept_and_suspicions_are_bounded(tmp_path: Path
         await store.condemn(first)
         await store.condemn(Misbehaviour("same-size", (b"other\n",)))
         trust = await store.trust()
-        assert trust is not None
         assert trust.misbehaviour == first
         with tools.reading(path) as reader:
             assert reader.is_condemned()

@@ -367,7 +367,6 @@ def test_a_link_into_another_log_is_kept_and_no_break() -> None:
     assert found.continuous
     [hop] = found.external
     assert hop.target == Ref("run", "far", "other/log")
-    assert hop.external is not None
     assert hop.external.index == 5
 
 

@@ -90,7 +90,6 @@ def test_each_addendum_is_taken_with_what_finds_it_again() -> None:
     )
     sent = match([plain, record(one), labelled], [two, one])
     key = subject_key("user", "alice")
-    assert sent is not None
     assert sent.addenda == [
         Addendum(digest_of(two), two, key, "run-2", ("area=eu", "domain=hr")),
         Addendum(digest_of(one), one, key, None, ()),
@@ -119,8 +118,6 @@ def test_what_a_batch_of_usual_decisions_withholds_stays_together() -> None:
     told = in_one_go(checking(records, "gw.example/x", forms=Forms(withholding=True)))
     came, one_by_one = behind(addenda), match(records, addenda)
     sent = in_one_go(matching(records, came, b"".join(records), told))
-    assert sent is not None
-    assert one_by_one is not None
     assert sent.pack is not None
     assert one_by_one.pack is None
     assert sent.addenda == one_by_one.addenda
@@ -148,8 +145,6 @@ def test_what_is_not_one_of_each_is_taken_one_by_one(what: str) -> None:
     told = in_one_go(checking(records, "gw.example/x", forms=Forms(withholding=True)))
     sent = in_one_go(matching(records, behind(addenda), b"".join(records), told))
     one_by_one = match(records, addenda)
-    assert sent is not None
-    assert one_by_one is not None
     assert sent.pack is None
     assert (sent.addenda, sent.expected) == (one_by_one.addenda, one_by_one.expected)
 
@@ -165,7 +160,6 @@ def test_one_record_whose_log_keeps_something_is_found_among_usual_ones(at: int)
     records[at] = usual(at, addendum, kept="log")
     told = in_one_go(checking(records, "gw.example/x", forms=forms))
     sent = in_one_go(matching(records, [], b"".join(records), told))
-    assert sent is not None
     assert sent.expected == {digest_of(addendum): at}
 
 
@@ -193,7 +187,6 @@ def test_an_outcome_names_the_commitments_of_its_run() -> None:
     )
     assert digests_of(outcome) == [digest_of(data)]
     sent = match([outcome], [data])
-    assert sent is not None
     assert sent.addenda[0].subject is None
     assert sent.addenda[0].execution == "run-1"
 
@@ -218,7 +211,6 @@ def test_a_record_that_says_that_the_log_keeps_them_expects_them() -> None:
     one, two = content(1), content(2)
     records = [record(one), record(two, kept="log")]
     sent = match(records, [one])
-    assert sent is not None
     assert sent.expected == {digest_of(two): 1}
     assert match(records, [two]) == Sent(
         [Addendum(digest_of(two), two, subject_key("user", "alice"), None, ())],
@@ -233,7 +225,6 @@ def test_a_long_addendum_is_hashed_in_steps() -> None:
     assert sum(1 for _ in arriving(len(data).to_bytes(4, "big") + data)) >= 5
     assert behind([data]).digests == [digest_of(data)]
     sent = match([record(data)], [data])
-    assert sent is not None
     assert sent.addenda[0].digest == digest_of(data)
 
 

@@ -123,7 +123,6 @@ class Kept:
         self.log.publish(signed(ORIGIN, Head(size, root(ENTRIES[:size]))))
 
     def own_head(self) -> None:
-        assert self.order is not None
         self.own.publish(signed(f"{ORIGIN}/index", self.order.head))
 
     async def leaves(self, count: int) -> None:

@@ -89,7 +89,6 @@ class SequencerMachine(RuleBasedStateMachine):
 
     @rule(label=st.sampled_from("ab"), count=COUNTS)
     def submit(self, label: str, count: int) -> None:
-        assert self.log is not None
         batch = self.streams[label].take(count)
         self.note(batch, self.run(self.log.sequencer.submit(batch)))
 
@@ -99,7 +98,6 @@ class SequencerMachine(RuleBasedStateMachine):
     def submit_together_in_any_order(
         self, label: str, counts: list[int], data: st.DataObject
     ) -> None:
-        assert self.log is not None
         batches = [self.streams[label].take(count) for count in counts]
         order = data.draw(st.permutations(range(len(batches))))
         sequencer = self.log.sequencer
@@ -114,7 +112,6 @@ class SequencerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.accepted)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        assert self.log is not None
         batch, receipt = data.draw(st.sampled_from(self.accepted))
         assert self.run(self.log.sequencer.submit(batch)) == receipt
 
@@ -143,7 +140,6 @@ class SequencerMachine(RuleBasedStateMachine):
 
     @rule(requests=st.lists(st.integers(1, 4), min_size=1, max_size=5))
     def submit_with_a_token(self, requests: list[int]) -> None:
-        assert self.log is not None
         sequencer = self.log.sequencer
         bodies = [
             [record(f"t{len(self.leaves)}/{i}/{j}") for j in range(count)]

@@ -84,10 +84,9 @@ async def test_a_head_that_is_served_no_more_is_kept(tmp_path: Path) -> None:
             held.set()
             await until(lambda: log.publisher.beside.rated.kept is not None)
             kept = log.publisher.beside.rated.kept
-            assert kept is not None
             assert kept.checkpoint in {first.checkpoint, second.checkpoint}
             assert "w.example/b" in {line.name for line in kept.note.signatures}
-            await until(lambda: log.publisher.beside.rated.kept.checkpoint == second.checkpoint)  # type: ignore[union-attr]
+            await until(lambda: log.publisher.beside.rated.kept.checkpoint == second.checkpoint)
 
 
 async def test_one_request_a_turn_whatever_it_is_answered(tmp_path: Path) -> None:

@@ -97,7 +97,6 @@ def test_a_pack_is_the_same_on_the_other_side(
         Pack(section, ends, [sha256(e).digest() for e, _ in data], subject * len(data), runs)
     )
     found = SentParts.whole(travelled(SentParts.of(sent), SentParts))
-    assert found is not None
     assert (found.pack, found.digests, found.size) == (sent.pack, sent.digests, sent.size)
     assert found.addenda == sent.addenda
     assert [each.data for each in found.addenda] == [each for each, _ in data]

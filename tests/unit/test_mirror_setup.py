@@ -45,7 +45,6 @@ def refused(config: Path) -> str:
 
 async def test_a_mirror_is_added_to_a_witness(beside: Path) -> None:
     loaded = load(beside)
-    assert loaded.mirror is not None
     assert loaded.mirror.table.name == MIRROR
     assert [signer.vkey.name for signer in loaded.mirror.signers] == [MIRROR, MIRROR]
     assert set(loaded.mirrored) == {ORIGIN, "other.example/log"}
@@ -65,7 +64,6 @@ def test_a_mirror_alone_is_no_witness(tmp_path: Path) -> None:
     assert made.exit_code == 0, made.output
     loaded = load(config)
     assert (loaded.signers, loaded.name) == ((), MIRROR)
-    assert loaded.mirror is not None
     assert loaded.owner == [signer.vkey for signer in loaded.mirror.signers]
     assert run("check", "--config", config).exit_code == 0
 

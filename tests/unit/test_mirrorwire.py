@@ -143,7 +143,6 @@ def test_what_a_uint16_cannot_say_is_not_sent(long: dict[str, str]) -> None:
 def test_an_origin_that_is_not_utf_8_is_read_and_is_no_log_s() -> None:
     body = framed(b"a\xff") + bytes(16) + b"\0\0"
     upload, _, _ = read(body)
-    assert upload is not None
     assert upload.encode() == body
     with pytest.raises(UnicodeEncodeError):
         upload.origin.encode("utf-8")

@@ -159,7 +159,6 @@ def forge(world: World) -> None:
         "authority.example",
         ed25519("thief"),
     )
-    assert signed.signatures is not None
     forged = type(signed.signatures[0])(
         key=key_reference(AUTHORITY), signature=signed.signatures[0].signature
     )

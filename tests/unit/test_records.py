@@ -260,7 +260,6 @@ def test_records_made_in_python() -> None:
     assert decision.action == "can_read"
     assert decision.resource == Entity("account", "123")
     artifact = decision.artifact
-    assert artifact is not None
     assert [actor.sub for actor in artifact.attribution.chain()] == ["agent-2", "agent-1"]
     assert artifact.scope.allows("can_read", "todo", "any")
     assert artifact.scope.allows("can_read", "account", "123")
@@ -487,7 +486,6 @@ def test_what_breaks_a_rule_is_named(
 ) -> None:
     data = changed(record, path, value)
     fast = outcome_of_fast(data)
-    assert fast is not None
     assert fast.startswith(message)
     slow = outcome_of_slow(data)
     assert slow == fast
@@ -635,7 +633,6 @@ def test_names_are_sorted_by_utf16() -> None:
     for rest in ("", '\\":', "\\\\", "é😀"):
         by_code_point = timed(f'{{"\ufb33":1,"😀{rest}":2}}'.encode())
         refused = outcome_of_slow(by_code_point)
-        assert refused is not None
         assert refused.startswith("not canonical")
         assert outcome_of_fast(by_code_point) == refused
 
@@ -851,8 +848,7 @@ def complete(value: Any, **options: Any) -> dict[str, Any]:
     data = value if isinstance(value, bytes) else json.dumps(value, indent=1).encode()
     done = complete_record(data, producer=PRODUCER, now_ms=5, new_id=lambda: "new", **options)
     check_records([done], PRODUCER)
-    result: dict[str, Any] = json.loads(done)
-    return result
+    return json.loads(done)
 
 
 def test_missing_members_are_filled_in() -> None:
@@ -1051,7 +1047,6 @@ def test_an_authority_signs(private: PrivateKey) -> None:
     name = "authority.example/ops"
     vkey = authority_vkey(name, private)
     signed = sign_decision(signable(), name, private)
-    assert signed.signatures is not None
     assert signed.signatures[0].key == key_reference(vkey) == "+".join(str(vkey).split("+")[:2])
     assert verify_signatures(parse_decision(encode_record(signed)), [vkey]) == (vkey,)
     # The bytes are public: any implementation can check them.

@@ -33,8 +33,7 @@ from reports import entries_of, replica, report_of
 
 
 def count(figure: dict[str, Any]) -> int:
-    found: int = figure["leaves"]["count"]
-    return found
+    return figure["leaves"]["count"]
 
 
 def listed(leaves: dict[str, Any]) -> list[int]:

@@ -94,8 +94,7 @@ def decision(number: int, **members: Any) -> bytes:
 def cuts_of(place: Path, key: str, entries: list[bytes]) -> dict[str, Any]:
     with replica(place, [*entries, revocation(key)]) as reader:
         [row] = report_of(reader, scope_of(NOW, NOW + 60))["revocations"]["rows"]
-    found: dict[str, Any] = row["cuts"]
-    return found
+    return row["cuts"]
 
 
 def test_with_a_gateways_key_falls_what_its_manifests_cover(place: Path) -> None:

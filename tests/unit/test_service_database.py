@@ -36,8 +36,7 @@ def insert(value: int) -> Callable[[sqlite3.Connection], int]:
 
 
 def count(connection: sqlite3.Connection) -> int:
-    result: int = connection.execute("SELECT count(*) FROM t").fetchone()[0]
-    return result
+    return connection.execute("SELECT count(*) FROM t").fetchone()[0]
 
 
 async def test_settings_that_durability_rests_on(tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ def shown(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
     finally:
         near.close()
         thread.join(SECONDS)
-    assert certificate is not None
     ((((_, name),),)) = certificate["subject"]
     return str(name)
 

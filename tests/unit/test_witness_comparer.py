@@ -56,13 +56,11 @@ async def test_asking_for_the_frontier_changes_nothing(tmp_path: Path) -> None:
         watched = dict(observations.watched)
         frontier = comparer.frontier(net.origin)
         assert comparer.known_size(net.origin) == 40
-        assert frontier is not None
         assert frontier.head.size == 40
         await w1.watch.cosigner.add_checkpoint(w1.authentic(10, view, 20))
         for _ in range(2):
             now = comparer.frontier(net.origin)
             assert comparer.known_size(net.origin) == 20
-            assert now is not None
             assert now.head.size == 20
             assert (dict(observations.watched), observations.suspicions) == (watched, {})
         comparer.reconcile(net.origin)
@@ -71,6 +69,5 @@ async def test_asking_for_the_frontier_changes_nothing(tmp_path: Path) -> None:
         await net.rounds(1)
         assert not observations.suspicions[net.origin]
         again = comparer.frontier(net.origin)
-        assert again is not None
         assert again.head.size == 40
         assert not net.alarms
