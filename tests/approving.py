@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import processes
-from gateway_service import Service
+from gateway_service import Service, evaluation
 from log_deployment import run
 
 
@@ -73,3 +73,25 @@ def ask_people(service: Service, people: Sequence[Person], *lines: str) -> None:
     text = service.config.read_text()
     before, mark, rest = text.partition("# Who may ask")
     service.config.write_text(f"{before}{table(people, *lines)}\n{mark}{rest}")
+
+
+WRITES: Final = ('actions = ["write"]',)
+"""Lines that have people asked about writes alone."""
+
+
+def write(resource: str = "record-1", **context: Any) -> dict[str, Any]:
+    """A call that people are asked about."""
+    return evaluation("alice", "write", resource, context={"arguments": {"text": "new"}, **context})
+
+
+def submit(service: Service, denied: dict[str, Any], asked: dict[str, Any], **more: Any) -> Any:
+    """Submits the access request of a denial; the answer."""
+    denial = denial_of(denied)
+    return service.post("/access/v1/requests", {**asked, "denial": denial, **more})
+
+
+def requested(service: Service, asked: dict[str, Any]) -> str:
+    """Has a call denied, and people asked about it; the id of its task."""
+    answer = submit(service, service.evaluate(asked), asked)
+    assert answer.status == 202, answer.body
+    return str(answer.json["task"]["id"])

@@ -6,101 +6,23 @@ durable.
 """
 
 import asyncio
-import contextlib
-import itertools
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-import cluster_tools
-import engines
-import log_tools
 import rfc6962
 import signing
 from log_tools import GATEWAY, GatewayStream, all_entries, entries_of, gap, hasty, record
-from muniment.records.manifest import Batch, verify_manifest
+from muniment.records.manifest import verify_manifest
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import unframe
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 from muniment_log.core.ports import (
     NEW_STREAM,
-    Receipt,
-    SequencerPort,
     StreamKey,
-    StreamState,
-    TileSource,
-)
-from muniment_log.core.repeats import (
-    IdConflictError,
-    KeyConflictError,
-    RequestRecords,
-    Stated,
-    request_of,
 )
 from muniment_log.errors import OverloadedError, StreamConflictError
-
-
-@dataclass
-class Ports:
-    sequencer: SequencerPort
-    tiles: TileSource
-    publish: Callable[[bytes], Awaitable[None]]
-
-
-Opener = Callable[[Path], contextlib.AbstractAsyncContextManager[Ports]]
-
-LIMITS = replace(log_tools.LIMITS, waiting_bytes=1 << 20, parked_batches=4, recalled_records=50)
-
-
-@contextlib.asynccontextmanager
-async def sqlite(path: Path) -> AsyncIterator[Ports]:
-    async with log_tools.embedded(path / "log.db", LIMITS) as log:
-        yield Ports(log.sequencer, log.tiles, log.tiles.publish)
-
-
-def cluster(database: str, bucket: engines.Bucket, *, reads_bucket: bool) -> Opener:
-    """Two frontends, which take turns: a retry may reach another one.
-
-    Tiles are the integrator's own, or those that a frontend reads out of the bucket.
-    """
-
-    @contextlib.asynccontextmanager
-    async def opened(_: Path) -> AsyncIterator[Ports]:
-        async with cluster_tools.clustered(database, bucket, LIMITS, frontends=2) as made:
-            tiles = made.shown if reads_bucket else made.tiles
-            yield Ports(Alternating(made.sequencers), tiles, made.tiles.tiles.publish)
-
-    return opened
-
-
-class Alternating:
-    """A `SequencerPort` that is several, each of which gets the next call."""
-
-    def __init__(self, sequencers: Sequence[SequencerPort]) -> None:
-        self.turns = itertools.cycle(sequencers)
-
-    async def submit(self, batch: Batch) -> Receipt:
-        return await next(self.turns).submit(batch)
-
-    async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
-    ) -> Receipt:
-        return await next(self.turns).submit_records(producer, records, request)
-
-    async def stream(self, key: StreamKey) -> StreamState:
-        return await next(self.turns).stream(key)
-
-
-@pytest.fixture(params=["sqlite", "cluster", "bucket"])
-def opener(request: pytest.FixtureRequest) -> Opener:
-    if request.param == "sqlite":
-        return sqlite
-    database, bucket = (request.getfixturevalue(name) for name in ("database", "bucket"))
-    return cluster(database, bucket, reads_bucket=request.param == "bucket")
-
+from storages import LIMITS, Opener
 
 MAIN = StreamKey(GATEWAY, "main")
 
@@ -338,113 +260,3 @@ async def test_the_published_checkpoint_is_durable(opener: Opener, tmp_path: Pat
             assert await ports.tiles.checkpoint() == note
     async with opener(tmp_path) as ports:
         assert await ports.tiles.checkpoint() == notes[-1]
-
-
-def told(text: str, id_: str) -> bytes:
-    return b'{"id":"%b","n":"%b"}' % (id_.encode(), text.encode())
-
-
-def said(*records: bytes, key: str | None = None) -> RequestRecords:
-    """A request whose records all have ids of their own."""
-    ids = [json.loads(one)["id"] for one in records]
-    stated = [Stated(id=True, time=False)] * len(records)
-    return request_of(records, stated, [(id_, 1) for id_ in ids], key)
-
-
-async def test_what_a_token_sent_before_gets_its_first_receipt(
-    opener: Opener, tmp_path: Path
-) -> None:
-    producer = "curl.example/dev"
-
-    async def send(ports: Ports, request: RequestRecords, who: str = producer) -> Receipt:
-        return await ports.sequencer.submit_records(who, request.records, request)
-
-    one, two = (said(told(f"{n}", f"r-{n}"), told("x", f"s-{n}")) for n in (1, 2))
-    async with opener(tmp_path) as ports:
-        copies = await asyncio.gather(*(send(ports, one) for _ in range(12)), send(ports, two))
-        assert set(copies[:12]) == {copies[0]}
-        again = await send(ports, two)
-        assert again == copies[12]
-        size = max(copy.size for copy in copies)
-        assert len(await all_entries(ports.tiles, size)) == size <= 6
-    async with opener(tmp_path) as ports:  # as durable as the records
-        assert await send(ports, one) == copies[0]
-        for other in (said(told("other", "r-1")), said(told("x", "r-1"))):
-            with pytest.raises(IdConflictError):
-                await send(ports, other)
-        # Nobody else's ids are in the way.
-        stranger = await send(ports, one, "stranger.example")
-        assert stranger.first >= size
-        mixed = said(told("new", "r-9"), told("1", "r-1"))
-        receipt = await send(ports, mixed)
-        assert receipt.indices[1] == copies[0].first
-        keyed = request_of(
-            [told("k", "made")], [Stated(id=False, time=False)], [("made", 1)], "key"
-        )
-        first = await send(ports, keyed)
-        assert await send(ports, keyed) == first
-        changed = request_of(
-            [told("q", "made")], [Stated(id=False, time=False)], [("made", 1)], "key"
-        )
-        with pytest.raises(KeyConflictError):
-            await send(ports, changed)
-        # A key for what is there already is kept, too.
-        for _ in range(3):
-            assert await send(ports, said(*one.records, key="late")) == copies[0]
-        with pytest.raises(KeyConflictError):
-            await send(ports, said(told("new", "r-9"), key="late"))
-
-
-async def test_what_comes_beside_a_repeat_is_logged_once_in_its_place(
-    opener: Opener, tmp_path: Path
-) -> None:
-    """The commit that recognises one of a group orders nothing; all others of it go on."""
-    stream = GatewayStream()
-    requests = {
-        (who, n): said(told(who, f"r-{n}"), told(who, f"s-{n}"))
-        for who in ("a.example", "b.example")
-        for n in range(12)
-    }
-    async with opener(tmp_path) as ports:
-
-        async def send(who: str, n: int) -> Receipt:
-            request = requests[who, n]
-            return await ports.sequencer.submit_records(who, request.records, request)
-
-        firsts = {
-            (who, n): await send(who, n) for who in ("a.example", "b.example") for n in (0, 5)
-        }
-    async with opener(tmp_path) as ports:  # nothing of them is in memory
-        signed = [ports.sequencer.submit(stream.take(3)) for _ in range(6)]
-        sent = list(requests)
-        batches, receipts = await asyncio.gather(
-            asyncio.gather(*signed), asyncio.gather(*(send(who, n) for who, n in sent))
-        )
-        found = dict(zip(sent, receipts, strict=True))
-        assert {key: found[key] for key in firsts} == firsts
-        size = max(receipt.size for receipt in (*batches, *receipts))
-        leaves = await all_entries(ports.tiles, size)
-        for key, receipt in found.items():
-            at = receipt.first
-            assert leaves[at : at + 2] == list(requests[key].records)
-        records = [leaf for leaf in leaves if leaf.startswith(b'{"id"')]
-        assert len(records) == len({*records}) == 2 * len(requests) == 48
-        assert [batch.count for batch in batches] == [3] * 6
-        assert len({batch.first for batch in batches}) == 6
-
-
-async def test_only_the_newest_of_each_producer_are_recognised(
-    opener: Opener, tmp_path: Path
-) -> None:
-    requests = [said(*(told("x", f"r-{n}-{i}") for i in range(20))) for n in range(3)]
-    async with opener(tmp_path) as ports:
-
-        async def send(request: RequestRecords, who: str) -> Receipt:
-            return await ports.sequencer.submit_records(who, request.records, request)
-
-        quiet = await send(requests[0], "quiet.example")
-        receipts = [await send(request, "p.example") for request in requests]
-        # Sixty records of one producer, of which the newest fifty count; by requests, here.
-        assert [await send(request, "p.example") for request in requests[1:]] == receipts[1:]
-        assert (await send(requests[0], "p.example")).first > receipts[2].first
-        assert await send(requests[0], "quiet.example") == quiet

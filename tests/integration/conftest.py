@@ -1,6 +1,7 @@
 """What the modules of one folder start alike: a log with its witnesses, a gateway, the page."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,25 @@ def mcp_sdk() -> None:
 def carol(tmp_path_factory: pytest.TempPathFactory) -> Person:
     """Somebody who approves."""
     return approving.person(tmp_path_factory.mktemp("people"), "carol")
+
+
+@pytest.fixture(scope="module")
+def alice(tmp_path_factory: pytest.TempPathFactory) -> Person:
+    """Somebody who approves, and whom calls are made for."""
+    return approving.person(tmp_path_factory.mktemp("people"), "alice")
+
+
+@pytest.fixture
+def asking(
+    deployment: Deployment, tmp_path: Path, carol: Person, alice: Person
+) -> Iterator[Service]:
+    """A gateway of its own that asks both about writes."""
+    made = gateway_service.made(
+        deployment, tmp_path / "gateway", name=f"gw.example/{tmp_path.name}"
+    )
+    approving.ask_people(made, [carol, alice], *approving.WRITES)
+    with made.running():
+        yield made
 
 
 @pytest.fixture(scope="module")

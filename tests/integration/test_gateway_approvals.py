@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import pytest
 import approving
 import gateway_service
 import processes
-from approving import Person
-from gateway_service import Service, evaluation
-from log_deployment import Deployment, ask, run
+from approving import WRITES, Person, requested, submit, write
+from gateway_service import Service
+from log_deployment import Deployment, ask
 from muniment.permit import Context, Trust, verify_permit
 from muniment.permit.permitfile import parse_permit
 from muniment.records.api import Approval, parse_record
@@ -26,42 +25,6 @@ from stand import Stand
 from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
-
-WRITES = ('actions = ["write"]',)
-
-
-@pytest.fixture(scope="module")
-def alice(tmp_path_factory: pytest.TempPathFactory) -> Person:
-    return approving.person(tmp_path_factory.mktemp("people"), "alice")
-
-
-@pytest.fixture
-def service(
-    deployment: Deployment, tmp_path: Path, carol: Person, alice: Person
-) -> Iterator[Service]:
-    made = gateway_service.made(
-        deployment, tmp_path / "gateway", name=f"gw.example/{tmp_path.name}"
-    )
-    approving.ask_people(made, [carol, alice], *WRITES)
-    with made.running():
-        yield made
-
-
-def write(resource: str = "record-1", **context: Any) -> dict[str, Any]:
-    return evaluation("alice", "write", resource, context={"arguments": {"text": "new"}, **context})
-
-
-def submit(service: Service, denied: dict[str, Any], asked: dict[str, Any], **more: Any) -> Any:
-    """Submits the access request of a denial; the answer."""
-    denial = approving.denial_of(denied)
-    return service.post("/access/v1/requests", {**asked, "denial": denial, **more})
-
-
-def requested(service: Service, asked: dict[str, Any]) -> str:
-    """Has a call denied, and people asked about it; the id of its task."""
-    answer = submit(service, service.evaluate(asked), asked)
-    assert answer.status == 202, answer.body
-    return str(answer.json["task"]["id"])
 
 
 def published(service: Service, kind: type[Any]) -> list[Any]:
@@ -75,34 +38,34 @@ def published(service: Service, kind: type[Any]) -> list[Any]:
     return found
 
 
-def test_a_call_waits_for_a_person_and_runs_once(service: Service, carol: Person) -> None:
-    metadata = ask(f"{service.url}/.well-known/authzen-configuration").json
-    assert metadata["access_request_endpoint"] == f"{service.url}/access/v1/requests"
+def test_a_call_waits_for_a_person_and_runs_once(asking: Service, carol: Person) -> None:
+    metadata = ask(f"{asking.url}/.well-known/authzen-configuration").json
+    assert metadata["access_request_endpoint"] == f"{asking.url}/access/v1/requests"
     assert metadata["capabilities"] == ["urn:openid:authzen:capability:access-request"]
 
-    denied = service.evaluate(write())
+    denied = asking.evaluate(write())
     assert denied["decision"] is False
     assert denied["context"]["reason"] == "approval_required"
     assert denied["context"]["muniment"]["codes"] == ["could_not_evaluate"]
-    assert carol.approve(service, "list")["approvals"] == []
+    assert carol.approve(asking, "list")["approvals"] == []
 
-    answer = submit(service, denied, write(ticket="T-17"), requested_access={"emergency": True})
+    answer = submit(asking, denied, write(ticket="T-17"), requested_access={"emergency": True})
     task = answer.json["task"]
     assert (answer.status, task["status"]) == (202, "pending")
-    assert service.evaluate(write())["decision"] is False
+    assert asking.evaluate(write())["decision"] is False
 
-    [waiting] = carol.approve(service, "list")["approvals"]
+    [waiting] = carol.approve(asking, "list")["approvals"]
     assert (waiting["request"], waiting["subject"]["id"]) == (task["id"], "alice")
-    shown = carol.approve(service, "show", task["id"])
+    shown = carol.approve(asking, "show", task["id"])
     assert shown["context"]["arguments"] == {"text": "new"}
     assert shown["asked"]["context"] == {"ticket": "T-17"}
     assert shown["asked"]["requested_access"] == {"emergency": True}
 
     done = carol.approve(
-        service, "allow", task["id"], "--reason", "T-17 says so", "--call", shown["call"]
+        asking, "allow", task["id"], "--reason", "T-17 says so", "--call", shown["call"]
     )
     assert done["status"] == "approved"
-    record = parse_record(service.entry(done["leaf"]))
+    record = parse_record(asking.entry(done["leaf"]))
     assert isinstance(record, Approval)
     assert (record.approval.approver, record.approval.reason) == ("carol", "T-17 says so")
 
@@ -110,7 +73,7 @@ def test_a_call_waits_for_a_person_and_runs_once(service: Service, carol: Person
     assert finished["task"]["status"] == "approved"
     assert finished["result"]["mode"] == "reevaluate"
     approval = finished["result"]["approval"]
-    allowed = service.evaluate(write(approval=approval))
+    allowed = asking.evaluate(write(approval=approval))
     own = allowed["context"]["muniment"]
     assert allowed["decision"] is True, allowed
     assert allowed["context"]["approval"]["id"] == approval["id"] == record.id
@@ -118,112 +81,35 @@ def test_a_call_waits_for_a_person_and_runs_once(service: Service, carol: Person
     assert decision.artifact.approval == record.approval
     assert decision.artifact.policy.id == "cedar"
 
-    again = service.evaluate(write(approval=approval))
+    again = asking.evaluate(write(approval=approval))
     assert again["decision"] is False
     assert (again["context"]["reason"], again["context"]["next_action"]) == (
         "approval_expired", "request",
     )  # fmt: skip
-    assert [one.id for one in published(service, Approval)].count(record.id) == 1
+    assert [one.id for one in published(asking, Approval)].count(record.id) == 1
 
 
-def test_a_no_is_on_record_and_is_not_asked_about_again(service: Service, carol: Person) -> None:
-    task = requested(service, write("record-2"))
-    done = carol.approve(service, "deny", task, "--reason", "not this one")
+def test_a_no_is_on_record_and_is_not_asked_about_again(asking: Service, carol: Person) -> None:
+    task = requested(asking, write("record-2"))
+    done = carol.approve(asking, "deny", task, "--reason", "not this one")
     assert done["status"] == "denied"
-    denied = service.evaluate(write("record-2"))
+    denied = asking.evaluate(write("record-2"))
     own = denied["context"]["muniment"]
     assert own["codes"] == ["denied_by_policy"]
     assert "carol has denied it: not this one" in own["reasons"][0]
     assert denied["context"]["next_action"] == "none"
     assert "access_request" not in denied["context"]
-    record = service.record(own["index"])
+    record = asking.record(own["index"])
     assert record.response["context"]["muniment"]["approval"]["request"] == task
 
 
-def test_nobody_approves_their_own_call_nor_by_another_url(service: Service, alice: Person) -> None:
-    task = requested(service, write("record-3"))
-    own = alice.command(service.url, "allow", task)
+def test_nobody_approves_their_own_call_nor_by_another_url(asking: Service, alice: Person) -> None:
+    task = requested(asking, write("record-3"))
+    own = alice.command(asking.url, "allow", task)
     assert (own.returncode, "cannot approve their own call" in own.stderr) == (6, True)
-    assert alice.approve(service, "show", task)["status"] == "pending"
-    other = alice.command(service.url.replace("127.0.0.1", "localhost"), "list")
+    assert alice.approve(asking, "show", task)["status"] == "pending"
+    other = alice.command(asking.url.replace("127.0.0.1", "localhost"), "list")
     assert (other.returncode, "is that its URL?" in other.stderr) == (6, True)
-
-
-def test_a_client_is_called_back_when_its_task_is_over(service: Service, carol: Person) -> None:
-    with Stand(lambda _: Heard(204)).serve() as hook:
-        token, shown = service.folder / "shop.token", service.folder / "shown.token"
-        for file in (token, shown):
-            file.write_text(f"{file.stem}-0123456789abcdef0123456789")
-            file.chmod(0o600)
-        with service.config.open("a") as config:
-            config.write(
-                '\n[[client]]\nname = "shop"\ntoken_file = "shop.token"\n'
-                f'callbacks = ["{hook.url(path="/cb")}"]\ncallback_token_file = "shown.token"\n'
-            )
-        run(processes.muniment_gateway("reload", "--config", service.config))
-        headers = {"Authorization": f"Bearer {token.read_text()}"}
-        denied = service.evaluate(write(), **headers)
-        asked: dict[str, Any] = {**write(), "denial": approving.denial_of(denied)}
-        other = {**asked, "callback": {"endpoint": hook.url(path="/other")}}
-        refused = service.post("/access/v1/requests", other, headers)
-        assert (refused.status, "registered" in refused.json["detail"]) == (400, True)
-        asked["callback"] = {"endpoint": hook.url(path="/cb"), "state": "s-1"}
-        answer = service.post("/access/v1/requests", asked, headers)
-        assert answer.status == 202, answer.body
-        carol.approve(service, "allow", answer.json["task"]["id"])
-        eventually(lambda: bool(hook.asked))
-        [told] = hook.asked
-    said = json.loads(told.body)
-    task = {"id": answer.json["task"]["id"], "status": "approved"}
-    assert said == {
-        "state": "s-1",
-        "task": {**task, "status_endpoint": answer.json["task"]["status_endpoint"]},
-    }
-    assert told.headers["Authorization"] == f"Bearer {shown.read_text()}"
-    again = ask(said["task"]["status_endpoint"], headers=headers).json
-    assert again["result"]["mode"] == "reevaluate"
-
-
-def test_what_was_approved_is_this_call_by_this_client(service: Service, carol: Person) -> None:
-    task = requested(service, write("record-4"))
-    carol.approve(service, "allow", task)
-    approval = ask(f"{service.url}/access/v1/requests/{task}").json["result"]["approval"]
-    other = write("record-4", approval=approval)
-    other["context"]["arguments"] = {"text": "something else"}
-    denied = service.evaluate(other)
-    assert denied["decision"] is False
-    swapped = service.evaluate(write("record-4", approval={"id": "apr-" + "0" * 32}))
-    assert (swapped["decision"], swapped["context"]["reason"]) == (False, "approval_unverifiable")
-    assert service.evaluate(write("record-4", approval=approval))["decision"] is True
-
-
-def test_what_the_profile_refuses(service: Service) -> None:
-    asked = write("record-5")
-    denial = approving.denial_of(service.evaluate(asked))
-
-    def refused(value: dict[str, Any], **headers: str) -> tuple[int, str]:
-        answer = service.post("/access/v1/requests", value, headers)
-        assert answer.headers["Content-Type"] == "application/problem+json", answer.body
-        return answer.status, answer.json["type"].rpartition(":")[2]
-
-    binding = (400, "invalid_denial_binding")
-    assert refused({**asked, "denial": {**denial, "evaluation_id": "e-1"}}) == binding
-    assert refused({**asked, "denial": {"evaluation_id": denial["evaluation_id"]}}) == binding
-    assert refused({**write("record-6"), "denial": denial}) == binding
-    assert refused({**asked, "context": {"arguments": {"text": "x"}}, "denial": denial}) == binding
-    assert refused({**asked, "context": {}, "denial": denial}) == binding
-    assert refused({"subject": asked["subject"], "items": [], "denial": denial}) == binding
-    long = {**asked["context"], "why": "x" * 20_000}
-    assert refused({**asked, "context": long, "denial": denial}) == binding
-    headers = {"Idempotency-Key": "k-1"}
-    first = service.post("/access/v1/requests", {**asked, "denial": denial}, headers)
-    again = service.post("/access/v1/requests", {**asked, "denial": denial}, headers)
-    assert first.json == again.json
-    assert first.headers["Location"] == first.json["task"]["status_endpoint"]
-    more = {**asked, "denial": denial, "requested_access": {}}
-    assert refused(more, **headers) == (409, "duplicate_request")
-    unknown = ask(f"{service.url}/access/v1/requests/arq-0")
-    assert (unknown.status, unknown.json["type"].rpartition(":")[2]) == (404, "unknown_task")
 
 
 def test_a_lost_log_denies_and_what_waits_survives_kill_9(
@@ -254,19 +140,6 @@ def test_a_lost_log_denies_and_what_waits_survives_kill_9(
         assert service.evaluate(write("kept-0"))["decision"] is False
         assert carol.approve(service, "allow", second)["status"] == "approved"
         assert service.evaluate(write("kept-1"))["decision"] is True
-
-
-def test_a_flood_is_bounded_and_told(deployment: Deployment, tmp_path: Path, carol: Person) -> None:
-    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/flooded")
-    approving.ask_people(service, [carol], *WRITES, "most_waiting = 2")
-    with service.running():
-        for n in range(2):
-            requested(service, write(f"many-{n}"))
-        asked = write("many-2")
-        answer = submit(service, service.evaluate(asked), asked)
-        assert answer.status == 429
-        assert "2 calls of this client wait for people already" in answer.json["detail"]
-        assert len(carol.approve(service, "list")["approvals"]) == 2
 
 
 def test_two_people_have_to_approve_and_a_runtime_demands_both(
@@ -318,112 +191,60 @@ def test_two_people_have_to_approve_and_a_runtime_demands_both(
 
 
 def test_what_waits_is_told_of_and_may_be_taken_back(
-    service: Service, carol: Person, deployment: Deployment
+    asking: Service, carol: Person, deployment: Deployment
 ) -> None:
     def seen(name: str) -> float:
-        text = ask(f"{service.url}/metrics").body.decode()
+        text = ask(f"{asking.url}/metrics").body.decode()
         found = re.search(rf"^muniment_gateway_{name} ([0-9.e+]+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def status() -> dict[str, Any]:
-        words = ("status", "--json", "--config", service.config)
+        words = ("status", "--json", "--config", asking.config)
         done = processes.run(processes.muniment_gateway(*words))
         return json.loads(done.stdout)["approvals"]["people"]
 
     def doctor() -> str:
         done = processes.run(
-            processes.muniment_gateway("doctor", "--config", service.config), code=0
+            processes.muniment_gateway("doctor", "--config", asking.config), code=0
         )
         return next(one for one in done.stdout.splitlines() if "authority people" in one)
 
     assert status() == {"waiting": 0, "oldest_seconds": 0}
     assert doctor().endswith("1 of 2 people approve; nothing waits")
     asked = write("record-5")
-    answer = submit(service, service.evaluate(asked), asked)
+    answer = submit(asking, asking.evaluate(asked), asked)
     cancel = answer.json["task"]["links"]["cancel"]
     assert status()["waiting"] == 1
-    plain = processes.run(processes.muniment_gateway("status", "--config", service.config))
+    plain = processes.run(processes.muniment_gateway("status", "--config", asking.config))
     assert "people: 1 calls wait for them, the oldest for " in plain.stdout
     assert seen('approvals_waiting{authority="people"}') == 1
     assert "1 calls wait, the oldest for" in doctor()
-    assert ask(f"{service.url}/access/v1/requests/cancel/arq-0", b"").status == 404
+    assert ask(f"{asking.url}/access/v1/requests/cancel/arq-0", b"").status == 404
     done = ask(cancel, b'{"reason":"no_longer_needed"}')
     assert (done.status, done.json["task"]["status"]) == (200, "cancelled")
     assert "links" not in done.json["task"]
     again = ask(cancel, b"")
     assert (again.status, again.json["type"].rpartition(":")[2]) == (409, "invalid_task_state")
-    late = carol.command(service.url, "allow", answer.json["task"]["id"])
+    late = carol.command(asking.url, "allow", answer.json["task"]["id"])
     assert (late.returncode, "not wait for anybody: cancelled" in late.stderr) == (6, True)
     assert status()["waiting"] == 0
     assert seen('approvals_total{authority="people",status="cancelled"}') == 1
     # The same call may be asked about once more.
-    assert requested(service, asked) != answer.json["task"]["id"]
-
-
-def test_several_denials_are_submitted_at_once_and_decided_on_one_by_one(
-    service: Service, carol: Person
-) -> None:
-    wanted = [write(f"record-{number}") for number in (11, 12, 13)]
-
-    def item(asked: dict[str, Any]) -> dict[str, Any]:
-        context = service.evaluate(asked)["context"]
-        expires = context["access_request"]["expires_at"]
-        denial = {"evaluation_id": context["evaluation_id"], "expires_at": expires}
-        return {"resource": asked["resource"], "action": asked["action"], "denial": denial}
-
-    items = [item(asked) for asked in wanted]
-    whole = {"subject": wanted[0]["subject"], "context": wanted[0]["context"], "items": items}
-    answer = service.post("/access/v1/requests", whole)
-    assert answer.status == 202, answer.body
-    task = answer.json["task"]
-    assert [one["status"] for one in task["items"]] == ["pending"] * 3
-    assert answer.headers["Location"] == task["status_endpoint"]
-    first, second, _ = (one["request"] for one in carol.approve(service, "list")["approvals"])
-    carol.approve(service, "allow", first)
-    carol.approve(service, "deny", second)
-    now = ask(task["status_endpoint"]).json
-    assert now["task"]["status"] == "pending"
-    assert [one["status"] for one in now["task"]["items"]] == ["approved", "denied", "pending"]
-    assert "result" not in now
-    over = ask(task["links"]["cancel"], b"")
-    assert (over.status, over.json["task"]["status"]) == (200, "partial")
-    assert ask(task["links"]["cancel"], b"").status == 409
-    approval = now["task"]["items"][0]["result"]["approval"]
-    again = {**wanted[0], "context": {**wanted[0]["context"], "approval": {"id": approval["id"]}}}
-    assert service.evaluate(again)["decision"] is True
-    assert service.evaluate(wanted[1])["decision"] is False
-    for bad in (
-        {**whole, "resource": items[0]["resource"]},
-        {**whole, "items": []},
-        {**whole, "items": [items[0], items[0]]},
-        {**whole, "items": items * 9},
-        {**whole, "items": [{**items[0], "resource": items[1]["resource"]}]},
-        {**whole, "items": [{**items[0], "denial": {}}]},
-        {**whole, "items": [7]},
-        {**whole, "context": {}},
-    ):
-        refused = service.post("/access/v1/requests", bad)
-        assert refused.status == 400, refused.body
-        assert refused.json["type"].endswith(":invalid_denial_binding")
-    # Whoever has a part of a task's name has no task.
-    assert ask(task["status_endpoint"] + ".arq-0").status == 404
-    single = service.post("/access/v1/requests", {**whole, "items": [item(write("record-14"))]})
-    [alone] = ask(single.json["task"]["status_endpoint"]).json["task"]["items"]
-    assert alone["resource"]["id"] == "record-14"
+    assert requested(asking, asked) != answer.json["task"]["id"]
 
 
 def test_of_two_people_at_once_one_decides_and_the_other_is_told(
-    service: Service, carol: Person, deployment: Deployment
+    asking: Service, carol: Person, deployment: Deployment
 ) -> None:
-    task = requested(service, write("record-4"))
+    task = requested(asking, write("record-4"))
     commands = [
-        lambda: carol.command(service.url, "allow", task),
-        lambda: carol.command(service.url, "deny", task),
+        lambda: carol.command(asking.url, "allow", task),
+        lambda: carol.command(asking.url, "deny", task),
     ]
     with ThreadPoolExecutor(2) as pool:
         codes = sorted(one.returncode for one in pool.map(lambda run: run(), commands))
     assert codes == [0, 6]
-    approvals = published(service, Approval)
+    approvals = published(asking, Approval)
     assert len(approvals) == len({one.id for one in approvals})
     said = [one for one in approvals if one.approval.request == task]
     assert len(said) == 1  # who came second is not in the log

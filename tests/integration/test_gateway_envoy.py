@@ -28,11 +28,7 @@ grpc: Any = pytest.importorskip("grpc", reason="the extra `envoy` is not install
 aio: Any = pytest.importorskip("grpc.aio", reason="the extra `envoy` is not installed")
 
 TOKEN = "edge-token-0123456789"
-FORGED = [
-    ("Muniment-Permit", "forged"),
-    ("Muniment-Evaluation", "forged"),
-    ("Muniment-Client", "forged"),
-]
+FORGED = [(f"Muniment-{name}", "forged") for name in ("Permit", "Evaluation", "Client")]
 
 
 def tables(port: int = 0) -> str:
@@ -63,6 +59,17 @@ client = "edge"
 subject = "header:x-user"
 deadline_seconds = 30
 permit_header_bytes = 16000
+"""
+
+
+def grpc_table(subject: str, seconds: int = 30) -> str:
+    return f"""\
+[[proxy]]
+name = "grpc"
+kind = "envoy"
+listen = "127.0.0.1:0"
+subject = "{subject}"
+deadline_seconds = {seconds}
 """
 
 
@@ -174,23 +181,17 @@ def test_a_body_is_decided_on_when_all_of_it_is_there(url: str, behind: Upstream
     assert len(behind.reached) == before
 
 
-def test_a_body_that_envoy_does_not_send_is_not_taken_for_none(
+def test_what_envoy_leaves_out_is_not_taken_for_nothing(
     service: Service, behind: Upstream, tmp_path: Path, port: int
 ) -> None:
+    """A body that it does not send, and its token, which no header of a client stands for."""
     before = len(behind.reached)
-    with proxy_tools.envoy(over_grpc(), port, behind, tmp_path / "envoy") as url:
+    with proxy_tools.envoy(over_grpc(), port, behind, tmp_path / "body") as url:
         answer = ask(url, "POST", "/accounts/1/pay", {"x-user": "ada"}, b'{"amount": 1}')
         assert denied(answer, "malformed") == ["could_not_evaluate"]
-    assert len(behind.reached) == before
-
-
-def test_an_envoy_without_its_token_gets_nothing(
-    service: Service, behind: Upstream, tmp_path: Path, port: int
-) -> None:
-    before = len(behind.reached)
     asks = over_grpc()
     del asks["grpc_service"]["initial_metadata"]
-    with proxy_tools.envoy(asks, port, behind, tmp_path / "envoy") as url:
+    with proxy_tools.envoy(asks, port, behind, tmp_path / "token") as url:
         headers = {"x-user": "ada", "authorization": f"Bearer {TOKEN}"}
         assert denied(ask(url, "GET", "/todos", headers), "unknown-proxy") == []
     assert len(behind.reached) == before
@@ -272,13 +273,10 @@ def test_with_the_gateway_gone_envoy_denies(
 
 def pem(certificate: Path, key: Path, ca: Path, **more: Any) -> dict[str, Any]:
     """A TLS context of Envoy's, for a side that shows a certificate and wants one of the CA's."""
-    pair = {"certificate_chain": {"filename": str(certificate)},
-            "private_key": {"filename": str(key)}}  # fmt: skip
-    trusted = {"trusted_ca": {"filename": str(ca)}}
-    return {
-        "common_tls_context": {"tls_certificates": [pair], "validation_context": trusted},
-        **more,
-    }
+    chain, private, trusted = ({"filename": str(path)} for path in (certificate, key, ca))
+    pair = {"certificate_chain": chain, "private_key": private}
+    both = {"tls_certificates": [pair], "validation_context": {"trusted_ca": trusted}}
+    return {"common_tls_context": both, **more}
 
 
 def test_the_principal_of_the_clients_certificate_is_the_subject(
@@ -289,18 +287,8 @@ def test_the_principal_of_the_clients_certificate_is_the_subject(
     authority = Authority(tmp_path / "tls")
     edge = authority.issue("edge")
     own = authority.issue("gateway")
-    text = f"""\
-[[proxy]]
-name = "grpc"
-kind = "envoy"
-listen = "127.0.0.1:0"
-subject = "principal"
-deadline_seconds = 30
-[tls]
-certificate = "{own[0]}"
-key = "{own[1]}"
-client_ca = "{authority.file}"
-"""
+    tls = f'certificate = "{own[0]}"\nkey = "{own[1]}"\nclient_ca = "{authority.file}"\n'
+    text = f"{grpc_table('principal')}[tls]\n{tls}"
     service = gateway(deployment, tmp_path / "gateway", text, "principal")
     inside = pem(*edge, authority.file)
     outside = pem(*edge, authority.file, require_client_certificate=True)
@@ -337,23 +325,12 @@ client_ca = "{authority.file}"
 def test_the_subject_is_what_envoys_configuration_or_its_filters_say(
     deployment: Deployment, behind: Upstream, tmp_path: Path, source: str
 ) -> None:
-    text = f"""\
-[[proxy]]
-name = "grpc"
-kind = "envoy"
-listen = "127.0.0.1:0"
-subject = "{source}"
-deadline_seconds = 30
-"""
-    service = gateway(deployment, tmp_path / "gateway", text, source.partition(":")[0])
+    name = source.partition(":")[0]
+    service = gateway(deployment, tmp_path / "gateway", grpc_table(source), name)
     kind = "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config"
     told = {"metadata_namespace": "tests.filter", "value": {"claims": {"who": "ada", "n": 1.5}}}
-    filters = [
-        {
-            "name": "envoy.filters.http.set_metadata",
-            "typed_config": {"@type": kind, "metadata": [told]},
-        }
-    ]
+    config = {"@type": kind, "metadata": [told]}
+    filters = [{"name": "envoy.filters.http.set_metadata", "typed_config": config}]
     of_route = {"check_settings": {"context_extensions": {"who": "ada"}}}
     asks = over_grpc(metadata_context_namespaces=["tests.filter"])
     folder = tmp_path / "envoy"
@@ -409,27 +386,16 @@ deadline_seconds = 60
     service = gateway_service.made(
         deployment, tmp_path / "gateway", authority, name="gw.example/patient"
     )
-    text = """
-[[proxy]]
-name = "grpc"
-kind = "envoy"
-listen = "127.0.0.1:0"
-subject = "header:x-user"
-deadline_seconds = 60
-"""
-    service.config.write_text(service.config.read_text() + text)
+    text = service.config.read_text()
+    service.config.write_text(f"{text}\n{grpc_table('header:x-user', 60)}")
     request = Messages().request()
     http = request.attributes.request.http
     http.method, http.path, http.host = "GET", "/todos", "h"
     http.headers["x-user"] = "ada"
-    service.start()
-    try:
-        port = grpc_port(service)
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with service.running():
+        async with aio.insecure_channel(f"127.0.0.1:{grpc_port(service)}") as channel:
             call = channel.unary_unary(METHOD)(request.SerializeToString())
             await until(begun.exists)
             call.cancel()
         await asyncio.to_thread(go_on.write_text, "")
         await until(lambda: any(one.subject == Entity("user", "ada") for one in service.logged()))
-    finally:
-        service.stop()

@@ -116,7 +116,9 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
         await until(lambda: keeper.path.exists() and b"\n%d\n" % size in keeper.path.read_bytes())
     before = m.packages
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
-        assert log.publisher.beside.mirrors.kept.checkpoint.size == size  # before anything is pushed
+        assert (
+            log.publisher.beside.mirrors.kept.checkpoint.size == size
+        )  # before anything is pushed
         await until(lambda: m.asked[-1] == "/add-entries")
         assert m.packages == before
     # By a policy that asks for more, and when somebody has changed the file, it counts for nothing.
