@@ -22,10 +22,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from muniment_log.core.ordering import RecalledError
+from muniment_log.core.orderroom import OrderRoom
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.queueing import OrderQueue
 from muniment_log.core.recall import KEPT
-from muniment_log.core.room import Room
 from muniment_log.core.streams import BatchPlace, Pending, Stream, digest_of, new_future, refuse
 from muniment_log.core.streamtable import StreamTable
 from muniment_log.core.tokenintake import TokenIntake
@@ -119,7 +119,7 @@ class Sequencer:
         self._limits = limits
         self._cleared = cleared
         self.remembered = StreamTable(limits.streams)
-        self._room = Room(limits.waiting_bytes, metrics)
+        self._room = OrderRoom(limits.waiting_bytes, metrics)
         self._wake = asyncio.Event()
         self._intake = TokenIntake(
             order=order,

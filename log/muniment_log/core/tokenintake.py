@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from muniment_log.core.claims import Claim
     from muniment_log.core.ordering import Order
+    from muniment_log.core.orderroom import OrderRoom
     from muniment_log.core.ports import Receipt, StreamKey
     from muniment_log.core.queueing import OrderQueue, Told
     from muniment_log.core.repeats import RequestRecords
-    from muniment_log.core.room import Room
     from muniment_log.core.streams import Stream
     from muniment_log.core.streamtable import StreamTable
 
@@ -38,7 +38,7 @@ class TokenIntake:
         *,
         order: Order,
         queue: OrderQueue,
-        room: Room,
+        room: OrderRoom,
         remembered: StreamTable,
         hold: Callable[[StreamKey], Awaitable[Stream]],
         check: Callable[[], None],

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from muniment_log.metrics import LogMetrics
 
 
-class Room:
+class OrderRoom:
     """Bytes of what was accepted and is not yet durable.
 
     Attributes:
