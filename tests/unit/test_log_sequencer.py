@@ -6,7 +6,6 @@ import sqlite3
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -425,50 +424,6 @@ async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> 
         steps = [b - a for a, b in zip([0, *sizes], sizes, strict=False)]
         assert max(step for step in steps if step != 201) <= 201
         assert len(sizes) > 10
-
-
-async def commits_of_records(path: Path, *, at_first: int, then: int) -> list[int]:
-    """Leaves in each commit of lone records: some come at once, then one in each turn of the loop.
-
-    A manifest is one of the leaves.
-    """
-    async with log_tools.embedded(path) as log:
-        await log.sequencer.submit_records("p.example", [record("of a stream that is known")])
-
-        def send(number: int) -> asyncio.Task[Receipt]:
-            entries = [record(str(number))]
-            return asyncio.create_task(log.sequencer.submit_records("p.example", entries))
-
-        tasks = [send(number) for number in range(at_first)]
-        for number in range(then):
-            await asyncio.sleep(0)
-            tasks.append(send(at_first + number))
-        receipts = await asyncio.gather(*tasks)
-        assert len({receipt.first for receipt in receipts}) == at_first + then
-        sizes = [head.size for head, _ in log.listener.heads]
-    return [end - begin for begin, end in pairwise(sizes)]
-
-
-async def test_small_requests_of_a_few_turns_share_a_commit(tmp_path: Path) -> None:
-    assert await commits_of_records(tmp_path / "log.db", at_first=2, then=2) == [5]
-
-
-async def test_a_lone_request_waits_for_no_other(tmp_path: Path) -> None:
-    first, *_ = await commits_of_records(tmp_path / "log.db", at_first=1, then=3)
-    assert first == 2
-
-
-async def test_small_requests_that_go_on_coming_do_not_keep_a_commit_waiting(
-    tmp_path: Path,
-) -> None:
-    first, *others = await commits_of_records(tmp_path / "log.db", at_first=2, then=30)
-    assert first <= 8
-    assert others
-
-
-async def test_enough_small_requests_wait_for_no_others(tmp_path: Path) -> None:
-    first, *_ = await commits_of_records(tmp_path / "log.db", at_first=64, then=3)
-    assert first == 65
 
 
 async def test_parked_batches_are_bounded(tmp_path: Path) -> None:
