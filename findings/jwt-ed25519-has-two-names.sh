@@ -3,7 +3,8 @@
 #
 # Packages: jose 6.2.17, dpop 2.1.2 (npm), PyJWT 2.15.1, joserfc 1.8.0, Authlib 1.9.6, cryptography 50.0.2 (PyPI).
 # Seen: an agent's token and its DPoP proof have "alg": "Ed25519" (RFC 9864). joserfc reads both; PyJWT raises
-#   InvalidAlgorithmError and authlib.jose UnsupportedAlgorithmError, though each is told to take both names. The other way round works: jose reads PyJWT's "EdDSA" with the same key.
+#   InvalidAlgorithmError and authlib.jose UnsupportedAlgorithmError, though each is told to take both names.
+#   The other way round works: jose reads PyJWT's "EdDSA" with the same key.
 # Not expected because: it is one key, one curve and one signature, all of them know the name EdDSA, and RFC 9864
 #   has deprecated that name since 2025, so that what is written to the newer text meets a refusal.
 # For users: the identity of the same agent holds at one service and not at the next, and the refusal reads like a
