@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import force_setattr
+
 import rfc6962
 import signing
 from muniment.local.sqlitefile import DatabaseError
@@ -41,11 +43,11 @@ LIMITS = SequencerLimits(parked_seconds=SECONDS)
 def hasty(limits: SequencerLimits, seconds: float = 0.0) -> Iterator[None]:
     """A batch that comes before its turn is refused after so many seconds meanwhile."""
     patient = limits.parked_seconds
-    object.__setattr__(limits, "parked_seconds", seconds)
+    force_setattr(limits, "parked_seconds", seconds)
     try:
         yield
     finally:
-        object.__setattr__(limits, "parked_seconds", patient)
+        force_setattr(limits, "parked_seconds", patient)
 
 
 async def gap(sequencer: SequencerPort, batch: Batch) -> StreamGapError:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from muniment.records.manifest import HEADER
 from muniment.records.touched import MAP_VERSION
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     from muniment_log.logfile import ClusterTable
 
 
-@dataclass(frozen=True, slots=True)
-class LogConfig:
+class LogConfig(Struct, frozen=True):
     """A configuration that was checked, with the keys and the policy read.
 
     Attributes:

@@ -4,11 +4,10 @@ A service lists its routes as `Operation`s. Schemas are what msgspec makes of th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from muniment.tlog.encoding import MAX_SIZE
 
@@ -41,8 +40,7 @@ class Health(Struct):
     status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """What one method of one path takes and answers; types of bodies are by media type.
 
     Attributes:

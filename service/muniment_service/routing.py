@@ -8,12 +8,12 @@ is a defect, answered with a bare 500 and logged.
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct, field
 
 from muniment.local.logs import event
 from muniment.tlog.encoding import FormatError
@@ -28,8 +28,7 @@ _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Route:
+class _Route(Struct):
     label: str
     handlers: dict[str, Handler] = field(default_factory=dict)
 

@@ -7,9 +7,10 @@ Whatever SQLite cannot read is damage, not a failure of the check.
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from muniment.local.sqlitefile import (
     UNREADABLE,
@@ -40,8 +41,7 @@ class Damage(NamedTuple):
     what: str
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(Struct):
     """What is not as it must be in a database; nothing when all is sound."""
 
     damage: list[Damage] = field(default_factory=list)

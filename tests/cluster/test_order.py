@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 import engines
 from cluster_tools import clustered, ordered_in
@@ -64,7 +64,7 @@ def losing(database: Database, monkeypatch: pytest.MonkeyPatch, *, persisted: bo
 async def test_too_many_early_batches_are_no_gap_that_a_frontend_can_see(
     database: str, bucket: engines.Bucket
 ) -> None:
-    limits = dataclasses.replace(LIMITS, parked_batches=2, parked_seconds=20)
+    limits = structs.replace(LIMITS, parked_batches=2, parked_seconds=20)
     stream = GatewayStream()
     batches = [stream.take(1) for _ in range(4)]
     async with clustered(database, bucket, limits) as log:

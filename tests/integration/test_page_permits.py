@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 import browser
 import page_cases
 from decisions import request
@@ -319,7 +321,7 @@ def test_mutated_records_get_the_same_reasons(page: browser.Page, tmp_path: Path
         except (FormatError, ValueError):
             found.append(page_cases.mutate(chance, data))
     cases = [
-        plain.with_file("file", replace(proof, extra=data).encode())
+        plain.with_file("file", structs.replace(proof, extra=data).encode())
         for data in found
         if 0 < len(data) <= 65_536
     ]

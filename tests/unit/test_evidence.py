@@ -8,6 +8,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 import rfc6962
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
@@ -243,13 +244,13 @@ def test_a_changed_file_proves_no_more(kind: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda e: replace(e, implied_root=b"r" * 32),
-        lambda e: replace(e, proof=e.proof[1:]),
-        lambda e: replace(e, proof=(*e.proof, b"r" * 32)),
-        lambda e: replace(e, proof=(b"r" * 32, *e.proof[1:])),
-        lambda e: replace(e, older=strip(LOG.checkpoint(6))),
-        lambda e: replace(e, newer=strip(FORKED.checkpoint(13))),
-        lambda e: replace(e, newer=strip(LOG.checkpoint(12))),
+        lambda e: structs.replace(e, implied_root=b"r" * 32),
+        lambda e: structs.replace(e, proof=e.proof[1:]),
+        lambda e: structs.replace(e, proof=(*e.proof, b"r" * 32)),
+        lambda e: structs.replace(e, proof=(b"r" * 32, *e.proof[1:])),
+        lambda e: structs.replace(e, older=strip(LOG.checkpoint(6))),
+        lambda e: structs.replace(e, newer=strip(FORKED.checkpoint(13))),
+        lambda e: structs.replace(e, newer=strip(LOG.checkpoint(12))),
     ],
 )
 def test_a_fork_whose_proof_does_not_hold(change: Callable[[Fork], Fork]) -> None:
@@ -265,11 +266,13 @@ def test_a_leaf_whose_proof_does_not_hold() -> None:
     assert isinstance(evidence, Leaf)
     first, second = evidence.first, evidence.second
     for changed in (
-        replace(evidence, first=replace(first, proof=first.proof[1:])),
-        replace(evidence, second=replace(second, proof=(*second.proof, b"r" * 32))),
-        replace(evidence, first=replace(first, leaf_hash=b"\0" * 32)),
-        replace(evidence, index=4),
-        replace(evidence, first=replace(first, checkpoint=strip(LOG.checkpoint(7)))),
+        structs.replace(evidence, first=structs.replace(first, proof=first.proof[1:])),
+        structs.replace(evidence, second=structs.replace(second, proof=(*second.proof, b"r" * 32))),
+        structs.replace(evidence, first=structs.replace(first, leaf_hash=b"\0" * 32)),
+        structs.replace(evidence, index=4),
+        structs.replace(
+            evidence, first=structs.replace(first, checkpoint=strip(LOG.checkpoint(7)))
+        ),
     ):
         with pytest.raises(VerificationError):
             verify_evidence(changed, LOG.verifiers)
@@ -283,7 +286,7 @@ def test_a_bad_signature_poisons_it() -> None:
     spoiled = bytes([lines[0].signature[0] ^ 1]) + lines[0].signature[1:]
     lines[0] = replace(lines[0], signature=spoiled)
     note = UnverifiedNote(evidence.first.note.text, tuple(lines))
-    bad = replace(evidence, first=SignedCheckpoint(evidence.first.checkpoint, note))
+    bad = structs.replace(evidence, first=SignedCheckpoint(evidence.first.checkpoint, note))
     with pytest.raises(VerificationError, match="checkpoint"):
         verify_evidence(bad, LOG.verifiers)
 

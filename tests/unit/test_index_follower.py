@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 import index_tools as tools
 import logsim
@@ -305,8 +306,8 @@ async def test_the_file_stays_with_its_log(tmp_path: Path, monkeypatch: pytest.M
         renamed = replace(signed.checkpoint, origin="log.example/other")
         return replace(
             head,
-            signed=replace(
-                signed, checkpoint=renamed, note=replace(signed.note, text=renamed.text)
+            signed=structs.replace(
+                signed, checkpoint=renamed, note=structs.replace(signed.note, text=renamed.text)
             ),
         )
 

@@ -1,11 +1,12 @@
 """Integration against a naive oracle: tiles are a pure function of the leaves (C2SP tlog-tiles)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import rfc6962
 from muniment.tlog.encoding import frame, unframe

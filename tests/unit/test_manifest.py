@@ -1,6 +1,5 @@
 """Manifests and batches: strict text, one signature, what each step proves."""
 
-import dataclasses
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -9,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from decisions import decisions
 from muniment.records.manifest import (
@@ -65,7 +65,7 @@ def batch(records: list[bytes] | None = None, first: int = 0) -> Batch:
 
 def resigned(old: Batch, **changes: object) -> bytes:
     """The body of a batch with other things said in its manifest, properly signed."""
-    manifest = dataclasses.replace(old.manifest, **changes)  # type: ignore[arg-type]  # by name
+    manifest = structs.replace(old.manifest, **changes)  # type: ignore[arg-type]  # by name
     return frame([*old.records, sign_manifest(manifest, GATEWAY)])
 
 
@@ -141,7 +141,7 @@ def test_other_labels_are_refused(label: str) -> None:
 )
 def test_a_manifest_is_within_its_bounds(change: dict[str, object]) -> None:
     with pytest.raises(FormatError, match="manifest"):
-        dataclasses.replace(MANIFEST, **change)  # type: ignore[arg-type]  # wrong on purpose
+        structs.replace(MANIFEST, **change)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_signed_manifest_comes_back() -> None:
@@ -181,7 +181,7 @@ def test_the_log_signs_token_streams_only() -> None:
     made = build_batch(ORIGIN, LOG, stream, 0, NO_PREVIOUS, RECORDS, producer=producer)
     assert made.manifest.producer == producer
     verify_batch(parse_batch(made.body), KNOWN, origin=ORIGIN)
-    other = dataclasses.replace(made.manifest, producer="curl.example/other")
+    other = structs.replace(made.manifest, producer="curl.example/other")
     with pytest.raises(VerificationError, match="signed as"):
         verify_manifest(sign_manifest(other, LOG), KNOWN)
 
@@ -266,7 +266,7 @@ def test_batches_are_bounded() -> None:
     with pytest.raises(FormatError, match="more than 10001 entries"):
         parse_batch(many)
     with pytest.raises(FormatError, match=f"more than {MAX_MANIFEST} bytes"):
-        sign_manifest(dataclasses.replace(MANIFEST, producer="p" * MAX_MANIFEST), GATEWAY)
+        sign_manifest(structs.replace(MANIFEST, producer="p" * MAX_MANIFEST), GATEWAY)
     with pytest.raises(FormatError, match=f"more than {MAX_MANIFEST} bytes"):
         parse_manifest(b"x" * (MAX_MANIFEST + 1))
 

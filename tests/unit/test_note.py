@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -250,7 +251,7 @@ class TestVerify:
         assert found.text.startswith("o\n0\n")
 
     def test_ambiguous_verifiers_are_a_bug(self):
-        twin = replace(self.foo.vkey, public=self.bar.vkey.public)
+        twin = structs.replace(self.foo.vkey, public=self.bar.vkey.public)
         signed = sign_note("t\n", [self.foo], NOW)
         with pytest.raises(ValueError, match="two keys"):
             verify_note(signed, [Ed25519Verifier(self.foo.vkey), Ed25519Verifier(twin)])

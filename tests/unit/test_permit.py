@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from governed import DIGEST, GATEWAY, WITNESSES, World, artifact, policy, story
 from muniment.lineage import FactsError, Head, MemoryFacts
@@ -147,7 +148,7 @@ def all_of(*causes: Cause) -> Cause:
 
 def other_log(setup: Setup) -> None:
     trusted = policy()
-    log = replace(trusted.logs[0], vkey=authority_vkey("another.log", ed25519("another")))
+    log = structs.replace(trusted.logs[0], vkey=authority_vkey("another.log", ed25519("another")))
     setup.trust["policy"] = replace(trusted, logs=(log,))
 
 
@@ -214,7 +215,9 @@ CAUSES: dict[str, dict[str, Cause]] = {
             NO_FACTS,
             spoiled(lambda one: Permit.of(one.entry.replace(b'"time":1', b'"time":2'), one.proof)),
         ),
-        "other_index": all_of(NO_FACTS, spoiled(lambda one: Permit(replace(one.proof, index=2)))),
+        "other_index": all_of(
+            NO_FACTS, spoiled(lambda one: Permit(structs.replace(one.proof, index=2)))
+        ),
         "no_quorum": spoiled(lambda permit: keep_signatures(permit, 2)),
         "log_not_trusted": other_log,
         "no_authority_signature": signed(),
@@ -311,8 +314,8 @@ def _members(decision: Decision) -> dict[str, Any]:
 
 def keep_signatures(permit: Permit, count: int) -> Permit:
     signed = permit.proof.checkpoint
-    note = replace(signed.note, signatures=signed.note.signatures[:count])
-    return Permit(replace(permit.proof, checkpoint=replace(signed, note=note)))
+    note = structs.replace(signed.note, signatures=signed.note.signatures[:count])
+    return Permit(structs.replace(permit.proof, checkpoint=structs.replace(signed, note=note)))
 
 
 def cosigned_at(world: World, now: int) -> None:
@@ -331,7 +334,7 @@ def cosigned_by_clocks(world: World, *off: int | None) -> None:
             for name, seconds in zip(WITNESSES, off, strict=True)
             if seconds is not None
         ]
-        return replace(
+        return structs.replace(
             signed, note=UnverifiedNote(signed.note.text, (signed.note.signatures[0], *lines))
         )
 
@@ -508,8 +511,8 @@ def test_ml_dsa_44_witnesses_and_authorities() -> None:
     [
         {"authorities": (AUTHORITY,), "signatures": 2},
         {"signatures": 1},
-        {"authorities": (AUTHORITY, replace(AUTHORITY, public=bytes(32)))},
-        {"authorities": (replace(AUTHORITY, algorithm=4),)},
+        {"authorities": (AUTHORITY, structs.replace(AUTHORITY, public=bytes(32)))},
+        {"authorities": (structs.replace(AUTHORITY, algorithm=4),)},
     ],
 )
 def test_trust_that_makes_no_sense_is_refused(members: dict[str, Any]) -> None:
@@ -555,8 +558,8 @@ def test_what_is_no_permit_raises_or_is_denied() -> None:
     permit = world.permit(index)
     context = reading()
     trust = Trust(policy=policy())
-    bare = replace(permit.proof, extra=None).encode()
-    garbage = replace(permit.proof, extra=b"{}").encode()
+    bare = structs.replace(permit.proof, extra=None).encode()
+    garbage = structs.replace(permit.proof, extra=b"{}").encode()
     for data in (b"", bare, garbage, b"x" * 2_000_000):
         with pytest.raises(FormatError):
             parse_permit(data)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -201,7 +202,7 @@ class TestKeys:
     def test_colliding_key_ids_are_refused(self):
         """Two keys of one name and ID would poison each other's notes."""
         one = log_signer().vkey
-        two = replace(one, public=log_signer("other").vkey.public)
+        two = structs.replace(one, public=log_signer("other").vkey.public)
         with pytest.raises(FormatError, match="has the ID"):
             Policy((PolicyLog(one), PolicyLog(two)), (), (), "none")
 

@@ -1,10 +1,9 @@
 """Policies over time: what a version is, and which version judges a checkpoint."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chains import START, YEAR, body, file, root, root_signer, two_years, version
 from muniment.tlog.checkpoint import SignedCheckpoint

@@ -68,7 +68,7 @@ def test_the_table_is_whole() -> None:
     twins = {
         f"{one.__module__}.{one.__name__}.{field.name}"
         for one in (PublisherLimits, SequencerLimits)
-        for field in dataclasses.fields(one)
+        for field in msgspec.structs.fields(one)
         if field.name in LimitsFile.__struct_fields__
     }
     found = {name for root in ("client", "log", "witness") for name in limits_of(ROOT / root)}
@@ -99,7 +99,7 @@ def limits_of(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("limits", [PublisherLimits, SequencerLimits])
 def test_what_is_configured_is_what_is_used(limits: type[Any]) -> None:
-    defaults = {field.name: field.default for field in dataclasses.fields(limits)}
+    defaults = {field.name: field.default for field in msgspec.structs.fields(limits)}
     configured = defaults.keys() & set(LimitsFile.__struct_fields__)
     assert configured
     for name in configured:

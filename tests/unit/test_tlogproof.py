@@ -2,10 +2,10 @@
 
 import base64
 import hashlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.encoding import MAX_SIZE, FormatError, VerificationError

@@ -1,9 +1,9 @@
 """Each alarm, at its limit and just within; and token buckets."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from muniment_witness.config import LogOptions
 from muniment_witness.gossip.alarms import KINDS, Situation, WitnessAlarm, alarms

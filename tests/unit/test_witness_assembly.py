@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from byzantine import View
 from muniment.tlog.evidence import same_size
 from muniment_service.metrics import Metrics
@@ -81,7 +83,7 @@ async def test_new_parts_hold_the_cosigner_only_when_it_is_told(tmp_path: Path) 
         await w1.call("POST", "/gossip/evidence", body)
         [name] = [each.hash.hex() for each in w1.store.observations.evidence[net.origin].values()]
         config = w1.watch.config
-        known = replace(config.options[net.origin], acknowledged=frozenset({name}))
+        known = structs.replace(config.options[net.origin], acknowledged=frozenset({name}))
         parts = build(
             replace(config, options={net.origin: known}),
             w1.store,

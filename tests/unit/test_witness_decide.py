@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.cosignature import MLDSA44Verifier
@@ -70,7 +71,7 @@ def test_signature_of_trusted_key_that_fails_is_403_even_with_a_good_one() -> No
     line = checkpoint.note.signatures[0]
     for lines in ([spoiled(line)], [line, spoiled(line)], [spoiled(line), line]):
         note = UnverifiedNote(checkpoint.note.text, tuple(lines))
-        request = LOG.request(0, 3, checkpoint=replace(checkpoint, note=note))
+        request = LOG.request(0, 3, checkpoint=structs.replace(checkpoint, note=note))
         assert refusal(at(0), request) == (403, "bad-signature")
 
 
@@ -187,7 +188,7 @@ def test_one_line_many_times_is_verified_once_and_kept_once() -> None:
 
     checkpoint = LOG.checkpoint(3)
     note = UnverifiedNote(checkpoint.note.text, checkpoint.note.signatures * 60)
-    request = LOG.request(0, 3, checkpoint=replace(checkpoint, note=note))
+    request = LOG.request(0, 3, checkpoint=structs.replace(checkpoint, note=note))
     outcome = authenticate(KnownLog(LOG.origin, (Counting(),)), request)
     assert not isinstance(outcome, Refusal)
     assert outcome.note.signatures == checkpoint.note.signatures
@@ -290,10 +291,10 @@ def test_subtree_proof_that_fails_is_422() -> None:
     """tlog-witness, sign-subtree: "If the Merkle Consistency Proof doesn't verify", MUST 422."""
     good = LOG.subtree_request(8, 13, reference(14))
     for bad in (
-        replace(good, hash=OTHER_HASH),
-        replace(good, proof=()),
-        replace(good, proof=(*good.proof, OTHER_HASH)),
-        replace(good, start=4, end=8),
+        structs.replace(good, hash=OTHER_HASH),
+        structs.replace(good, proof=()),
+        structs.replace(good, proof=(*good.proof, OTHER_HASH)),
+        structs.replace(good, start=4, end=8),
     ):
         assert subtree_status(bad) == 422
 

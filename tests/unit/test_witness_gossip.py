@@ -2,10 +2,10 @@
 they must not."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from byzantine import ByzantineLog, View
 from muniment.tlog.encoding import frame

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from byzantine import View
 from muniment_witness.gossip.watch import Watch
@@ -21,8 +22,8 @@ def knowing(watch: Watch, logs: int) -> Watch:
     """The same watch, with so many logs."""
     [known] = watch.config.logs.values()
     origins = [f"log.example/{number}" for number in range(logs)]
-    config = replace(watch.config, logs={o: replace(known, origin=o) for o in origins})
-    return replace(watch, config=config)
+    config = replace(watch.config, logs={o: structs.replace(known, origin=o) for o in origins})
+    return structs.replace(watch, config=config)
 
 
 async def test_many_logs_are_described_in_small_parts(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from muniment.http.access import check_token_url, read_token
 from muniment.http.urls import split_url
 from muniment.map.recompute import about
@@ -42,8 +44,7 @@ WITNESS_ALGORITHMS: Final = (COSIGNATURE_ED25519, COSIGNATURE_MLDSA44)
 """Signature types with which witnesses cosign."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(Struct, frozen=True):
     """How one log is watched.
 
     The URL has no final slash, and is None when the log is not read; `period` (longest time
@@ -60,8 +61,7 @@ class LogOptions:
     recompute: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """Another witness: at least one key; its monitoring prefix without a final slash."""
 
     name: str

@@ -9,8 +9,10 @@ start.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
+
+from msgspec import Struct
 
 from muniment.local.logs import event
 from muniment.tlog.loglist import ListedLog
@@ -36,8 +38,7 @@ RELOADED: Final = frozenset(
 """The tables and keys of the file that a reload applies; all else takes a restart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """The parts of a witness that a configuration decides: what works unasked, and what answers."""
 
     watch: Watch

@@ -18,8 +18,10 @@ judged by these rules, in this order; the first that speaks decides:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError, VerificationError, format_base64
@@ -31,8 +33,7 @@ from muniment.tlog.policy import CosignedCheckpoint
 MisbehaviourKind = Literal["same-size", "fork", "empty-root"]
 
 
-@dataclass(frozen=True, slots=True)
-class Misbehaviour:
+class Misbehaviour(Struct, frozen=True):
     """Proof that the log's key signed two histories.
 
     The notes are verbatim, older first; one for ``empty-root``. A ``fork`` has the root that the
@@ -67,8 +68,7 @@ class StaleCheckpoint(MunimentError):  # noqa: N818 - says what happened
         self.trusted = trusted
 
 
-@dataclass(frozen=True, slots=True)
-class TrustState:
+class TrustState(Struct, frozen=True):
     """What a relying party knows of one log.
 
     The checkpoint is the newest accepted one, with the cosignatures it was accepted with.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from msgspec import structs
 
 from muniment.cli.common import (
     FILE,
@@ -113,7 +114,9 @@ async def _work(log_url: str, old: TlogProof, policy: Policy | None) -> TlogProo
         if head.origin != was.origin:
             raise VerificationError(f"{log_url} is the log {head.origin}, not {was.origin}")
         if head == was:
-            return replace(old, checkpoint=old.checkpoint.with_signatures(newest.note.signatures))
+            return structs.replace(
+                old, checkpoint=old.checkpoint.with_signatures(newest.note.signatures)
+            )
         if head.size < was.size:
             raise VerificationError(
                 f"the log shows {head.size} leaves, and the proof's tree has {was.size}: {_BEHIND}"
@@ -131,4 +134,4 @@ async def _work(log_url: str, old: TlogProof, policy: Policy | None) -> TlogProo
             except FormatError as error:
                 raise BadAnswer(str(error)) from None
             verify_consistency(was.size, was.root, head.size, head.root, proof)
-        return replace(made.proof, extra=old.extra)
+        return structs.replace(made.proof, extra=old.extra)

@@ -1,8 +1,10 @@
 """All that is known of one leaf: read from the replica, in one thread, for one page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from muniment.explore.proving import prove
 from muniment.explore.table import TableReader

@@ -12,11 +12,11 @@ the lock forbids) could still not mix their chunks.
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from muniment.audit.trust import Misbehaviour, TrustState
 from muniment.index.addendatable import AddendaTable
@@ -47,8 +47,7 @@ MAX_SUSPICIONS: Final = 16
 """Suspicions kept, the newest ones: the same bad answer comes again with every attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """Consecutive leaves of one part, ready to be stored.
 
     Attributes:

@@ -8,9 +8,11 @@ proofs that tell of its lineage and that nothing of it is revoked, stands before
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import InitVar, dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Self
+
+from msgspec.structs import replace
 
 from muniment.complete.prooffile import MAX_COMPLETE_SIZE, CompleteProof, parse_complete
 from muniment.records.addenda import Disclosure, disclose

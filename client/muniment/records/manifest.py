@@ -16,6 +16,8 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from muniment.tlog.encoding import (
     MAX_ENTRY,
     MAX_SIZE,
@@ -62,8 +64,7 @@ _LABEL: Final = re.compile(LABEL)
 _LINES: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """What a gateway says of a batch of its stream; signed by nobody yet.
 
     Raises FormatError if a member is out of its bounds.

@@ -7,9 +7,10 @@ the tree each. A log needs that, which proves whole batches.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from muniment.tlog.merkle import join_peaks, node_hash
 from muniment.tlog.proofs import (
@@ -23,8 +24,7 @@ from muniment.tlog.proofs import (
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, tile_at
 
 
-@dataclass(frozen=True, slots=True)
-class PathsPlan:
+class PathsPlan(Struct, frozen=True):
     """Which nodes the audit paths of the leaves [start, end) need; made by `plan_inclusions`.
 
     `edge` is the highest level at which a path's sibling is the incomplete node on the tree's right

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Self
 
+from msgspec import Struct
+
 from muniment.tlog.encoding import (
     MAX_SIZE,
     FormatError,
@@ -91,8 +93,7 @@ checkpoint_of: Final = lru_cache(maxsize=8)(parse_checkpoint)
 """As `parse_checkpoint`, and the newest few texts once: several keys sign one head."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedCheckpoint:
+class SignedCheckpoint(Struct, frozen=True):
     """A checkpoint and its note, unverified; ValueError if it is the note of something else."""
 
     checkpoint: Checkpoint

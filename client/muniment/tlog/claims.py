@@ -4,10 +4,10 @@ They are unverified until `proven.verify_evidence` has verified one. `evidence` 
 they stand in, and exports everything here.
 """
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from muniment.tlog.encoding import FormatError, format_base64
@@ -26,17 +26,15 @@ COMPUTED: Final = "computed "
 Kind: TypeAlias = Literal["same-size", "fork", "leaf", "empty-root", "index"]
 
 
-class _Claim(ABC):
+class _Claim(Struct, frozen=True):
     """What all kinds have in common."""
-
-    __slots__ = ()
 
     kind: ClassVar[Kind]
 
     @property
-    @abstractmethod
     def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
         """The log's checkpoints in the order of the file."""
+        raise NotImplementedError
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -76,8 +74,7 @@ class _Claim(ABC):
         return sha256(text.encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class SameSize(_Claim):
+class SameSize(_Claim, frozen=True):
     """Two roots of one size, the smaller first; FormatError if there is no contradiction."""
 
     kind: ClassVar[Kind] = "same-size"
@@ -99,8 +96,7 @@ class SameSize(_Claim):
         return (self.first, self.second)
 
 
-@dataclass(frozen=True, slots=True)
-class Fork(_Claim):
+class Fork(_Claim, frozen=True):
     """A tree that does not begin with the leaves of an older one; FormatError if it does.
 
     `implied_root` is what the newer tree implies at the older size; `proof`, of at most MAX_PROOF
@@ -133,8 +129,7 @@ class Fork(_Claim):
         return tuple(map(format_base64, (self.implied_root, *self.proof)))
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """A leaf that a tree is said to have, and its inclusion proof of at most MAX_PROOF hashes."""
 
     leaf_hash: bytes
@@ -142,8 +137,7 @@ class Shown:
     checkpoint: SignedCheckpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf(_Claim):
+class Leaf(_Claim, frozen=True):
     """Two leaves at one index, the smaller leaf hash first; FormatError if they are equal."""
 
     kind: ClassVar[Kind] = "leaf"
@@ -176,8 +170,7 @@ class Leaf(_Claim):
         return tuple(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyRoot(_Claim):
+class EmptyRoot(_Claim, frozen=True):
     """A tree of size 0 with another root than the empty tree's; FormatError if it is not."""
 
     kind: ClassVar[Kind] = "empty-root"
@@ -196,8 +189,7 @@ class EmptyRoot(_Claim):
         return (self.checkpoint,)
 
 
-@dataclass(frozen=True, slots=True)
-class WrongMapRoot(_Claim):
+class WrongMapRoot(_Claim, frozen=True):
     """A leaf of an index log with a map root that the leaves of the log do not have.
 
     FormatError if the leaf is not one of that index log, or has the computed root. Who verifies it

@@ -13,8 +13,9 @@ Every line ends with a newline. An index log is a log of its own, whose origin `
 each leaf is about one published head of the log that it indexes.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.encoding import (
@@ -41,8 +42,7 @@ _MAP: Final = "map "
 _LINES: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class IndexLeaf:
+class IndexLeaf(Struct, frozen=True):
     """What an index log states of a log: its head, and the map root over exactly these leaves.
 
     Raises FormatError if a member cannot stand in a leaf, or the leaf is longer than

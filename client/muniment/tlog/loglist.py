@@ -5,8 +5,9 @@ change. `muniment_witness.gossip.lists` sees to that.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.encoding import FormatError, parse_decimal
@@ -23,8 +24,7 @@ MAX_PER_DAY: Final = 2**31 - 1
 """Most requests a day that a list can grant."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListedLog:
+class ListedLog(Struct, frozen=True):
     """A log of a list: FormatError if a member cannot stand in one.
 
     Attributes:

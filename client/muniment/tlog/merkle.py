@@ -5,9 +5,10 @@ copy of a hash that has taken the prefix: that is a tenth less than to begin a n
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, Final, Self
+
+from msgspec import Struct
 
 HASH_SIZE: Final = 32
 """Bytes of a SHA-256 hash."""
@@ -98,8 +99,7 @@ def join_peaks(peaks: Sequence[bytes]) -> bytes:
     return root
 
 
-@dataclass(frozen=True, slots=True)
-class CompactRange:
+class CompactRange(Struct, frozen=True):
     """The perfect subtrees that cover the leaves [0, size): all that appending needs to know.
 
     The peaks are their roots, largest (leftmost) first: one for each bit that is set in `size`, at

@@ -14,8 +14,9 @@ parser takes such a file, and counts a mirror as the witness that it is.
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog import quorum
 from muniment.tlog.checkpoint import SignedCheckpoint
@@ -100,8 +101,7 @@ def verify_mirrored(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorAnalysis:
+class MirrorAnalysis(Struct, frozen=True):
     """What the mirrors that a policy asks for protect from.
 
     Attributes:

@@ -8,8 +8,9 @@ Only the shape is checked here. Which sizes are known, and whether proofs hold, 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from muniment.tlog.encoding import (
     MAX_ENTRY,
@@ -86,8 +87,7 @@ def package_ranges(start: int, end: int) -> Iterator[PackageRange]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """What a request begins with: which entries of which log follow; [start, end) may be empty.
 
     `end` is the tree size that every package's proof leads to. An origin that is not UTF-8, which
@@ -132,8 +132,7 @@ def encode_package(bundle: bytes, proof: Iterable[bytes]) -> bytes:
     return b"".join((bundle, bytes((len(hashes),)), *hashes))
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
+class Package(Struct, frozen=True):
     """A package as it came, unverified: entries, also framed as a bundle has them, and proof."""
 
     place: PackageRange
@@ -235,8 +234,7 @@ class UploadReader:
         self.complete = self._place is None
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorInfo:
+class MirrorInfo(Struct, frozen=True):
     """The body of a 202 or 409 answer: how to go on.
 
     Attributes:

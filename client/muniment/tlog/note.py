@@ -9,13 +9,14 @@ import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from msgspec import DecodeError
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from muniment.tlog.encoding import (
     FormatError,
@@ -56,8 +57,7 @@ _decode_json: Final = Decoder(bytes).decode
 _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 
 
-@dataclass(frozen=True, slots=True)
-class VKey:
+class VKey(Struct, frozen=True):
     """A verifier key: who signs, and how to check it.
 
     Name and 32-bit key ID together identify key and algorithm. The algorithm is the signature type,
@@ -193,8 +193,7 @@ def _decode_base64(text: bytes, what: str) -> bytes:
     return parse_base64(text.decode("latin-1"), what)
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedNote:
+class UnverifiedNote(Struct, frozen=True):
     r"""A text and at most MAX_SIGNATURES signature lines; none only while a note is being built."""
 
     text: str
@@ -347,8 +346,7 @@ class Verified(NamedTuple):
     timestamp: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedNote:
+class VerifiedNote(Struct, frozen=True):
     """A text, ending with a newline, and the keys that signed it. Only `verify_note` makes one.
 
     It is not an `UnverifiedNote`, nor the other way round: who needs a text that somebody has

@@ -4,8 +4,10 @@
 """
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, ED25519, VKey
@@ -32,8 +34,7 @@ _NOT_IN_ITEM: Final = re.compile(r"[\x00-\x20\x7f]")
 _NOT_IN_ORIGIN: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyLog:
+class PolicyLog(Struct, frozen=True):
     """A trusted log: its key, where to reach it, and the origins that `origin` lines give it."""
 
     vkey: VKey
@@ -46,8 +47,7 @@ class PolicyLog:
         return self.stated or (self.vkey.name,)
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyWitness:
+class PolicyWitness(Struct, frozen=True):
     """A known witness: its name inside the policy, its key, and where to reach it."""
 
     name: str
@@ -55,8 +55,7 @@ class PolicyWitness:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyGroup:
+class PolicyGroup(Struct, frozen=True):
     """A group: it has witnessed what at least `threshold` of its members have witnessed."""
 
     name: str

@@ -2,8 +2,9 @@
 
 import codecs
 import re
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from muniment.tlog.encoding import FormatError, parse_decimal
 from muniment.tlog.note import parse_vkey

@@ -12,9 +12,10 @@ make the proof. Verifying shares nothing with that but the hashing of nodes.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.merkle import (
@@ -48,8 +49,7 @@ class Node(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which coordinates have no use for
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Which nodes some hashes are made of.
 
     A part has, for one hash, the perfect subtrees whose leaves it covers, largest (leftmost) first.

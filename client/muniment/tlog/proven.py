@@ -21,8 +21,10 @@ operator from a thief of its key, nor which of the histories is the true one.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.claims import (
@@ -62,8 +64,7 @@ SENTENCES: Final[dict[Kind, str]] = {
 _ALGORITHMS: Final = {ED25519: "Ed25519", COSIGNATURE_MLDSA44: "ML-DSA-44"}
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(Struct, frozen=True):
     """*Verified* evidence: keys of the log signed two histories. Only `verify_evidence` makes one.
 
     The evidence is reduced to signature lines that were verified, so it is what may be kept and

@@ -7,8 +7,9 @@ precedes them: one pass over the groups in their order sees all members first.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import Struct
 
 if TYPE_CHECKING:  # policy imports this module
     from muniment.tlog.policy import Policy
@@ -91,8 +92,7 @@ def shortage(
     return missing
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(Struct, frozen=True):
     """What faults a policy's quorum tolerates.
 
     The keys of a group whose members all have the same key name are one witness with several keys:

@@ -5,8 +5,9 @@ and every tile that becomes full. A log grows its own tree by it, an auditor the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Self
+
+from msgspec import Struct
 
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.merkle import HASH_SIZE, CompactRange, split_hashes
@@ -16,8 +17,7 @@ _NO_PEAKS: Final = CompactRange.EMPTY
 _TILE_SIZE: Final = TILE_WIDTH * HASH_SIZE  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TileEdge:
+class TileEdge(Struct, frozen=True):
     """The partial tiles of a tree of `size` leaves: what of its hashes more leaves can change.
 
     Attributes:

@@ -1,7 +1,8 @@
 """C2SP tlog-proof: an inclusion proof and a cosigned checkpoint in one text, verified offline."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import (
@@ -37,8 +38,7 @@ _EXTRA: Final = "extra "
 _INDEX: Final = "index "
 
 
-@dataclass(frozen=True, slots=True)
-class TlogProof:
+class TlogProof(Struct, frozen=True):
     """A proof that an entry is in a log, unverified; FormatError if a member cannot stand in one.
 
     The inclusion proof goes from the leaf's sibling up, at most MAX_PROOF hashes. `extra` is

@@ -5,9 +5,10 @@ subtree ranges, signatures) is for the witness to decide, in the order that the 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import (
@@ -49,8 +50,7 @@ _OLD: Final = "old "
 _SUBTREE: Final = "subtree "
 
 
-@dataclass(frozen=True, slots=True)
-class AddCheckpoint:
+class AddCheckpoint(Struct, frozen=True):
     """The body of a request, unverified; the proof has at most MAX_PROOF_LINES hashes."""
 
     old_size: int
@@ -69,8 +69,7 @@ def parse_add_checkpoint(data: bytes) -> AddCheckpoint:
     return AddCheckpoint(parse_decimal(old, "old size"), _parse_proof(lines[1:]), checkpoint)
 
 
-@dataclass(frozen=True, slots=True)
-class SignSubtree:
+class SignSubtree(Struct, frozen=True):
     """The body of a sign-subtree request, unverified; nor is [start, end) known to be a subtree.
 
     The proof leads from `hash` to `reference`, which the witness has cosigned; at most

@@ -6,8 +6,9 @@ contradicts its own signed checkpoints, its bucket or its witnesses is not opene
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.core.heads import HeadSigner
@@ -134,8 +135,7 @@ class CommitListener:
         self._metrics.integrated(change.edge.head.size)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLog(Generic[H_co]):
+class OpenLog(Struct, Generic[H_co], frozen=True):
     """A log that may be written."""
 
     tiles: EmbeddedTiles

@@ -12,8 +12,10 @@ gone on with.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles

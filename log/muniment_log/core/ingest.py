@@ -9,7 +9,6 @@ times what a usual one does, and a batch may have 10,000. All of it is pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -75,8 +74,7 @@ class TooManyRecordsError(LogError):
     """More records in one request than a batch may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True):
     """Who may submit, and who may read.
 
     Attributes:

@@ -12,8 +12,9 @@ the same bundles and tiles come out (tests/unit/test_log_integrate.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from muniment.tlog import merkle
 from muniment.tlog.encoding import FormatError, first_entries, unframe
@@ -51,8 +52,7 @@ class Framed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RightEdge:
+class RightEdge(Struct, frozen=True):
     """The part of a tree of ``head.size`` leaves that more leaves can change.
 
     Attributes:
@@ -83,8 +83,7 @@ class RightEdge:
 EMPTY_EDGE = RightEdge(Head(0, merkle.EMPTY_ROOT))
 
 
-@dataclass(frozen=True, slots=True)
-class Integration:
+class Integration(Struct, frozen=True):
     """What one commit writes, and the edge that it leaves.
 
     Attributes:

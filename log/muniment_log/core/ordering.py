@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import LogError
@@ -159,8 +160,7 @@ def kept_of(orderings: Sequence[Ordering], first: int, kept: int) -> list[Kept]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """A signed batch as committed: enough to recognise a retry and answer it again.
 
     Attributes:
@@ -178,8 +178,7 @@ class Accepted:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What the file holds of the tree's right edge, and the notes of the two heads.
 
     Attributes:
@@ -199,8 +198,7 @@ class Loaded:
     pruned: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Everything that one transaction writes.
 
     Attributes:

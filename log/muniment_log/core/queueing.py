@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from muniment_log.core.ordering import Ordering
 from muniment_log.core.ports import StreamState
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     """Who waits for the outcome of a request."""
 
 
-@dataclass(slots=True, eq=False)
-class Records:
+class Records(Struct, eq=False):
     """Records of one request of a producer that cannot sign.
 
     Attributes:
@@ -61,8 +61,7 @@ class Records:
         self.done(error)
 
 
-@dataclass(slots=True, eq=False)
-class Group:
+class Group(Struct, eq=False):
     """What one commit takes.
 
     Attributes:

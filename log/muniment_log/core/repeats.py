@@ -8,11 +8,10 @@ said: an id, a time or a traceparent that the log filled in counts for nothing.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from muniment.records.content import content_of
 from muniment_log.core.ports import Receipt
@@ -103,8 +102,7 @@ class RequestRecords(Struct, frozen=True):
         return names if len(names) < 2 else list(dict.fromkeys(names))
 
 
-@dataclass(slots=True)
-class RequestPlan:
+class RequestPlan(Struct):
     """What to do about a request.
 
     Attributes:

@@ -17,9 +17,10 @@ it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from muniment_log.core.ordering import RecalledError
 from muniment_log.core.orderroom import OrderRoom
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     from muniment_log.metrics import LogMetrics
 
 
-@dataclass(frozen=True, slots=True)
-class SequencerLimits:
+class SequencerLimits(Struct, frozen=True):
     """Bounds of the sequencer's memory and of one commit.
 
     Attributes:

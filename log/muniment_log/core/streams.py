@@ -13,10 +13,11 @@ This file owns that rule:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.errors import StreamConflictError
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from muniment.records.manifest import Batch
 
 
-@dataclass(slots=True, eq=False)
-class Pending:
+class Pending(Struct, eq=False):
     """A batch on its way into the tree.
 
     Attributes:
@@ -62,8 +62,7 @@ class BatchPlace(Enum):
     EARLY = "early"
 
 
-@dataclass(slots=True)
-class Stream:
+class Stream(Struct):
     """One stream's expectations, in memory.
 
     Attributes:

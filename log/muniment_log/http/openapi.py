@@ -1,8 +1,9 @@
 """The OpenAPI 3.1 document of the log; a test compares it with the routes and with real answers."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from muniment.index.query import MAX_WALK
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS

@@ -6,10 +6,10 @@ import asyncio
 import secrets
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import Struct
 from multidict import istr
 
 from muniment.records.batchbody import MAX_ADDENDA_BYTES, end_of_batch
@@ -60,8 +60,7 @@ _LONG: Final = 128 << 10
 thirty times its size in memory, so that only one request's are at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitParameter:
+class WaitParameter(Struct, frozen=True):
     """What ``?wait=published&timeout=seconds`` asks for; None seconds for not waiting."""
 
     seconds: float | None

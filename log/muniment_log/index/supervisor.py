@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from muniment.index.bundles import Bundles
 from muniment.local.logs import event
@@ -47,8 +47,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class IndexFiles:
+class IndexFiles(Struct, frozen=True):
     """What the child works with; `source` are the arguments by which it finds the log."""
 
     source: tuple[str, ...]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from muniment_log.publish.mirroring import Mirroring, MirrorSetup
 from muniment_log.publish.rated import RatedCosigners, RatedSetup
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from muniment_log.publish.rounds import Round
 
 
-@dataclass(frozen=True, slots=True)
-class BesideSetup:
+class BesideSetup(Struct, frozen=True):
     """Who they are, and what they had cosigned before."""
 
     rated: RatedSetup = field(default_factory=RatedSetup)

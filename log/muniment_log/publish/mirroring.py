@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
@@ -46,8 +47,7 @@ FIRST_PAUSE: Final = 0.2
 """Seconds after the first failure of a push; doubles, up to `rated.LONGEST_PAUSE`."""
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorSetup:
+class MirrorSetup(Struct, frozen=True):
     """Whom to push to, by whose group they count, and what was kept and is to be kept.
 
     Attributes:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from muniment_log.publish.rounds import Round
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherLimits:
+class PublisherLimits(Struct, frozen=True):
     """Deadlines of publishing.
 
     Attributes:
@@ -30,8 +30,7 @@ class PublisherLimits:
     backoff_most_seconds: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """Computes how many seconds are left, at least 0, from `now` on the publisher's clock."""
 
     limits: PublisherLimits

@@ -16,8 +16,9 @@ not at all, and a process that has just started waits as if it had asked before.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from muniment.local.backoff import Backoff
 from muniment.local.logs import event
@@ -83,8 +84,7 @@ async def keep_nothing(_: bytes) -> None:
     """Nobody keeps it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RatedSetup:
+class RatedSetup(Struct, frozen=True):
     """Whom to ask, what was kept before, and where the next is kept; see `load_kept`."""
 
     witnesses: Sequence[RatedWitness] = ()

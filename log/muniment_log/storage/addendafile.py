@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from muniment.local.sqlitefile import Writer, log_pages
 from muniment_log.core.addenda import Erased
@@ -37,8 +38,7 @@ _READ: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AddendaFile:
+class AddendaFile(Struct, frozen=True):
     """One file, from `open` to `close`.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
+from msgspec import Struct, field
 
 from muniment_log.core.erasable import Totals
 from muniment_log.core.naming import SUBJECT_SIZE
@@ -42,8 +42,7 @@ class Place(NamedTuple):
     now_ms: int
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """What the next transaction writes besides what waits.
 
     Attributes:

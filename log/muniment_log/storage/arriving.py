@@ -7,9 +7,10 @@ that several requests have brought goes again only when the last of them was ref
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from muniment_log.storage.addendarows import Changes
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from muniment_log.storage.addendarows import Place
 
 
-@dataclass(slots=True, eq=False)
-class _Group:
+class _Group(Struct, eq=False):
     """What one transaction has stored, as long as it is noted as arriving.
 
     Attributes:

@@ -11,7 +11,6 @@ signed heads hold, and the stored root or the stored streams agree; then what di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -50,7 +49,6 @@ REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})
 """Tables that follow from the leaves."""
 
 
-@dataclass(slots=True)
 class CheckReport(Findings):
     """What a check found.
 

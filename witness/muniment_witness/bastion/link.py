@@ -5,10 +5,11 @@ import logging
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from muniment.local.backoff import Backoff
 from muniment.local.logs import event
@@ -87,8 +88,7 @@ class BastionError(MunimentError):
     """A bastion cannot be served through; says why, without addresses."""
 
 
-@dataclass(slots=True)
-class BastionState:
+class BastionState(Struct):
     """What came of serving through a bastion. Times are Unix seconds, 0 for never.
 
     Attributes:

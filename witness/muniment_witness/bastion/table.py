@@ -1,14 +1,13 @@
 """The `[[bastion]]` tables of witness.toml, and what they name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from muniment.http.urls import split_url
 from muniment.local.keyfiles import read_key_file
@@ -35,8 +34,7 @@ class BastionEntry(Config, frozen=True):
     logs: Literal["all"] | Annotated[tuple[str, ...], Meta(min_length=1)] = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Bastion:
+class Bastion(Struct, frozen=True):
     """A bastion to serve through.
 
     Attributes:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from muniment.tlog.note import SignatureLine
 from muniment_witness.judge.decide import Refusal
 from muniment_witness.judge.relation import SignedHead
@@ -46,8 +48,7 @@ WHAT: Final[defaultdict[str, str]] = defaultdict(
 Informant = Literal["log", "peer"]
 
 
-@dataclass(frozen=True, slots=True)
-class LostRecord:
+class LostRecord(Struct, frozen=True):
     """A head with verified cosignatures of this witness that its database does not have.
 
     The time is their latest timestamp, Unix seconds.

@@ -16,8 +16,9 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
+
+from msgspec import Struct, field
 
 from muniment_witness.bastion.link import BastionState
 from muniment_witness.config import LogOptions
@@ -55,8 +56,7 @@ class WitnessAlarm(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """What alarms depend on. All times are Unix seconds, 0 for never.
 
     Attributes:

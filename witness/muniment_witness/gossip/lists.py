@@ -7,8 +7,9 @@ disturb what is witnessed; where it says something else than the witness knows, 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
@@ -24,8 +25,7 @@ from muniment_witness.witnessfile import ListEntry
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class ListState:
+class ListState(Struct):
     """What came of pulling a list. Times are Unix seconds, 0 for never.
 
     Attributes:

@@ -1,10 +1,9 @@
 """The state of reading the logs."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True)
-class LogState:
+class LogState(Struct):
     """The state of reading one log.
 
     Attributes:

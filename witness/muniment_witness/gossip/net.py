@@ -6,8 +6,9 @@ one in its place. What comes back is unverified bytes.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from muniment.http.access import ANYBODY, Access
 from muniment.http.answer import HttpError
@@ -35,8 +36,7 @@ class UnreachableError(MunimentError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class TransportAnswer:
+class TransportAnswer(Struct, frozen=True):
     """An answer. Redirects are answers, too; an entity tag that is unusable is empty."""
 
     status: int

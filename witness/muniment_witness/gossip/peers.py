@@ -1,10 +1,10 @@
 """The state of the peers, and the messages of Muniment witnesses that are not of C2SP."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
 from muniment.tlog.encoding import frame
 
@@ -40,8 +40,7 @@ class EvidenceList(msgspec.Struct, frozen=True):
     evidence: list[Listed]
 
 
-@dataclass(slots=True)
-class PeerHead:
+class PeerHead(Struct):
     """What was last read of a peer about one log; times are Unix seconds.
 
     Attributes:
@@ -67,8 +66,7 @@ class PeerHead:
     cosigns: bool = False
 
 
-@dataclass(slots=True)
-class PeerState:
+class PeerState(Struct):
     """What is known of a peer.
 
     Attributes:

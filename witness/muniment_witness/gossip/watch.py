@@ -8,8 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.local.logs import event
 from muniment_service.http import Problem
@@ -41,8 +42,7 @@ ALARM_SECONDS: Final = 5.0
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Watch:
+class Watch(Struct, frozen=True, kw_only=True):
     """The parts of a witness that work without being asked, all made before."""
 
     config: WitnessConfig

@@ -25,8 +25,9 @@ put in order: `authenticate` and `advance`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier
@@ -50,16 +51,14 @@ NEVER: Final = EMPTY
 _WHOSE: Final = "send that of the ML-DSA-44 key of this witness that is to cosign the subtree"
 
 
-@dataclass(frozen=True, slots=True)
-class KnownLog:
+class KnownLog(Struct, frozen=True):
     """A log that the witness knows, with its trusted keys; at least one."""
 
     origin: str
     verifiers: tuple[Verifier, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HeadState:
+class HeadState(Struct, frozen=True):
     """What a decision depends on, besides the request and the time.
 
     Attributes:
@@ -73,8 +72,7 @@ class HeadState:
     signed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """The witness does not sign.
 
     Attributes:
@@ -89,8 +87,7 @@ class Refusal:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authentic:
+class Authentic(Struct, frozen=True):
     """An add-checkpoint request whose checkpoint a trusted key has signed: rules 1 and 2 hold.
 
     The note has the signatures of trusted keys alone, one for each key; the old size and the
@@ -103,8 +100,7 @@ class Authentic:
     proof: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(Struct, frozen=True):
     """The checkpoint is to be cosigned and becomes the head, if the head is still `old`.
 
     Attributes:

@@ -6,8 +6,9 @@ gaps. Packages end where bundles do: of bundles only the last is ever partial.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.encoding import first_entries, frame
 from muniment.tlog.heads import Head
@@ -49,8 +50,7 @@ def verify_package(package: Package, before: Sequence[bytes], tree: Head) -> lis
     return hashes
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
+class Growth(Struct, frozen=True):
     """What is written when a copy has grown.
 
     Attributes:
@@ -71,8 +71,7 @@ class Growth:
     tiles: list[tuple[int, int, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class CopyEdge:
+class CopyEdge(Struct, frozen=True):
     """The part of a copy that more entries can change: partial tiles, and the partial bundle."""
 
     tiles: TileEdge

@@ -11,9 +11,10 @@ accepted before. Every other head that the log signed, wherever it was seen, is 
 A head is never believed because somebody shows it: it counts because the log's key signed it.
 """
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.claims import Evidence
@@ -24,8 +25,7 @@ from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_witness.judge.decide import KnownLog, Refusal, authenticate
 
 
-@dataclass(frozen=True, slots=True)
-class SignedHead:
+class SignedHead(Struct, frozen=True):
     """A head that a trusted key of its log has signed. `authentic` makes one, or `recorded`.
 
     The checkpoint has the log's signature lines alone. The digest is the SHA-256 of its text, by

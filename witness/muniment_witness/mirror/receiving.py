@@ -5,8 +5,9 @@ What was verified stays, however the upload ends: the client goes on from there.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -19,16 +20,14 @@ from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.mirror import Mirror
 
 
-@dataclass(frozen=True, slots=True)
-class UploadCosigned:
+class UploadCosigned(Struct, frozen=True):
     """All entries are here, and the checkpoint of the upload's end is the mirror's."""
 
     copy: LogCopy
     lines: tuple[SignatureLine, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GoOn:
+class GoOn(Struct, frozen=True):
     """A 202 (some of the entries are here) or a 409 (the upload begins or ends elsewhere)."""
 
     copy: LogCopy

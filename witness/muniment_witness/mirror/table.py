@@ -13,11 +13,10 @@
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from muniment.tlog.encoding import check_key_name
 from muniment.tlog.note import Signer
@@ -39,8 +38,7 @@ class MirrorTable(Config, frozen=True):
     upload_seconds: Seconds = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorConfig:
+class MirrorConfig(Struct, frozen=True):
     """A table that was checked, with the keys read in its order."""
 
     table: MirrorTable

@@ -10,7 +10,6 @@ With heads.py, database.py and observations.py, the only modules with SQL.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
@@ -39,7 +38,6 @@ HISTORY_ROWS: Final = "SELECT origin, size, root, digest, old_size, proof, note 
 """The columns of a `HistoryRow`."""
 
 
-@dataclass(slots=True)
 class DatabaseReport(Findings):
     """What a check found: latest heads, and steps of histories that were read; 0 if quick."""
 

@@ -12,11 +12,12 @@ lock on it rules out; the process must end then.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.local.logs import event
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, FatalDatabaseError, Writer
@@ -40,8 +41,7 @@ from muniment_witness.store.observations import Observations
 from muniment_witness.store.rows import DamagedRowError, HistoryRow, accepted_step
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(Struct, frozen=True):
     """The latest cosigned checkpoint of an origin.
 
     The note has the log's signatures and the witness's cosignatures, whose time is in Unix
@@ -54,8 +54,7 @@ class Latest:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class CosignedHead:
+class CosignedHead(Struct, frozen=True):
     """A request that was accepted, and is durable: a cosignature of each key of the witness."""
 
     lines: tuple[SignatureLine, ...]

@@ -5,7 +5,6 @@ trees, so that a fault of that cannot hide itself.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
@@ -25,7 +24,6 @@ from muniment_witness.store.rows import DamagedRowError, check_signatures
 _TILE: Final = "SELECT data FROM tile WHERE log = ? AND level = ? AND idx = ?"
 
 
-@dataclass(slots=True)
 class MirrorReport(Findings):
     """What a check found: copies, and entries that were hashed."""
 

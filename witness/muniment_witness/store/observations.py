@@ -9,9 +9,10 @@ Everything is held in memory and bounded here, so that neither a log nor a peer 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Final
+
+from msgspec import Struct
 
 from muniment.local.sqlitefile import Writer
 from muniment.tlog.claims import Evidence
@@ -61,8 +62,7 @@ SCHEMA: Final = """
 seconds; `request` is the body of the refused add-checkpoint request, empty without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class FiledEvidence:
+class FiledEvidence(Struct, frozen=True):
     """A file of evidence in the database.
 
     The hash is the SHA-256 of the file; the contradiction says what it is about, whatever its
@@ -78,8 +78,7 @@ class FiledEvidence:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
+class Suspicion(Struct, frozen=True):
     """A head that the log signed and whose relation to ours is unknown.
 
     The refused add-checkpoint request that brought it is empty without one; `since` is when it
@@ -92,8 +91,7 @@ class Suspicion:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
-class DatedNote:
+class DatedNote(Struct, frozen=True):
     """A note and when it was seen, in Unix seconds."""
 
     note: bytes
