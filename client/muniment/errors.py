@@ -7,9 +7,8 @@ no (``Refused``: the problem says why), the log said something that the protocol
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from msgspec import Struct, field
 
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 
@@ -60,7 +59,8 @@ class PartlyDone(MunimentError):  # noqa: N818 - says what happened
         self.error = error
 
 
-class Problem(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Problem:
     """A refusal as the log worded it (RFC 9457 problem details).
 
     Attributes:

@@ -3,7 +3,6 @@
 import errno
 import os
 import sqlite3
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -119,6 +118,9 @@ def passing(path: Path, error: BaseException) -> str | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code not in _DOUBTFUL_CODES:
         return _PASSING_CODES.get(code)
+    # Here: it brings four compressors into every process that opens a database.
+    import tempfile  # noqa: PLC0415
+
     try:
         # The file system itself knows best: it may have quotas, and be read-only since an error.
         with tempfile.TemporaryFile(dir=path.parent) as probe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.sqlitefile import DatabaseError
@@ -24,9 +24,8 @@ CREATE TABLE IF NOT EXISTS muniment_schema (
 
 def migrations() -> list[str]:
     """The schema's changes, oldest first."""
-    folder = resources.files("muniment_log.cluster") / "migrations"
-    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in scripts]
+    scripts = Path(__file__).with_name("migrations").glob("*.sql")
+    return [script.read_text("utf-8") for script in sorted(scripts)]
 
 
 async def migrate_database(config: LogConfig) -> tuple[int, int]:

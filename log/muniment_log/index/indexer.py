@@ -34,7 +34,7 @@ from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.storage.snapshot import LogSnapshot
-from muniment_service.process import freeze_startup_objects, run
+from muniment_service.process import freeze_startup_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +224,8 @@ def main() -> int:
     os.nice(NICENESS)
     freeze_startup_objects()
     try:
-        run(_until_stdin_ends(lambda: _open(options), options.index))
+        # On asyncio's own loop: uvloop would take more memory than it saves time here.
+        asyncio.run(_until_stdin_ends(lambda: _open(options), options.index))
     except (MunimentError, OSError) as error:
         event(_LOGGER, logging.ERROR, "the index cannot be kept", error=str(error))
         return 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -195,6 +195,5 @@ def check_version(db: sqlite3.Connection) -> None:
 
 def migrations() -> list[str]:
     """The schema's changes, oldest first, for `Writer.open`."""
-    folder = resources.files("muniment_log.storage") / "addendamigrations"
-    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in scripts]
+    scripts = Path(__file__).with_name("addendamigrations").glob("*.sql")
+    return [script.read_text("utf-8") for script in sorted(scripts)]

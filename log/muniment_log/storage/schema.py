@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.local.sqlitefile import Writer
@@ -11,7 +11,6 @@ from muniment.local.sqlitefile import Writer
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
-    from pathlib import Path
 
 APPLICATION_ID: Final = 0x4D756E4C
 """``MunL`` in the file's header: SQLite and file(1) show whose database it is."""
@@ -75,6 +74,5 @@ def mark_copy(copy: sqlite3.Connection) -> None:
 
 def migrations() -> list[str]:
     """The schema's changes, oldest first, for `Writer.open`."""
-    folder = resources.files("muniment_log.storage") / "migrations"
-    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in scripts]
+    scripts = Path(__file__).with_name("migrations").glob("*.sql")
+    return [script.read_text("utf-8") for script in sorted(scripts)]
