@@ -14,6 +14,7 @@ from types import ModuleType, NoneType, UnionType
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 import muniment
 import muniment_log
@@ -64,6 +65,9 @@ def sample(annotation: Any) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{field.name: sample(hints[field.name]) for field in fields(kind)})
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: sample(hints[name]) for name in kind.__struct_fields__})
     name = getattr(kind, "__name__", "")
     return {"Mapping": {}, "Sequence": (), "Set": frozenset()}[name]
 
