@@ -278,14 +278,14 @@ def run(
             environment={**os.environ, **(environment or {})},
         )
         try:
-            code = process.wait(timeout)
+            ended = process.wait(timeout)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(STOP_SECONDS)
             raise
         for file in (stdout, stderr):
             file.seek(0)
-        done = subprocess.CompletedProcess(argv, code, stdout.read(), stderr.read())
+        done = subprocess.CompletedProcess(argv, ended, stdout.read(), stderr.read())
     if code is not None:
         told = done.stdout + done.stderr
         assert done.returncode == code, told

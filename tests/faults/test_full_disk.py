@@ -16,7 +16,6 @@ from decisions import decisions
 from faults.volume import fill, make_room, mounted, remount
 from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed
 from muniment_service.exits import EXIT_UNWRITABLE
-from muniment_witness.cli import exits as witness_exits
 
 MIB = 1 << 20
 MOST_BATCHES = 200
@@ -93,7 +92,7 @@ def test_a_witness_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None
         assert made.witnesses[0].terminate() == 0
         start = processes.muniment_witness("serve", "--config", config)
         fill(volume, 0)
-        done = processes.run(start, code=witness_exits.EXIT_UNWRITABLE)
+        done = processes.run(start, code=EXIT_UNWRITABLE)
         assert "the file system is full" in done.stderr
         make_room(volume)
         processes.start(start).kill()

@@ -28,7 +28,7 @@ from muniment.tlog.mirrorwire import MirrorInfo, parse_mirror_info
 from muniment.tlog.note import VKey, verify_note
 from muniment.tlog.tiles import bundles_of, tiles_of
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
-from muniment_witness.cli import exits
+from muniment_service.exits import EXIT_UNWRITABLE
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.store.heads import HeadStore
@@ -251,7 +251,7 @@ def without_room(volume: Path) -> None:
                 client.push(mirror.url, size)
         except (OSError, http.client.HTTPException):
             assert size < 20_000
-        assert mirror.wait() == exits.EXIT_UNWRITABLE
+        assert mirror.wait() == EXIT_UNWRITABLE
         assert "full" in mirror.stderr
     make_room(volume)
     with processes.start(start) as mirror:

@@ -140,7 +140,9 @@ def test_a_cluster_of_another_log_is_refused(
 ) -> None:
     cluster = Cluster(database, bucket)
     for name in ("one", "two"):
-        init = processes.muniment_log("init", tmp_path / name, "--origin", f"log.example/{name}")
+        init = processes.muniment_log(
+            "init", tmp_path / name, "--origin", f"log.example/{name}", "--listen", "127.0.0.1:0"
+        )
         processes.run(init, code=0)
     config = tmp_path / "one" / "cluster.toml"
     text = (tmp_path / "one" / "log.toml").read_text().replace('database = "log.db"', "")

@@ -144,7 +144,8 @@ class Stage:
         )
         cases = [case for case in CASES if case not in LACKING[framework]]
         argv = [str(python), str(SIDE / "play.py"), framework, str(place), *cases]
-        done = processes.run(argv, code=0, timeout=PLAY_SECONDS)
+        done = processes.run(argv, timeout=PLAY_SECONDS)
+        assert done.returncode == 0, done.stderr  # tracebacks of tools that broke are among it
         sys.stderr.write(done.stderr)
         return self._joined(framework, json.loads(done.stdout))
 

@@ -17,6 +17,7 @@ import pytest
 import engines
 import processes
 from log_deployment import Cluster, deployed
+from muniment_service import exits
 from waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,14 +166,9 @@ def test_the_unit_is_well_formed_and_hardened(unit: Path, tmp_path: Path) -> Non
 
 
 def test_the_units_stop_where_a_restart_cannot_help() -> None:
-    from muniment_log.cli import exits
+    from muniment_log.cli.exits import EXIT_IDENTITY, EXIT_ROLLED_BACK
 
-    never = {
-        exits.EXIT_CONFIG,
-        exits.EXIT_DATABASE,
-        exits.EXIT_IDENTITY,
-        exits.EXIT_ROLLED_BACK,
-    }
+    never = {exits.EXIT_CONFIG, exits.EXIT_DATABASE, EXIT_IDENTITY, EXIT_ROLLED_BACK}
     for unit in UNITS:
         found = re.search(r"^RestartPreventExitStatus=([\d ]+)$", unit.read_text(), re.MULTILINE)
         given_up = set(map(int, found[1].split()))
