@@ -67,6 +67,18 @@ def test_what_was_approved_is_this_call_by_this_client(asking: Service, carol: P
     assert asking.evaluate(write("record-4", approval=approval))["decision"] is True
 
 
+def test_people_are_shown_the_numbers_that_are_recorded(asking: Service, carol: Person) -> None:
+    task = requested(asking, write("record-6", amount=10.0, parts=[-0.0, 2.0]))
+    shown = carol.approve(asking, "show", task)
+    assert repr(shown["context"]["amount"]) == "10"
+    assert repr(shown["context"]["parts"]) == "[0, 2]"
+    carol.approve(asking, "allow", task, "--call", shown["call"])
+    approval = ask(f"{asking.url}/access/v1/requests/{task}").json["result"]["approval"]
+    # Cedar is asked again, about another spelling of the same call.
+    again = write("record-6", amount=10, parts=[0.0, 2], approval=approval)
+    assert asking.evaluate(again)["decision"] is True
+
+
 def test_what_the_profile_refuses(asking: Service) -> None:
     asked = write("record-5")
     denial = approving.denial_of(asking.evaluate(asked))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from muniment.records import canonical
@@ -22,6 +22,7 @@ from muniment.records.canonical import (
     is_canonical,
     parse_json,
 )
+from muniment.records.codec import encode_json
 from muniment.tlog.encoding import FormatError
 
 # RFC 8785 appendix B: IEEE 754 doubles in hexadecimal, and their only spelling.
@@ -70,12 +71,49 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+def deep(levels: int) -> Any:
+    """Arrays in each other."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(("bits", "text"), NUMBERS.items())
 def test_numbers_of_the_rfc(bits: str, text: str) -> None:
     """RFC 8785 appendix B: the number samples."""
     (value,) = struct.unpack(">d", bytes.fromhex(bits))
     assert encode_canonical(value) == text.encode()
     assert is_canonical(text.encode()) == (text not in UNSAFE)
+
+
+@settings(max_examples=400)
+@given(
+    st.dictionaries(
+        st.text(max_size=3),
+        VALUES | st.floats() | st.integers() | st.text(max_size=3) | st.just(math.nan),
+        max_size=5,
+    )
+)
+@example({"\ufb33": 1, "\U0001f600": 2})  # by UTF-16 code units the second is the first
+@example({"a": [2**53]})
+@example({"a": "\ud800"})
+@example({"\ud800": 1})
+@example({"a": deep(MAX_DEPTH - 1)})
+@example({"a": deep(MAX_DEPTH)})
+@example({"a": deep(MAX_DEPTH - 1), "b": [1]})
+@example({"a": deep(MAX_DEPTH), "b": [1]})
+@example({"a": "x" * MAX_RECORD, "b": 1e21})
+@example({"a": [[1]] * MAX_DEPTH})
+@example({"a": (1, 2), "b": -0.0, "c": [True, 1]})
+def test_the_quick_encoder_of_any_object_says_the_same(value: dict[str, Any]) -> None:
+    try:
+        expected = encode_canonical(value)
+    except FormatError:
+        with pytest.raises(FormatError):
+            encode_json(value)
+    else:
+        assert encode_json(value) == expected
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

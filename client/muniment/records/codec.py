@@ -24,7 +24,7 @@ from muniment.records.check import (
     time_problem,
 )
 from muniment.records.forms import BatchWithholding, Forms, Usual
-from muniment.records.guards import ENCODER, UNDECIDED, needs_care, plain_float
+from muniment.records.guards import ENCODER, UNDECIDED, may_differ, needs_care, plain_float
 from muniment.records.kinds import Record
 from muniment.records.plainvalue import plain_members
 from muniment.records.quick import AT_ONCE, read_plain
@@ -50,6 +50,7 @@ _SLOWER: Final = 20
 _encode: Final = ENCODER.encode
 _decode: Final = Decoder(Record, float_hook=plain_float).decode
 _decode_shaped: Final = Decoder(Shaped, float_hook=plain_float).decode
+_decode_any: Final = Decoder(float_hook=plain_float).decode
 
 
 def parse_record(data: bytes) -> Record:
@@ -134,6 +135,23 @@ def encode_members(members: dict[str, Any]) -> bytes:
         data = encode_canonical(members)
     parse_record(data)
     return data
+
+
+def encode_json(value: dict[str, Any]) -> bytes:
+    """As `canonical.encode_canonical`, in an eighth of the time where the quick encoder may do it.
+
+    Raises FormatError as that.
+    """
+    try:
+        data = _encode(value)
+        # It writes NaN as null, and texts for values that JSON does not have: these come back as
+        # something else.
+        read = _decode_any(data)
+        if read == value and not may_differ(data, read):
+            return data
+    except (*UNDECIDED, ValueError, TypeError, OverflowError):
+        pass
+    return encode_canonical(value)
 
 
 def check_records(

@@ -10,7 +10,7 @@ The quick encoder's output is canonical but for four things, each of which has i
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from msgspec import MsgspecError
 from msgspec.json import Encoder
@@ -67,11 +67,37 @@ def needs_care(entries: Sequence[bytes], joined: bytes) -> bool:
     if max(map(len, entries)) > MAX_RECORD:
         return True
     trace = joined.translate(_TRACE, _DROPPED)
+    if _is_fooled(joined, trace):
+        return True
+    return max([one.count(b"[") for one in trace.split(b"\n")]) > MAX_DEPTH
+
+
+def may_differ(data: bytes, value: Any) -> bool:
+    """Tells whether the quick encoder may have been fooled by a value, floats aside.
+
+    `data` is what it has written, of any length, and `value` what that is read as.
+    """
+    if _is_fooled(data, data.translate(_TRACE, _DROPPED)):
+        return True
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if type(one) is dict else one)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _is_fooled(joined: bytes, trace: bytes) -> bool:
     if (_LONG_MEMBER in trace or _LONG_ITEM in trace) and any(
         len(digits) > 16 or int(digits) > MAX_SAFE_INTEGER
         for digits in _LONG_INTEGER.findall(joined)
     ):
         return True
-    if not trace.isascii() and any(match[1] for match in _ASTRAL_STRING.finditer(joined)):
-        return True
-    return max([one.count(b"[") for one in trace.split(b"\n")]) > MAX_DEPTH
+    return not trace.isascii() and any(match[1] for match in _ASTRAL_STRING.finditer(joined))

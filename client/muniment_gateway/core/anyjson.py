@@ -91,6 +91,25 @@ def encode_any(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
+def whole_number(value: Any) -> Any:
+    """A whole float as the integer that records have of it (RFC 8785); other values as they are.
+
+    Beyond what every reader keeps exact it stays a float: there an integer would say more digits.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+        return int(value)
+    return value
+
+
+def whole_numbers(value: Any) -> Any:
+    """A JSON value with `whole_number` of each number in it."""
+    if isinstance(value, dict):
+        return {name: whole_numbers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [whole_numbers(one) for one in value]
+    return whole_number(value)
+
+
 def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
     """A value as a record can hold it: itself, or ``{"left_out": {size, digest}}``.
 

@@ -24,6 +24,7 @@ from muniment.records.artifact import PolicyRef
 from muniment.records.authority import key_reference
 from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import RecordInput
+from muniment_gateway.core.anyjson import whole_numbers
 from muniment_gateway.core.approvals import (
     ApprovalRefusedError,
     Held,
@@ -122,7 +123,7 @@ class Approvals:
             client=client,
             authority=people.name,
             evaluation=evaluation,
-            request=request,
+            request=whole_numbers(request),  # people are shown what is recorded
             withheld=withheld,
             salt=token_hex(16),
             call="",

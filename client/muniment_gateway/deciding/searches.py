@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
+from muniment.records.codec import encode_json
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_gateway.authorities import PDPS, Authority
 from muniment_gateway.core.anyjson import encode_any
@@ -91,8 +92,7 @@ class Searches:
                 async with asyncio.timeout(seconds):
                     url = await self._url(pdp, kind)
                     headers = {**asked.headers, **bearer(pdp.token)}
-                    body = encode_any(request)
-                    answer = await ask_json(self._http, "POST", url, body, headers)
+                    answer = await ask_json(self._http, "POST", url, _sent(request), headers)
                     found = check_results(kind, request, answer)
             except TimeoutError as error:
                 raise NoAnswerError(f"no answer within {seconds:g} s") from error
@@ -113,6 +113,14 @@ class Searches:
         if isinstance(told, str) and _origin(told) == _origin(pdp.url):
             return told
         return f"{pdp.url}{SEARCH_PATH}{kind}"
+
+
+def _sent(request: dict[str, Any]) -> bytes:
+    """What the PDP is sent: as an evaluation of the same would be, where that could be recorded."""
+    try:
+        return encode_json(request)
+    except FormatError:
+        return encode_any(request)
 
 
 def pdp_of(authorities: Sequence[Authority]) -> Authority | None:

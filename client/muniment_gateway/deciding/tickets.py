@@ -17,7 +17,7 @@ import msgspec
 from muniment.records.artifact import PolicyRef, ResourceScope, Scope
 from muniment.records.authority import sign_decision
 from muniment.records.canonical import encode_canonical
-from muniment.records.codec import parse_record
+from muniment.records.codec import encode_json, parse_record
 from muniment.records.kinds import Decision, Signature
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_gateway.config import AuthorityConfig
@@ -56,12 +56,16 @@ class Tickets:
         self._issued: OrderedDict[str, _Issued] = OrderedDict()
 
     async def answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> AuthorityAnswer:
-        """Asks the engine about a request that was checked."""
+        """Asks the engine about a request that was checked.
+
+        Raises FormatError if no record can hold the request.
+        """
+        encode_json(request)
         [answer] = await self._panel.ask(request, PassedOn(headers))
         return answer
 
     def issue(self, request: dict[str, Any], answer: AuthorityAnswer) -> str:
-        """A ticket for an answer to a request; FormatError if the request cannot be in a record."""
+        """A ticket for an answer to a request."""
         ticket = token_hex(16)
         if answer.allows:
             digest = sha256(encode_canonical(request)).digest()

@@ -15,6 +15,7 @@ from muniment_gateway.engines.port import (
     JsonObject,
     NoAnswerError,
     PassedOn,
+    as_recorded,
     response_of,
 )
 
@@ -42,7 +43,7 @@ class AuthzenEngine:
             self._http,
             "POST",
             self._url + EVALUATION_PATH,
-            msgspec.json.encode(request),
+            as_recorded(request, self._name),
             {**asked.headers, **self._headers},
         )
         response = response_of(value, self._name)

@@ -2,6 +2,7 @@
 
 An AuthZEN entity is a Cedar one of the same type and id; its properties are attributes, over those
 that the configured entities give it. The action is ``Action::"<name>"``, the context is AuthZEN's.
+Numbers are those that are recorded: 10.0 is 10, which Cedar has, and 0.5 it has not.
 Whatever cedarpy reports as an error, also of a single policy, is no answer: Cedar skips a policy
 that fails, and one that was skipped may have been the one that forbids.
 """
@@ -18,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment_gateway.authorities import Authority
+from muniment_gateway.core.anyjson import whole_number
 from muniment_gateway.engines.policyfiles import policy_of, read_files
 from muniment_gateway.engines.port import (
     Evaluation,
@@ -201,6 +203,7 @@ def _value(value: Any, path: str) -> Any:
     A member ``__entity`` or ``__extn`` is how Cedar's own JSON spells another type: a request that
     has one would be read as something else than it says.
     """
+    value = whole_number(value)
     if value is None or isinstance(value, float):
         what = "null" if value is None else "a number that is no integer"
         raise UnfitError(f"{path}: Cedar has no {what}")

@@ -1,12 +1,13 @@
-"""A program that is run for each request: an AuthZEN request on stdin, a response on stdout."""
+"""A program that is run for each request: an AuthZEN request on stdin, a response on stdout.
+
+The request is canonical JSON (RFC 8785), as records have it.
+"""
 
 import asyncio
 import os
 import signal
 from contextlib import suppress
 from typing import Final
-
-import msgspec
 
 from muniment.records.artifact import PolicyRef
 from muniment.tlog.encoding import FormatError
@@ -18,6 +19,7 @@ from muniment_gateway.engines.port import (
     NoAnswerError,
     PassedOn,
     UnfitError,
+    as_recorded,
     response_of,
 )
 
@@ -42,7 +44,7 @@ class CommandEngine:
     async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:  # noqa: ARG002
         """See `Engine`."""
         async with self._slots:
-            output = await self._run(msgspec.json.encode(request))
+            output = await self._run(as_recorded(request, self._name))
         try:
             return Evaluation(response_of(parse_any(output, "its output"), self._name))
         except FormatError as error:

@@ -9,8 +9,6 @@ from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from muniment.http.client import HttpSession
 from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import encode_canonical
@@ -26,6 +24,7 @@ from muniment_gateway.engines.port import (
     NoAnswerError,
     PassedOn,
     UnfitError,
+    as_recorded,
 )
 
 POLICY_SECONDS: Final = 30.0
@@ -69,7 +68,7 @@ class OpaEngine:
             self._http,
             "POST",
             f"{self._url}?{query}",
-            msgspec.json.encode({"input": input_}),
+            as_recorded({"input": input_}, self._name),
             {**asked.headers, **self._headers},
         )
         if not isinstance(value, dict):

@@ -1,11 +1,12 @@
-"""What every engine does, and the errors by which one says that it has not answered."""
+"""What every engine does and is sent, and the errors by which one says that it has not answered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from muniment.records.artifact import PolicyRef
-from muniment.tlog.encoding import MunimentError
+from muniment.records.codec import encode_json
+from muniment.tlog.encoding import FormatError, MunimentError
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -66,6 +67,19 @@ class Engine(Protocol):
         Raises NoAnswerError if it cannot be told now.
         """
         ...
+
+
+def as_recorded(value: JsonObject, whose: str) -> bytes:
+    """What an engine is sent: the bytes that records have of a value, their canonical JSON.
+
+    JSON has several texts for one number, and some engines tell them apart: to OPA 10 and 10.0 are
+    equal, and yet two texts and two digests. Whoever looks at the record must be able to ask again
+    what was asked. Raises UnfitError if no record can hold the value.
+    """
+    try:
+        return encode_json(value)
+    except FormatError as error:
+        raise UnfitError(f"{whose}: no record can hold what is asked: {error}") from error
 
 
 def response_of(value: object, whose: str) -> JsonObject:

@@ -40,6 +40,7 @@ from muniment_gateway.mcp.messages import (
     MessageError,
     error_answer,
     with_meta,
+    with_whole_numbers,
 )
 from muniment_gateway.mcp.passage import PassedMessage, end_all
 from muniment_gateway.mcp.refusals import refusal
@@ -141,6 +142,8 @@ class McpGate:
                 message.data if message.kind == "response" else with_meta(message, META_KEY, None)
             )
             return PassedMessage(message, data, caller)
+        if message.method == "tools/call":
+            message = with_whole_numbers(message)
         try:
             asked = requests_of(
                 message, caller, self._rules.declared, ask_unknown=self._rules.ask_unknown

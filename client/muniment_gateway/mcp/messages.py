@@ -5,11 +5,11 @@ read in two ways is none. Batches were part of one revision alone (2025-03-26) a
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.core.anyjson import encode_any, parse_any
+from muniment_gateway.core.anyjson import encode_any, parse_any, whole_numbers
 
 MAX_MESSAGE: Final = 4 << 20
 """Longest message, in bytes; an answer may have 16 times as many, see `MAX_ANSWER`."""
@@ -148,6 +148,18 @@ def with_meta(message: Message, key: str, value: dict[str, Any] | None) -> bytes
     others = {name: one for name, one in meta.items() if name != key}
     changed = others if value is None else {**others, key: value}
     return encode({**message.value, "params": {**message.params, "_meta": changed}})
+
+
+def with_whole_numbers(message: Message) -> Message:
+    """A call with those numbers in its arguments that records have: 10 for 10.0.
+
+    So what is asked, and what a tool gets with its permit, are one; the bytes that came stay.
+    """
+    given = message.params.get("arguments")
+    if not isinstance(given, dict):
+        return message
+    params = {**message.params, "arguments": whole_numbers(given)}
+    return replace(message, params=params, value={**message.value, "params": params})
 
 
 def encode(value: object) -> bytes:
