@@ -19,7 +19,7 @@ SPELLINGS = ("10.0", "1e1", "-0.0", "1e21", "0.50", "1e-6", '{"b":[1.0],"a":2e0}
 
 
 @dataclass
-class Behind:
+class SpyingPdp:
     """A gateway, and the PDP behind it, which keeps what it is sent."""
 
     service: Service
@@ -33,7 +33,7 @@ class Behind:
 
 
 @pytest.fixture(scope="module")
-def behind(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+def behind(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpyingPdp]:
     def respond(asked: Asked) -> Answer:
         return pdp.answer(stand.url)(asked)
 
@@ -45,7 +45,7 @@ def behind(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> 
             name="gw.example/numbers",
         )
         with service.running():
-            yield Behind(service, stand)
+            yield SpyingPdp(service, stand)
 
 
 def body(value: str) -> bytes:
@@ -56,7 +56,7 @@ def body(value: str) -> bytes:
 
 
 @pytest.mark.parametrize("value", SPELLINGS)
-def test_a_pdp_is_sent_the_request_of_the_record(behind: Behind, value: str) -> None:
+def test_a_pdp_is_sent_the_request_of_the_record(behind: SpyingPdp, value: str) -> None:
     behind.asked()
     answer = behind.service.evaluate(body(value))
     assert answer["decision"] is True
@@ -66,7 +66,7 @@ def test_a_pdp_is_sent_the_request_of_the_record(behind: Behind, value: str) -> 
     assert value == "0.50" or b":%s," % value.encode() not in asked
 
 
-def test_so_it_is_for_each_of_a_batch_and_for_searches(behind: Behind) -> None:
+def test_so_it_is_for_each_of_a_batch_and_for_searches(behind: SpyingPdp) -> None:
     behind.asked()
     one = body("1e1")
     batch = one[:-1] + b',"evaluations":[{"context":{"n":2.0}},{"context":{"n":-0.0}},{}]}'
@@ -84,7 +84,7 @@ def test_so_it_is_for_each_of_a_batch_and_for_searches(behind: Behind) -> None:
     assert b'"context":{"a":10,"z":10}' in searched
 
 
-def test_what_no_record_can_hold_is_asked_of_nobody(behind: Behind) -> None:
+def test_what_no_record_can_hold_is_asked_of_nobody(behind: SpyingPdp) -> None:
     behind.asked()
     for value in ("9007199254740992", "1e20", "-12345678901234567890"):
         assert codes(behind.service.evaluate(body(value))) == ["authorization_discontinuity"]

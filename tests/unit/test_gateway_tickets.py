@@ -9,6 +9,7 @@ import pytest
 from gateway_service import FIXTURE, evaluation
 from muniment.http.client import HttpSession
 from muniment.records.preparation import Preparer
+from muniment.tlog.encoding import FormatError
 from muniment_gateway.cli.setup import engine_table, init_authority
 from muniment_gateway.config import load_authority
 from muniment_gateway.deciding.counts import Counts
@@ -46,6 +47,8 @@ async def test_an_authority_signs_nothing_but_what_it_has_answered(tmp_path: Pat
     async with HttpSession(headers={}) as http:
         panel = Panel((config.authority,), http, Counts(Metrics("test")))
         tickets = Tickets(config, panel)
+        with pytest.raises(FormatError, match="exceeds"):  # nobody is asked
+            await tickets.answer(evaluation(context={"n": 2**53}), {})
         answer = await tickets.answer(evaluation(), {})
         assert answer.allows
         assert answer.policy is not None
