@@ -11,6 +11,7 @@ from muniment.audit.reader import Job, examine_span
 from muniment.http.answer import Answer
 from muniment.http.client import HttpClient
 from muniment.http.logclient import LogClient
+from muniment.http.servedtiles import ServedTiles
 from muniment.records.forms import Forms
 from muniment.tlog.tiles import ENTRIES, Tile
 
@@ -128,7 +129,7 @@ async def test_tiles_of_another_length_or_refused_are_left_to_be_asked_for_alone
         if path.endswith("001"):
             return ok(b"short")
         if path.endswith("002"):
-            return b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
         return ok(content(path))
 
     async with serving(answer) as (url, turned), LogClient(url, connections=2) as client:
@@ -136,6 +137,35 @@ async def test_tiles_of_another_length_or_refused_are_left_to_be_asked_for_alone
         assert [at for at, data in enumerate(found) if data is None] == [1, 2]
         assert turned.connections == 2
         assert await client.tiles_in_turn(TILES[3:]) == found[3:]  # it goes on so
+
+
+@pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Busy"])
+async def test_a_server_that_has_too_much_to_do_is_asked_singly_from_then_on(status: bytes) -> None:
+    def answer(number: int, path: str) -> bytes:
+        return b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status if number else ok(content(path))
+
+    async with serving(answer) as (url, turned), LogClient(url, connections=1) as client:
+        assert None in await client.tiles_in_turn(TILES)
+        turned.asked.clear()
+        assert await client.tiles_in_turn(TILES) == [None] * 6
+        assert turned.asked == []
+
+
+async def test_a_log_of_data_tiles_is_not_asked_for_bundles_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def data(_: ServedTiles, tile: Tile) -> bytes:
+        return tile.path.encode()
+
+    monkeypatch.setattr(ServedTiles, "_read_data", data)
+    missing = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    bundle = Tile(ENTRIES, 0)
+    async with serving(lambda *_: missing) as (url, turned), LogClient(url) as client:
+        assert await client.tiles_in_turn([bundle]) == [None]
+        assert await client.tile(bundle) == bundle.path.encode()
+        turned.asked.clear()
+        assert await client.tiles_in_turn([bundle]) == [None]
+        assert turned.asked == []
 
 
 async def test_another_machine_is_asked_for_one_after_the_other() -> None:

@@ -7,9 +7,10 @@ explained. Proven misbehaviour is the exception: the proof is kept in the state.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -22,7 +23,7 @@ from muniment.audit.evidence import check_kept, prove
 from muniment.audit.reader import examiner, in_order, read_spans
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
-from muniment.audit.report import Finding, Report, Verdict, Weight
+from muniment.audit.report import MISMATCH, Finding, Report, Verdict, Weight
 from muniment.audit.reuse import excuse
 from muniment.audit.statefile import AuditState
 from muniment.audit.streams import Streams
@@ -128,9 +129,8 @@ async def audit_log(
             return AuditOutcome(report, state)
         trust = await _trust(client, state, new)
         before = (now - options.outcome_age) * 1000
-        edge, streams = await _leaves(
-            client, options, state, trust, new, report, progress, before, server
-        )
+        read = partial(_leaves, client, options, state, trust, new, progress, before, server)
+        report, edge, streams = await _told_right(client, report, read)
     except ProvenMisbehaviour as proof:
         report.origin = report.origin or (state.trust.origin if state else "")
         try:
@@ -140,8 +140,9 @@ async def audit_log(
             report.found("inconsistent", sentence, Weight.UNVERIFIED)
             return AuditOutcome(report, state)
         report.condemn(proof.misbehaviour)
-        kept = None if state is None else _condemned(state, proof)
-        return AuditOutcome(report, kept)
+        if state is not None:
+            state = replace(state, trust=state.trust.condemned(proof.misbehaviour))
+        return AuditOutcome(report, state)
     except StaleCheckpoint as stale:
         report.found("stale", str(stale), Weight.UNVERIFIED)
         return AuditOutcome(report, state)
@@ -177,10 +178,6 @@ async def audit_log(
         is_tree_only=options.tree_only,
     )
     return AuditOutcome(report, audited)
-
-
-def _condemned(state: AuditState, proof: ProvenMisbehaviour) -> AuditState:
-    return replace(state, trust=state.trust.condemned(proof.misbehaviour))
 
 
 async def _head(
@@ -239,16 +236,39 @@ async def _trust(
     return trust.accept(new, prefix.proof, implied_root=prefix.root)
 
 
+async def _told_right(
+    client: LogClient, report: Report, read: Callable[[Report], Awaitable[tuple[TileEdge, Streams]]]
+) -> tuple[Report, TileEdge, Streams]:
+    """What `_leaves` comes to, by answers of which each is surely that to its request.
+
+    A proxy or a tunnel on this machine may confuse the answers to requests that are made in turn.
+    Before anything is said against a log by tiles that came so, all are read again, one by one.
+    """
+    if client.asks_in_turn:
+        first = deepcopy(report)
+        try:
+            found = await read(first)
+            # A tree that is verified to its last tile leaves no doubt of what its leaves say.
+            mismatches = first.omitted or any(one.kind == MISMATCH for one in first.findings)
+            if first.is_tree_verified and not mismatches:
+                return first, *found
+        except (Refused, BadAnswer, FormatError, VerificationError) as error:
+            if isinstance(error, Refused) and error.is_retriable:
+                raise
+        await client.ask_one_by_one()
+    return report, *(await read(report))
+
+
 async def _leaves(
     client: LogClient,
     options: AuditOptions,
     state: AuditState | None,
     trust: TrustState,
     new: CosignedCheckpoint,
-    report: Report,
     progress: Progress,
     before: int,
     server: ForkServer | None,
+    report: Report,
 ) -> tuple[TileEdge, Streams]:
     """Reads, checks and rehashes every leaf since the state, and every tile above them."""
     edge = state.tile_edge() if state else TileEdge()

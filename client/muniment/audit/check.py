@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment.audit.approvals import judge_approval
 from muniment.audit.events import Named, extract
 from muniment.audit.relations import Warned
-from muniment.audit.report import Finding, Weight
+from muniment.audit.report import MISMATCH, Finding, Weight
 from muniment.audit.thingkeys import NameKey
 from muniment.records.api import parse_record
 from muniment.records.check import time_problem
@@ -145,7 +145,7 @@ def examine(
         if not done and level[: len(known)] != known:
             findings.append(
                 Finding(
-                    "tile-mismatch",
+                    MISMATCH,
                     f"the leaves from {start} on are not those of the last audit",
                     Weight.UNVERIFIED,
                     start,
@@ -176,7 +176,7 @@ def examine(
 def _mismatches(tile: Tile, level: Sequence[bytes], served: bytes) -> list[Finding]:
     return [
         Finding(
-            "tile-mismatch",
+            MISMATCH,
             f"entry {tile.start + at} does not hash to what the log's level-0 tile says",
             Weight.UNVERIFIED,
             tile.start + at,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from muniment.audit.report import MAX_FINDINGS, Finding, Report, Weight
+from muniment.audit.report import MAX_FINDINGS, MISMATCH, Finding, Report, Weight
 from muniment.http.logclient import LogClient
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import Tile
@@ -46,4 +46,4 @@ class TileComparison:
             )
             sentence = f"{tile.path}: hash {at} is not that of the leaves below it"
             if len(self.findings) < MAX_FINDINGS:
-                self.findings.append(Finding("tile-mismatch", sentence, Weight.UNVERIFIED))
+                self.findings.append(Finding(MISMATCH, sentence, Weight.UNVERIFIED))

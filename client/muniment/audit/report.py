@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from muniment.audit.addenda import Addenda
 from muniment.audit.relations import Warned
@@ -13,6 +13,10 @@ from muniment.tlog.encoding import format_base64
 
 MAX_FINDINGS = 1000
 """Findings kept with their words; more are only counted, so that a rotten log fits in memory."""
+
+
+MISMATCH: Final = "tile-mismatch"
+"""The kind of a finding that a tile is not what the tiles or leaves below it, or before, say."""
 
 
 class Weight(Enum):

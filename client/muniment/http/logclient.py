@@ -182,13 +182,25 @@ class LogClient:
         """Reads a hash tile (32 bytes a hash) or an entry bundle; see `ServedTiles.read`."""
         return await self._tiles.read(tile)
 
-    async def tiles_in_turn(self, tiles: Sequence[Tile]) -> list[bytes | None]:
-        """Reads tiles as ``tile`` does, over each connection several in turn, where that is safe.
+    @property
+    def asks_in_turn(self) -> bool:
+        """Whether ``tiles_in_turn`` asks for anything: of logs on this machine, by usual paths."""
+        return self.is_local and self._tiles.has_usual_paths and self._requests.takes_several
 
-        That is on this machine: on the way to another one there may be somebody who confuses the
-        answers. None stands for what did not come: ``tile`` gets it, or says what is wrong.
+    async def ask_one_by_one(self) -> None:
+        """Asks for nothing in turn any more, and over new connections."""
+        self._requests.takes_several = False
+        await self._requests.close()
+        self._requests.open()
+
+    async def tiles_in_turn(self, tiles: Sequence[Tile]) -> list[bytes | None]:
+        """Reads tiles as ``tile`` does, over each connection several in turn, where that is likely.
+
+        That is on this machine: elsewhere somebody between may confuse the answers. Here, too, if
+        it is a tunnel or a proxy: what turns out wrong is to be read again by ``tile``. So is what
+        did not come, for which None stands.
         """
-        if not self.is_local or self._tiles.is_sumdb:
+        if not self.asks_in_turn:
             return [None] * len(tiles)
         step = -(-len(tiles) // self.connections)
         parts = [tiles[at : at + step] for at in range(0, len(tiles), step)]

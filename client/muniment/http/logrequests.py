@@ -26,6 +26,8 @@ READ_ATTEMPTS: Final = 4
 MAX_RETRY_AFTER: Final = 60.0
 """Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
 
+_BUSY: Final = frozenset({429, 503})
+
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -46,7 +48,7 @@ class LogRequests:
         self.connections = connections
         self._pause = pause
         self._http: HttpClient | None = None
-        self._takes_several = True
+        self.takes_several = True
 
     def limit_connections(self, most: int) -> None:
         """Opens no more connections than that; AssertionError when it is open already."""
@@ -110,16 +112,17 @@ class LogRequests:
         """GETs paths over one connection, without waiting in between; each with its limit.
 
         What did not come is None: whoever wants it reads it alone, and is told what is wrong. When
-        not all were answered, the server takes no such requests, and gets none any more.
+        not all were answered, the server takes no such requests, and gets none any more; nor does
+        one that has too much to do.
         """
         http = self._http
         if http is None:
             raise RuntimeError("LogClient is used outside of its `async with`")
-        if not self._takes_several:
+        if not self.takes_several:
             return [None] * len(asked)
         answers = await http.ask_in_turn(asked, seconds=self.timeout)
-        if len(answers) < len(asked):
-            self._takes_several = False
+        if len(answers) < len(asked) or any(one.status in _BUSY for one in answers):
+            self.takes_several = False
         found = [one.body if one.status == 200 else None for one in answers]
         return found + [None] * (len(asked) - len(found))
 

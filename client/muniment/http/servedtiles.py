@@ -56,6 +56,11 @@ class ServedTiles:
         if size and size[0].isdigit() and len(size[0]) < 20:
             self._shown = max(self._shown, int(size[0]))
 
+    @property
+    def has_usual_paths(self) -> bool:
+        """Whether `request` is known to be wrong of no tile."""
+        return not self.is_sumdb and not self._has_data
+
     @staticmethod
     def request(tile: Tile) -> tuple[str, int]:
         """The path at which most logs have it, and the most bytes that it has."""
