@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import logsim
 from decisions import request
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import Permit
@@ -18,6 +19,7 @@ from muniment.records.artifact import (
     Scope,
     Validity,
 )
+from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_record
 from muniment.records.kinds import (
     Decision,
@@ -206,3 +208,25 @@ def story(**members: Any) -> tuple[World, int]:
     world.edge("performed_by", "run:call", "agent:sub")
     world.edge("triggered_by", "run:call", "run:plan")
     return world, index
+
+
+def plain_decision(
+    id_: str, time: int, subject: str = "planner", producer: str = logsim.GATEWAY
+) -> bytes:
+    """A decision without anything that is out of the ordinary."""
+    request = {
+        "action": {"name": "call"},
+        "resource": {"id": "x", "type": "tool"},
+        "subject": {"id": subject, "type": "agent"},
+    }
+    return encode_canonical(
+        {
+            "v": 1,
+            "kind": "decision",
+            "id": id_,
+            "time": time,
+            "producer": producer,
+            "request": request,
+            "response": {"decision": True},
+        }
+    )

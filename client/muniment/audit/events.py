@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from muniment.audit.thingkeys import NameKey, key_bytes, kind_key, name_key, probe, thing_key
+from muniment.audit.thingkeys import RUN, NameKey, key_bytes, name_key, probe, thing_key
 from muniment.records.addenda import escape_token
 from muniment.records.forms import Usual, usual
 from muniment.records.narrow import End
@@ -193,7 +193,6 @@ def extract(
     put = [part.append for part in parts]  # by the last bits of a key
     names: list[str] = []  # of things that unusual leaves speak of, and in step with them:
     tails: list[bytes] = []  # role, leaf, and what belongs to it
-    of_run = kind_key("run")
     identity, event = _IDENTITY.pack, _EVENT.pack
     allowed, refused = _SHIFTED[EventRole.ALLOWED], _SHIFTED[EventRole.REFUSED]
     promised = _SHIFTED[EventRole.PROMISED]
@@ -220,7 +219,7 @@ def extract(
         thing = key(id_)
         put[thing & _PARTITION_MASK](identity(thing, index, tag, leaf))
         if run is not None:
-            thing = key(run) ^ of_run
+            thing = key(run) ^ RUN
             at = thing & _PARTITION_MASK
             put[at](event(thing, (refused if allows is None else allowed) | index, b""))
             if allows is not None and len(run) == _PROMISED_LENGTH and promises(run):
@@ -308,6 +307,12 @@ def named_in(entry: bytes, index: int) -> list[Named]:
     """The addenda that one leaf names; none when it is no record."""
     found = _narrow(entry)
     return [] if found is None else _named(found, index)
+
+
+def identity_in(entry: bytes) -> tuple[str, str, str] | None:
+    """Kind, id and producer of a record; None of what is none."""
+    found = _narrow(entry)
+    return None if found is None else (found.kind, found.id, found.producer)
 
 
 def tag_of(producer: str) -> int:

@@ -4,7 +4,7 @@
 together. An audit therefore needs some 50 bytes of temporary disk a record, and memory for one
 partition: about 1/64 of that, fourfold in Python.
 
-Hashes may collide, by chance hardly ever, and on purpose. What is said here are warnings about what
+Keys may collide, hardly ever: see ``thingkeys``. What is said here are warnings about what
 gateways have logged, not findings against the log, which cannot know better.
 """
 

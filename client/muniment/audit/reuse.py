@@ -4,11 +4,16 @@ An audit keeps a hash of each record, not the record, and it is the hash of all 
 without a `time` gets one when it is logged; sent twice, it is logged with two times under one id.
 That is a repetition, and nobody's lie. Ids that come again are rare, so reading their leaves once
 more costs less than another hash of every record would.
+
+An audit also tells producers apart by 16 bits, and ids by 64. What is read again tells whether it
+is one producer's id: of 300 producers that all count from 1, two have the same bits as a rule.
 """
 
 import asyncio
-from typing import Final
+from hashlib import sha256
+from typing import Final, TypeAlias
 
+from muniment.audit.events import identity_in
 from muniment.audit.relations import Reuse, Warned
 from muniment.audit.relationstore import Judgement
 from muniment.http.logclient import LogClient
@@ -28,6 +33,11 @@ MIN_BUNDLES: Final = 1_000
 _HASH_BYTES: Final = 6  # as many as an event holds
 
 
+_Others: TypeAlias = dict[tuple[int, bytes], tuple[int, bytes]]
+"""Leaf index and hash of the content of the first leaf with an id of its own, which an audit cannot
+tell from that of the earlier leaf `before`; by that leaf, and a hash of kind, id and producer."""
+
+
 async def excuse(client: LogClient, found: Judgement, size: int) -> None:
     """Takes out of `found` the reused ids whose records differ in nothing but their time.
 
@@ -36,6 +46,7 @@ async def excuse(client: LogClient, found: Judgement, size: int) -> None:
     """
     budget = max(MIN_BUNDLES, 2 * -(-size // TILE_WIDTH))
     waiting = sorted(found.reuses)
+    others: _Others = {}
     kept: list[Reuse] = []
     for start in range(0, len(waiting), AT_ONCE):
         part = waiting[start : start + AT_ONCE]
@@ -47,19 +58,26 @@ async def excuse(client: LogClient, found: Judgement, size: int) -> None:
             found.warn(Warned("unread-id-reuse", part[0].index, sentence))
             break
         leaves = await read_leaves(client, wanted, size)
-        kept += [one for one in part if not _is_repetition(one, leaves)]
+        kept += [said for one in part if (said := _unexcused(one, leaves, others)) is not None]
     found.reuses = kept
 
 
-def _is_repetition(one: Reuse, leaves: dict[int, bytes]) -> bool:
+def _unexcused(one: Reuse, leaves: dict[int, bytes], others: _Others) -> Reuse | None:
+    """What is left to say of an id that came again, once its leaves have been read."""
     later, first = leaves[one.index], leaves[one.before]
     # Leaves other than those that were audited excuse nobody.
     if (_bits(later), _bits(first)) != (one.content, one.content_before):
-        return False
+        return one
     try:
-        return content_of(later) == content_of(first)
+        content = sha256(content_of(later)).digest()
+        identity = identity_in(later)
+        if identity == identity_in(first):
+            return None if content == sha256(content_of(first)).digest() else one
     except ValueError:  # no records
-        return False
+        return one
+    name = sha256(repr(identity).encode()).digest()
+    index, known = others.setdefault((one.before, name), (one.index, content))
+    return None if known == content else one._replace(before=index)
 
 
 def _bits(leaf: bytes) -> int:
