@@ -1,5 +1,6 @@
 """The gateway service with Cedar's own engine, a real log and its witnesses."""
 
+import json
 import re
 import time
 from pathlib import Path
@@ -47,6 +48,45 @@ def test_doctor_finds_nothing_wrong(service: Service) -> None:
     done = processes.run(processes.muniment_gateway("doctor", "--config", service.config), code=0)
     for subject in ("log", "witnesses", "key", "clock", "authority cedar", "spool"):
         assert f"ok     {subject}: " in done.stdout
+
+
+def test_doctor_finds_that_the_log_has_another_key_of_this_name(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/exchanged")
+    other = service.folder / "other.pem"
+    made = ("keygen", "--name", "gw.example/exchanged", "--use", "gateway", "--out", other)
+    [vkey] = run(processes.muniment(*made))
+    text = service.config.read_text()
+    service.config.write_text(text.replace("gateway-ed25519.pem", other.name))
+    done = processes.run(processes.muniment_gateway("doctor", "--config", service.config), code=8)
+    assert "wrong  key: the log does not take what it signs (" in done.stdout
+    assert f'add [[gateway]] vkey = "{vkey}"' in done.stdout
+    service.config.write_text(text)
+    done = processes.run(processes.muniment_gateway("doctor", "--config", service.config), code=0)
+    assert "ok     key: stream default is at record 0" in done.stdout
+    tried = ask(f"{deployment.url}/v1/streams/gw.example%2Fexchanged/doctor").json
+    assert tried["next"] == 0
+
+
+def test_doctor_says_that_the_running_gateway_can_log_nothing(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/doubled")
+    doctor = processes.muniment_gateway("doctor", "--config", service.config)
+    with service.running():
+        assert "ok     gateway: runs, enforce" in processes.run(doctor, code=0).stdout
+        decisions = tmp_path / "decisions.ndjson"
+        decisions.write_text(
+            json.dumps({"request": evaluation(), "response": {"decision": True}}) + "\n"
+        )
+        key = service.folder / "gateway-ed25519.pem"
+        run(processes.muniment("submit", "--log", deployment.url, "--key", key, decisions))
+        codes(service.evaluate(evaluation()))
+        eventually(lambda: not service.is_ready())
+        done = processes.run(doctor, code=8)
+        assert "wrong  gateway: runs, and can log nothing: " in done.stdout
+        assert "does another process write to this stream?" in done.stdout
 
 
 def test_the_mode_is_on_record_before_anything_is_decided(service: Service) -> None:

@@ -1,16 +1,19 @@
 """What `muniment-gateway doctor` checks, each by really asking, and what to do about it."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from muniment.errors import MunimentError
+from muniment.errors import MunimentError, Refused
 from muniment.http.answer import HttpError
 from muniment.http.client import HttpSession
 from muniment.http.logclient import LogClient
+from muniment.records.manifest import NO_PREVIOUS, Manifest, sign_manifest
+from muniment.tlog.encoding import frame
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.approvals import People
@@ -20,6 +23,7 @@ from muniment_gateway.engines.port import PassedOn
 from muniment_gateway.envoy.messages import Messages
 from muniment_gateway.proxytable import Proxy
 from muniment_gateway.store.held import HeldCalls
+from muniment_service import unixsocket
 from muniment_service.metrics import Metrics
 
 ASK_TIMEOUT: Final = 5.0
@@ -44,7 +48,10 @@ class DoctorCheck(NamedTuple):
 
 
 async def examine(config: GatewayConfig) -> AsyncIterator[DoctorCheck]:
-    """Checks the log, its witnesses, key and clock, the engines, the proxies and the files."""
+    """Checks the log, its witnesses, key and clock, the engines, the proxies and the files.
+
+    And what the gateway itself says of the log, when it runs.
+    """
     access = config.file.outgoing.access
     async with HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http:
         async for finding in _log(config, http):
@@ -57,6 +64,9 @@ async def examine(config: GatewayConfig) -> AsyncIterator[DoctorCheck]:
         yield _proxy(config, proxy)
     for path, what in ((config.file.spool, "spool"), (config.file.database, "database")):
         yield await asyncio.to_thread(_place, path, what)
+    running = await asyncio.to_thread(_running, config)
+    if running is not None:
+        yield running
 
 
 async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[DoctorCheck]:
@@ -79,17 +89,66 @@ async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Doctor
             yield DoctorCheck("witnesses", f"no head that the policy accepts: {error}")
         else:
             yield _head(cosigned)
-        try:
-            head = await client.stream(config.file.name, config.file.stream)
-        except MunimentError as error:
-            yield DoctorCheck(
-                "key",
-                f"the log does not know the gateway {config.file.name} ({error}): add "
-                f'[[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it',
-            )
-        else:
-            wrong = "" if head.origin in {"", config.origin} else f"the log is {head.origin}"
-            yield DoctorCheck("key", wrong, f"stream {config.file.stream} is at record {head.next}")
+        yield await _key(config, client)
+
+
+async def _key(config: GatewayConfig, client: LogClient) -> DoctorCheck:
+    """Whether the log takes what the gateway's key signs, and where the stream stands."""
+    name, stream = config.file.name, config.file.stream
+    add = f'add [[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it'
+    try:
+        head = await client.stream(name, stream)
+        if head.origin not in {"", config.origin}:
+            return DoctorCheck("key", f"the log is {head.origin}")
+        refused = await _trial(config, client)
+    except Refused as error:
+        if error.problem.slug != "unknown-gateway":
+            return DoctorCheck("key", f"the log does not say where the stream stands: {error}")
+        return DoctorCheck("key", f"the log does not know the gateway {name} ({error}): {add}")
+    except MunimentError as error:
+        return DoctorCheck("key", str(error))
+    if refused:
+        return DoctorCheck("key", f"the log does not take what it signs ({refused}): {add}")
+    return DoctorCheck("key", "", f"stream {stream} is at record {head.next}")
+
+
+async def _trial(config: GatewayConfig, client: LogClient) -> str:
+    """Why the log refuses the key's signature; empty if it does not.
+
+    The log is shown a batch that it can never take, on a stream of its own: the signed manifest is
+    of records that nobody has, since its root is random. A log verifies the signature first, so
+    whoever hears of the records was believed, and nothing is logged.
+    """
+    manifest = Manifest(
+        origin=config.origin,
+        producer=config.file.name,
+        stream="doctor",
+        first=0,
+        count=1,
+        root=secrets.token_bytes(len(NO_PREVIOUS)),
+        previous=NO_PREVIOUS,
+    )
+    signed = await asyncio.to_thread(sign_manifest, manifest, config.signer)
+    try:
+        await client.submit_batch(frame([b"{}", signed]), timeout=ASK_TIMEOUT)
+    except Refused as error:
+        return "" if error.problem.status == 400 else str(error)
+    return "it took a batch whose records are not those of its manifest"
+
+
+def _running(config: GatewayConfig) -> DoctorCheck | None:
+    """What the running gateway says of the log; None when it does not run, or cannot be asked."""
+    if config.file.admin is None:
+        return None
+    try:
+        told = unixsocket.ask(config.file.admin, "GET", "/status")
+    except unixsocket.NotRunningError:
+        return None
+    except unixsocket.NotDoneError as error:
+        return DoctorCheck("gateway", f"runs, and does not say how it is: {error}")
+    if told["log"]["away"]:
+        return DoctorCheck("gateway", f"runs, and can log nothing: {told['log']['away']}")
+    return DoctorCheck("gateway", "", f"runs, {told['mode']}")
 
 
 def _head(cosigned: CosignedCheckpoint) -> DoctorCheck:
