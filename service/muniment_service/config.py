@@ -97,7 +97,9 @@ def load_config(path: Path, type_: type[_T]) -> _T:
     try:
         return msgspec.convert(document, type_, dec_hook=convert)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(str(error))}") from error
+        from muniment_service.configwords import explain  # noqa: PLC0415 - of errors alone
+
+        raise ConfigError(f"{path}: {explain(str(error), type_)}") from error
 
 
 @contextmanager
@@ -144,16 +146,3 @@ def _expanded(value: str) -> str:
     if not folder:
         raise ValueError(f"{CREDENTIALS} is not set: systemd gave this process no credentials")
     return f"{folder}/{value.removeprefix(prefix)}"
-
-
-def _explain(message: str) -> str:
-    """Moves msgspec's `- at `$.a[0].b`` to the front, and says unknown and missing keys plainly."""
-    text, _, place = message.partition(" - at `$")
-    key = place.rstrip("`").removeprefix(".")
-    for pattern, what in (
-        (r"Object contains unknown field `(.*)`", "unknown key"),
-        (r"Object missing required field `(.*)`", "missing"),
-    ):
-        if (match := re.fullmatch(pattern, text, re.DOTALL)) is not None:
-            return f"{key}.{match[1]}: {what}".removeprefix(".")
-    return f"{key}: {text}" if key else text

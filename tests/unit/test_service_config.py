@@ -3,7 +3,7 @@
 import codecs
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
@@ -31,6 +31,8 @@ class Outer(Config, frozen=True):
     keys: Annotated[tuple[Path, ...], Meta(min_length=1)]
     gateway: tuple[Inner, ...] = ()
     level: str = "info"
+    mode: Literal["enforce", "observe"] = "enforce"
+    quorum: Literal["all", "any"] | Annotated[int, Meta(ge=1)] = "all"
 
 
 GOOD = 'listen = "127.0.0.1:80"\nkeys = ["a.pem", "/abs/b.pem"]\n'
@@ -54,6 +56,14 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     [
         (GOOD + "colour = 1", "colour: unknown key"),
         (GOOD + '[[gateway]]\nvkey="x"\n[[gateway]]\nvkey="y"\nz=1', "gateway[1].z: unknown key"),
+        (GOOD + "leve = 1", "leve: unknown key; did you mean level?"),
+        (GOOD + "[[gatway]]\nvkey = 1", "gatway: unknown key; did you mean gateway?"),
+        (
+            GOOD + "[[gateway]]\nvkey = 'x'\nwheight = 1",
+            "gateway[0].wheight: unknown key; did you mean weight?",
+        ),
+        (GOOD + "mode = 'enforced'", "mode: 'enforced' is none of 'enforce', 'observe'"),
+        (GOOD + "quorum = 'most'", "quorum: 'most' is none of 'all', 'any', a number"),
         (GOOD + "[[gateway]]\nweight = 1", "gateway[0].vkey: missing"),
         (GOOD + "[[gateway]]\nvkey = 3", "gateway[0].vkey: Expected `str`, got `int`"),
         ('listen = "127.0.0.1:80"', "keys: missing"),
