@@ -91,7 +91,9 @@ async def main():
         await tool.run_json({"job": "0191b8a2-7d3e-7c40-9a51-3f6f3a0c2b11"}, CancellationToken())
         sys.exit("changed: an id of version 7 is taken")
     except ValueError as error:
-        print("a UUID of version 7:", str(error).splitlines()[2].strip()[:60])
+        print("a UUID of version 7:", " ".join(str(error).split())[:120])
+        if "UUID version 4 expected" not in str(error):
+            sys.exit("changed: an id of version 7 is refused for another reason")
 
 
 asyncio.run(main())

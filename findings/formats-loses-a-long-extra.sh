@@ -6,8 +6,8 @@
 #   one too, and reading it is "tlog proof missing required index". torchwood reads the extra data of both.
 #   The line of the extra data then has 64 KiB, which is more than Go's bufio.Scanner takes in one piece, and
 #   the index line is looked for before its error is.
-# Not expected because: C2SP's tlog-proof sets no limit to the extra data, an entry of tlog-tiles may have 65,535
-#   bytes, and putting the entry there is what the line is for.
+# Not expected because: C2SP's tlog-proof sets no limit to the extra data and names what a verifier needs to
+#   compute the entry's hash as a use of it, and an entry of tlog-tiles may have 65,535 bytes.
 # For users: proofs of small entries all pass, and the first large one is "malformed" at whoever verifies with this
 #   package, though nothing is wrong with it. Read such proofs with torchwood, or hand on the entry beside the proof.
 # Exit status: 0 as described, 1 when it behaves otherwise, 77 without Go (fetches Go 1.27 by itself).

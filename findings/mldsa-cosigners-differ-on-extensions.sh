@@ -6,11 +6,12 @@
 # Seen: a checkpoint is signed by its log (Ed25519) and cosigned with ML-DSA-44 by formats, which omniwitness signs
 #   with. Opened with the keys of both, it holds in formats and in torchwood. With one extension line in it, formats
 #   cosigns it and opens it as before; torchwood, with the same keys, ends with "invalid signature for key
-#   witness.example" and has no signature of the log either, and does not cosign it itself. Without the witness's
-#   key torchwood opens it. An Ed25519 cosignature holds with the line as without it.
-# Not expected because: C2SP's tlog-cosignature says of extension lines that the ML-DSA message leaves them out, not that
-#   there can be none; both packages read each other's keys and signatures; and a signature that one will not
-#   support is expected to count as absent.
+#   witness.example" and has no signature of the log either. Without the witness's key torchwood opens it. An
+#   Ed25519 cosignature holds with the line as without it.
+# Not expected because: C2SP advises against extension lines and has them left out of the ML-DSA message, but lets
+#   a log have them; both packages read each other's keys and signatures; and torchwood says of its cosigners
+#   that they refuse such a checkpoint, of its verifiers nothing: what one of them does not support is
+#   expected to count as absent.
 # For users: a log that has an extension line (a shard's end, a version) loses, with the first ML-DSA witness, every
 #   verifier built on torchwood that was told its key, however many other signatures there are. Keep extension lines
 #   out of a log's checkpoints, or give such verifiers the witnesses' Ed25519 keys only.

@@ -5,7 +5,7 @@
 # Seen: a server refuses tools/call and resources/read by a JSON-RPC error (code -32001, "denied by policy").
 #   Without the instrumentation both raise McpError with code and message. After one line, McpInstrumentor()
 #   .instrument(), read_resource and send_request give None, call_tool raises AttributeError ("'NoneType' object
-#   has no attribute 'isError'"), and its span alone has the message. A call that had no answer in time
+#   has no attribute 'isError'"), and their spans alone have the message. A call that had no answer in time
 #   raises that AttributeError too. A result with isError arrives as before.
 # Not expected because: to be traced changes no behaviour, and what is wrapped "not to throw" is meant to keep
 #   the tracer's own mistakes from the program; here the program's errors are what is kept.
@@ -67,8 +67,16 @@ import sys
 from datetime import timedelta
 
 if sys.argv[2] == "traced":
+    from opentelemetry import trace
     from opentelemetry.instrumentation.mcp import McpInstrumentor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(provider)
     McpInstrumentor().instrument()
 
 from mcp import ClientSession, StdioServerParameters, types
@@ -120,6 +128,11 @@ async def main():
         print(f"{sys.argv[2]}: {what} gives {was}")
     if heard != EXPECTED[sys.argv[2]]:
         sys.exit("changed: a refusal is heard in another way")
+    if sys.argv[2] == "traced":
+        told = {span.name for span in spans.get_finished_spans() if span.status.description == "denied by policy"}
+        print("spans with the message:", *sorted(told))
+        if not {"pay.tool", "resources/read.mcp"} <= told:
+            sys.exit("changed: the spans say something else")
 
 
 asyncio.run(main())
