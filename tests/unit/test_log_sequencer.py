@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Coroutine
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -424,6 +425,24 @@ async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> 
         steps = [b - a for a, b in zip([0, *sizes], sizes, strict=False)]
         assert max(step for step in steps if step != 201) <= 201
         assert len(sizes) > 10
+
+
+async def test_batches_and_records_that_fill_commits_take_turns(tmp_path: Path) -> None:
+    limits = SequencerLimits(commit_leaves=10)
+    streams = [GatewayStream(f"s{i}") for i in range(12)]
+    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
+        for one in streams:  # whose places are known then
+            await log.sequencer.submit(one.take())
+        await log.sequencer.submit_records("p.example", [record("known")])
+        batches = [asyncio.create_task(log.sequencer.submit(one.take(8))) for one in streams]
+        requests = [
+            asyncio.create_task(log.sequencer.submit_records("p.example", [record(f"{i}")] * 8))
+            for i in range(12)
+        ]
+        places = {(await task).first: 1 for task in batches}
+        places |= {(await task).first: -1 for task in requests}
+    ahead = [*accumulate(places[first] for first in sorted(places))]
+    assert max(map(abs, ahead)) <= 2, ahead
 
 
 async def test_parked_batches_are_bounded(tmp_path: Path) -> None:

@@ -113,6 +113,24 @@ def _recalls(part: Sequence[Records]) -> tuple[list[Recall], list[int]]:
     return recalls, places
 
 
+class _Bounds:
+    """What still goes into a commit of so many leaves and bytes."""
+
+    def __init__(self, leaves: int, size: int) -> None:
+        self._leaves = leaves
+        self._size = size
+        self._is_empty = True
+
+    def admit(self, leaves: int, size: int) -> bool:
+        """Whether so much more goes into it, which then counts; what comes first always does."""
+        if not self._is_empty and (leaves > self._leaves or size > self._size):
+            return False
+        self._is_empty = False
+        self._leaves -= leaves
+        self._size -= size
+        return True
+
+
 class OrderQueue:
     """What waits, in order.
 
@@ -131,6 +149,7 @@ class OrderQueue:
         self._framer = framer
         self._leaves = leaves
         self._size = size
+        self._records_first = False
 
     def __bool__(self) -> bool:
         return bool(self.batches or self.records)
@@ -147,26 +166,25 @@ class OrderQueue:
     async def gather(self) -> Group:
         """Takes what waits, in order, bounded; frames the records of those who cannot sign.
 
-        Raises SigningError when who keeps the log's key has not signed what frames them; they wait
-        again then, and the streams hold the signed batches.
+        Neither batches nor records have the other wait for more than every second group. Raises
+        SigningError when who keeps the log's key has not signed what frames them; they wait again
+        then, and the streams hold the signed batches.
         """
-        leaves = size = 0
         group = Group([], [])
+        producers: dict[StreamKey, list[Records]] = {}
+        bounds = _Bounds(self._leaves, self._size)
+        first = self._records_first
+        if first:
+            self._take_records(producers, bounds)
         while self.batches:
             batch = self.batches[0].batch
-            leaves += len(batch.offsets)
-            size += len(batch.body)
-            if group.signed and (leaves > self._leaves or size > self._size):
-                return group
-            group.signed.append(self.batches.popleft())
-        producers: dict[StreamKey, list[Records]] = {}
-        while self.records:
-            waiting = self.records[0]
-            leaves += len(waiting.records) + 1
-            size += waiting.size
-            if (group.signed or producers) and (leaves > self._leaves or size > self._size):
+            if not bounds.admit(len(batch.offsets), len(batch.body)):
                 break
-            producers.setdefault(waiting.stream.key, []).append(self.records.popleft())
+            group.signed.append(self.batches.popleft())
+        if not first:
+            self._take_records(producers, bounds)
+        # Records that found no room go first the next time, and batches the time after.
+        self._records_first = bool(self.records) and not first
         try:
             for waiters in producers.values():
                 await self._frame(group, waiters)
@@ -174,6 +192,13 @@ class OrderQueue:
             self.records.extendleft(reversed([*chain.from_iterable(producers.values())]))
             raise
         return group
+
+    def _take_records(self, producers: dict[StreamKey, list[Records]], bounds: _Bounds) -> None:
+        while self.records:
+            waiting = self.records[0]
+            if not bounds.admit(len(waiting.records) + 1, waiting.size):
+                break
+            producers.setdefault(waiting.stream.key, []).append(self.records.popleft())
 
     async def _frame(self, group: Group, waiters: Sequence[Records]) -> None:
         """Adds the batches of a producer's records to a group."""
