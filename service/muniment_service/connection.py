@@ -167,6 +167,7 @@ class Connection(BaseProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone; a handler at work finishes for nobody."""
         self.deadline = inf
+        self._takes = False  # also of one that was reset, and has not ended
         self._end()
         super().connection_lost(exc)
         self._wake()

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import socket
+import struct
 import time
 from itertools import product
 from typing import Any
@@ -352,6 +354,21 @@ async def test_a_client_that_leaves_gives_its_bytes_back() -> None:
             await answered(where, post(b"y" * 1000), 503)
             await close_writer(writer)
             await answered(where, post(b"y" * 1000), 200)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /heal", get("/healthz")])
+async def test_a_connection_that_is_reset_leaves_no_task(sent: bytes) -> None:
+    def tasks() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks()]
+
+    async with server(make_app()) as where:
+        _, writer = await asyncio.open_connection(*where)
+        await until(lambda: "HTTP connection" in tasks())
+        writer.write(sent)
+        linger = struct.pack("ii", 1, 0)  # what is closed is reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+        await until(lambda: "HTTP connection" not in tasks())
 
 
 async def test_large_answers_and_clients_that_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
