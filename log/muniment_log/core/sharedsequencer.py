@@ -60,7 +60,9 @@ class SharedSequencer(Sequencer):
                 for stream in waiting:
                     stream.looked = max(stream.looked, began)
                     state = states.get(stream.key, stream.committed)
-                    if not stream.queued and state.next > stream.committed.next:
+                    # What was forgotten meanwhile has been refused, and is not to be ordered.
+                    is_known = self.remembered.get(stream.key) is stream
+                    if is_known and not stream.queued and state.next > stream.committed.next:
                         await self._move(stream, state)
             await asyncio.sleep(POLL_SECONDS)
 
