@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -64,6 +65,13 @@ async def talk(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> byt
             return head if parts[0].startswith(b"HEAD") else head + await reader.readexactly(length)
     finally:
         await close_writer(writer)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Ends a connection without having finished sending: the other side sees a reset."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
 
 
 def get(path: str) -> bytes:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import logging
-import socket
-import struct
 import time
 from itertools import product
 from typing import Any
@@ -29,7 +27,7 @@ from muniment_service.http import (
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
 from muniment_service.wire import Headers
-from rawhttp import Body, get, post, server, talk
+from rawhttp import Body, get, post, reset, server, talk
 from waiting import SECONDS, close_writer, until
 
 
@@ -365,9 +363,7 @@ async def test_a_connection_that_is_reset_leaves_no_task(sent: bytes) -> None:
         _, writer = await asyncio.open_connection(*where)
         await until(lambda: "HTTP connection" in tasks())
         writer.write(sent)
-        linger = struct.pack("ii", 1, 0)  # what is closed is reset
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
+        reset(writer)
         await until(lambda: "HTTP connection" not in tasks())
 
 
