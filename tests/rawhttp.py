@@ -1,6 +1,7 @@
 """A server on a socket, and clients that send it exactly these bytes."""
 
 import asyncio
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -72,6 +73,23 @@ def reset(writer: asyncio.StreamWriter) -> None:
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
+
+
+def send_on(where: tuple[str, int], *parts: bytes) -> bytes:
+    """Sends a part, each other one when the server has begun to answer and to close; the answers.
+
+    They are read last: a server that closes at once, with something unread, takes them away.
+    """
+    with socket.create_connection(where, SECONDS) as client:
+        first, *others = parts
+        client.sendall(first)
+        ending = select.poll()
+        ending.register(client, select.POLLRDHUP)
+        for part in others:
+            assert ending.poll(SECONDS * 1000)
+            client.sendall(part)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def get(path: str) -> bytes:

@@ -307,8 +307,8 @@ class Connection(BaseProtocol):
                 await self._send(response, message.method, minor, stays=stays)
             finally:
                 body.release()
-            if not content.is_eof():
-                await self._discard(content)
+            if not (stays or (message.should_close and content.is_eof())):
+                await self._linger()
             return stays
         finally:
             self._answered()
@@ -355,26 +355,25 @@ class Connection(BaseProtocol):
             await self._drain_helper()
 
     async def _refuse(self, problem: Problem, method: str = "", minor: int = 1) -> bool:
-        """Says why what came is no request, and throws away for a moment what follows it.
-
-        Closing at once resets the connection, which could take the response from the client.
-        """
+        """Says why what came is no request; none may follow."""
         await self._send(problem.response(), method, minor, stays=False)
-        self._takes = False
-        if not self._ended and self._socket.can_write_eof():
-            self._socket.write_eof()
-            self._resume_transport_reading()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_SECONDS):
-                    await self._over.wait()
+        await self._linger()
         return False
 
-    async def _discard(self, content: StreamReader) -> None:
-        """Throws away for a moment the body that nobody has read, for the same reason."""
-        with suppress(TimeoutError, MalformedBodyError, Problem, OSError):
+    async def _linger(self) -> None:
+        """Throws away for a moment what the client still sends, which does not know of the end.
+
+        Closing at once resets the connection, which could take its answers from the client.
+        """
+        self._takes = False
+        if self._ended or self.transport is None:
+            return
+        if self._socket.can_write_eof():  # not with TLS
+            self._socket.write_eof()
+        self._resume_transport_reading()
+        with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while not (content.is_eof() or self._ended):
-                    await content.readany()
+                await self._over.wait()
 
 
 def _internal() -> Response:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from itertools import product
 from typing import Any
@@ -27,7 +28,7 @@ from muniment_service.http import (
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
 from muniment_service.wire import Headers
-from rawhttp import Body, get, post, reset, server, talk
+from rawhttp import Body, get, post, reset, send_on, server, talk
 from waiting import SECONDS, close_writer, until
 
 
@@ -352,6 +353,15 @@ async def test_a_client_that_leaves_gives_its_bytes_back() -> None:
             await answered(where, post(b"y" * 1000), 503)
             await close_writer(writer)
             await answered(where, post(b"y" * 1000), 200)
+
+
+async def test_requests_behind_a_refused_body_take_no_answer_away() -> None:
+    part = post(b"x" * 100, length=2000)
+    async with server(make_app()) as where:
+        answers = await asyncio.to_thread(
+            send_on, where, get("/healthz") + part, b"x" * 1900 + get("/healthz"), get("/healthz")
+        )
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"413"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /heal", get("/healthz")])
