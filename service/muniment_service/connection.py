@@ -45,8 +45,7 @@ from muniment_service.wire import (
 _LOGGER: Final = logging.getLogger(__name__)
 
 LINGER_SECONDS: Final = 2.0
-"""How long what a client still sends is thrown away after its refusal: closing at once could take
-the response from it."""
+"""How long what a client still sends is thrown away when the server ends a connection."""
 
 _AHEAD: Final = 32
 """Requests of one client that are parsed before they are answered; then it is read no further."""

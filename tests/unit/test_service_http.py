@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import re
 import time
 from itertools import product
 from typing import Any
@@ -361,7 +360,8 @@ async def test_requests_behind_a_refused_body_take_no_answer_away() -> None:
         answers = await asyncio.to_thread(
             send_on, where, get("/healthz") + part, b"x" * 1900 + get("/healthz"), get("/healthz")
         )
-    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"413"]
+    statuses = [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"413"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /heal", get("/healthz")])
