@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -270,3 +271,49 @@ async def test_claims_wait_for_each_other_and_for_nobody_else() -> None:
     assert not waiting[0].done()
     other.release()
     assert await waiting[0]
+
+
+async def test_claims_are_taken_in_the_order_in_which_they_were_asked_for() -> None:
+    claims = Claims()
+    taken: list[int] = []
+
+    async def take(number: int) -> None:
+        claim = await claims.take(["a", f"only {number}"])
+        taken.append(number)
+        await asyncio.sleep(0)
+        claim.release()
+
+    first = await claims.take(["a"])
+    tasks = [asyncio.create_task(take(number)) for number in range(2000)]
+    await asyncio.sleep(0)
+    for given_up in tasks[5:-5]:
+        given_up.cancel()
+    await asyncio.sleep(0)
+    assert taken == []  # nobody gets past the one who is at work, behind one who has left
+    assert claims.take_free(["a"]) is None
+    first.release()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert taken == [*range(5), *range(1995, 2000)]
+    assert claims.take_free(["a", "only 7", "only 1999"]) is not None
+
+
+class LookedAt(list[str]):
+    """Names that count how often somebody looks through them."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        LookedAt.looks += 1
+        return super().__iter__()
+
+
+async def test_a_release_wakes_one_of_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LookedAt, "looks", 0)
+    claims = Claims()
+    claim = await claims.take(["a"])
+    tasks = [asyncio.create_task(claims.take(LookedAt("a"))) for _ in range(100)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        claim.release()
+        claim = await task
+    assert LookedAt.looks <= 100 * 5
