@@ -37,6 +37,8 @@ def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> N
         if not is_meant(draft):
             raise ConfigError(f"{path}: cannot be changed by command; change it by hand")
         draft.replace(path)
+    except ConfigError as error:  # it is about what the file would say, and the draft goes
+        raise ConfigError(str(error).replace(str(draft), str(path))) from error
     except OSError as error:
         raise MunimentError(f"{draft}: {error.strerror}") from error
     finally:

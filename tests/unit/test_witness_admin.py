@@ -87,6 +87,30 @@ def test_acknowledging(config: Path) -> None:
     assert load(config).options["other.example"].acknowledged == set()
 
 
+def test_keys_of_logs_are_given_as_vkeys_or_in_files(config: Path, tmp_path: Path) -> None:
+    """Everything that `muniment-log vkeys` prints, as it is."""
+    third, fourth = log_signer("third.example"), log_signer("third.example")
+    vkeys = tmp_path / "third.vkeys"
+    vkeys.write_text(f"{third.vkey}\n{fourth.vkey}\n")
+    both = {str(third.vkey), str(fourth.vkey)}
+    assert run("add-log", "--config", config, vkeys)[0] == 0
+    assert {str(key.vkey) for key in load(config).logs["third.example"].verifiers} == both
+    for name, given in (("w2", vkeys), ("w3", vkeys.read_text())):
+        folder = tmp_path / name
+        code, out = run("init", folder, "--name", f"witness.example/{name}", "--log", given)
+        assert code == 0, out
+        made = load(folder / "witness.toml")
+        assert {str(key.vkey) for key in made.logs["third.example"].verifiers} == both
+    code, out = run("add-log", "--config", config, tmp_path / "w2" / "witness-ed25519.pem")
+    assert (code, "a key file; a vkey is wanted" in out) == (EXIT_CONFIG, True)
+
+
+def test_what_a_change_would_break_is_told_of_the_file_that_is_there(config: Path) -> None:
+    code, out = run("acknowledge", "--config", config, ORIGIN, "--evidence", "00")
+    assert (code, f"{config}: log[0].acknowledged[0]: " in out) == (EXIT_CONFIG, True)
+    assert ".new" not in out
+
+
 def test_what_cannot_be_changed_is_left_alone(config: Path) -> None:
     with pytest.raises(ConfigError, match="no log"):
         admin.remove_log(config, "absent.example")

@@ -24,7 +24,6 @@ from muniment.cli.common import (
     progress,
     read_old_vkeys,
     read_policy,
-    read_vkeys,
     run,
     say_ahead,
     vkeys_option,
@@ -35,6 +34,7 @@ from muniment.http.client import load_http
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import write_atomic
 from muniment.local.forkpool import ForkServer, fork_server
+from muniment.local.vkeyfile import read_vkeys
 from muniment.tlog.evidence import Proven
 from muniment.tlog.policyversion import say_time
 

@@ -17,11 +17,12 @@ from muniment.local.keyfiles import asking, read_key_file
 from muniment.local.lifecycle import stop_requested
 from muniment.local.memory import protect_memory
 from muniment.local.privatefiles import read_secret
+from muniment.local.vkeyfile import read_vkeys
 from muniment.records.times import MAX_ALLOWANCE, MAX_DURATION
 from muniment.records.timetext import parse_time
 from muniment.tlog.cosignature import Use, signer_for, verifier_for
 from muniment.tlog.keys.keyfile import KeyFile
-from muniment.tlog.note import Signer, VKey, parse_vkey
+from muniment.tlog.note import Signer, VKey
 from muniment.tlog.policy import MAX_POLICY_SIZE, Policy, PolicyChain, parse_policy, show
 from muniment.tlog.policyversion import say_time
 
@@ -257,25 +258,6 @@ def read_signer(path: Path, passphrase_path: Path | None, *, use: Use) -> Signer
     if signer.vkey != key.vkey:
         raise InputError(f"{path}: its vkey line says that the key is a witness's")
     return signer
-
-
-def read_vkeys(option: str, given: tuple[str, ...]) -> tuple[VKey, ...]:
-    """Reads vkeys of an option: each value is a vkey, or a file with one a line."""
-    keys: list[VKey] = []
-    for value in given:
-        try:
-            # A vkey has two plus signs; a path of that form can be written with ./ before it.
-            if value.count("+") > 1 and not value.startswith((".", "/")):
-                keys.append(parse_vkey(value, option))
-                continue
-            data = read_bounded(Path(value), "keys", most=1024 * 1024)
-            lines = data.decode().split("\n")
-            keys += [parse_vkey(line, value) for line in lines if line and not line.startswith("#")]
-        except UnicodeDecodeError:
-            raise InputError(f"{option}: {value}: not UTF-8") from None
-        except FormatError as error:
-            raise InputError(f"{option}: {error}") from None
-    return tuple(dict.fromkeys(keys))
 
 
 def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:

@@ -19,7 +19,6 @@ from muniment.cli.common import (
     policy_option,
     read_old_vkeys,
     read_policy,
-    read_vkeys,
     run,
     until_stopped,
 )
@@ -27,6 +26,7 @@ from muniment.cli.exits import describe_exits
 from muniment.errors import InputError
 from muniment.index.replica import Watched
 from muniment.local.privatefiles import read_secret
+from muniment.local.vkeyfile import read_vkeys
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -22,7 +22,6 @@ from muniment.cli.common import (
     progress,
     read_old_vkeys,
     read_policy,
-    read_vkeys,
     run,
     say_ahead,
     until_stopped,
@@ -40,6 +39,7 @@ from muniment.http.urls import check_url
 from muniment.index.replica import Watched, follow_once, keep_following
 from muniment.lineage.facts import head_of
 from muniment.local.sqlitefile import DatabaseError
+from muniment.local.vkeyfile import read_vkeys
 from muniment.tlog.encoding import format_base64, one_line
 
 if TYPE_CHECKING:

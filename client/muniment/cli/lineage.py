@@ -23,7 +23,6 @@ from muniment.cli.common import (
     origin_option,
     policy_option,
     read_policy,
-    read_vkeys,
     replica_option,
     run,
     tolerance_option,
@@ -52,6 +51,7 @@ from muniment.lineage.facts import Facts
 from muniment.lineage.jsonform import trace_members
 from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.local.vkeyfile import read_vkeys
 from muniment.records.addenda import named_digests
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from muniment.cli.common import (
     log_option,
     policy_option,
     read_policy,
-    read_vkeys,
     run,
     say_ahead,
     tolerance_option,
@@ -31,6 +30,7 @@ from muniment.complete.prooffile import verify_complete
 from muniment.errors import FormatError, InputError, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.local.vkeyfile import read_vkeys
 from muniment.permit import (
     CODES,
     MAX_PERMIT_SIZE,

@@ -15,11 +15,11 @@ from muniment.cli.common import (
     json_option,
     passphrase_option,
     read_signer,
-    read_vkeys,
     vkeys_option,
 )
 from muniment.errors import FormatError, InputError
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.local.vkeyfile import read_vkeys
 from muniment.records.timetext import parse_time
 from muniment.tlog.note import Signer, UnverifiedNote, parse_vkey, sign_note
 from muniment.tlog.policy import MAX_POLICY_SIZE, show

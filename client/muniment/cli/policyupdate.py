@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from muniment.cli.common import FILE, json_option, read_vkeys, run, vkeys_option
+from muniment.cli.common import FILE, json_option, run, vkeys_option
 from muniment.cli.exits import MISBEHAVIOUR
 from muniment.errors import FormatError, InputError, Unreachable, VerificationError
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.local.vkeyfile import read_vkeys
 from muniment.tlog.policy import MAX_POLICY_SIZE
 from muniment.tlog.policyupdate import PolicyFork, check_first, check_update
 from muniment.tlog.policyversion import SignedVersion, is_chain, parse_chain, say_time

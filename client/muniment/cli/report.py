@@ -19,7 +19,6 @@ from muniment.cli.common import (
     progress,
     read_old_vkeys,
     read_policy,
-    read_vkeys,
     replica_option,
     run,
     vkeys_option,
@@ -30,6 +29,7 @@ from muniment.errors import FormatError, InputError, VerificationError
 from muniment.index.reader import IndexReader
 from muniment.index.replica import Watched, follow_once
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.local.vkeyfile import read_vkeys
 from muniment.records.kinds import Entity
 from muniment.report.build import basis_of, build_report
 from muniment.report.checking import check_report

@@ -17,7 +17,9 @@ from muniment_witness.cli.setup import CONFIG_NAME, init
 @click.command("init")
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option("--name", required=True, help="Key name, such as witness.example/w1.")
-@click.option("--log", "logs", multiple=True, metavar="VKEY", help="Public key of a log; repeat.")
+@click.option(
+    "--log", "logs", multiple=True, metavar="VKEY|FILE", help="Public keys of a log; repeat."
+)
 @click.option("--listen", default="127.0.0.1:8101", show_default=True, help="host:port.")
 @with_algorithm
 @with_passphrase

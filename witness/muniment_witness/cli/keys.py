@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from muniment.local.keyfiles import write_key_file
+from muniment.local.vkeyfile import read_vkeys
 from muniment.tlog.keys.keyfile import Algorithm, KeyFile, generate
 from muniment_witness.bastion.table import hash_of
 from muniment_witness.cli import admin
@@ -30,8 +31,10 @@ def vkeys_command(config: Path, *, mirror: bool) -> None:
 @click.command("rotate-key")
 @CONFIG
 @click.argument("origin", required=False)
-@click.option("--add", multiple=True, metavar="VKEY", help="New key of the log; repeat.")
-@click.option("--remove", multiple=True, metavar="VKEY", help="Key that the log gave up; repeat.")
+@click.option("--add", multiple=True, metavar="VKEY|FILE", help="New key of the log; repeat.")
+@click.option(
+    "--remove", multiple=True, metavar="VKEY|FILE", help="Key that the log gave up; repeat."
+)
 @click.option("--own", type=click.Choice(["ed25519", "mldsa44"]), help="Make another own key.")
 @click.option("--key", "key_path", type=PATH, help="Take up the key of this file as an own one.")
 @click.option("--retire", metavar="KEYID", help="Sign no more with this own key.")
@@ -64,7 +67,8 @@ def rotate_key(
         elif retire is not None:
             admin.own_keys(config).retire(retire)
         elif origin is not None:
-            admin.rotate_log_key(config, origin, add, remove)
+            new, old = read_vkeys("--add", add), read_vkeys("--remove", remove)
+            admin.rotate_log_key(config, origin, list(map(str, new)), list(map(str, old)))
         result = "start the witness" if origin is None else reload_running(config)
         click.echo(f"changed; {result}", err=True)
 

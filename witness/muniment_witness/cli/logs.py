@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from muniment.local.vkeyfile import read_vkeys
 from muniment_witness.cli import admin
 from muniment_witness.cli.common import CONFIG, failing_on_config, reload_running
 
 
 @click.command("add-log")
 @CONFIG
-@click.argument("vkeys", metavar="VKEY…", nargs=-1, required=True)
+@click.argument("vkeys", metavar="VKEY|FILE…", nargs=-1, required=True)
 @click.option("--origin", help="Its origin, when that is not the name of its keys.")
 @click.option("--url", help="Where its checkpoint and tiles are read.")
 @click.option("--cosign-pulled", is_flag=True, help="Also cosign the heads that are read.")
@@ -22,9 +23,10 @@ def add_log(
     *,
     cosign_pulled: bool,
 ) -> None:
-    """Add a log, with all VKEYs that it signs with, to the configuration."""
+    """Add a log, with all VKEYs that it signs with, or a FILE of them, to the configuration."""
     with failing_on_config():
-        added = admin.add_log(config, vkeys, url, cosign=cosign_pulled, origin=origin)
+        keys = [str(vkey) for vkey in read_vkeys("VKEY", vkeys)]
+        added = admin.add_log(config, keys, url, cosign=cosign_pulled, origin=origin)
         click.echo(f"added {added}; {reload_running(config)}")
 
 

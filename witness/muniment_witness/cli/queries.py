@@ -14,9 +14,9 @@ import click
 from muniment.errors import InputError
 from muniment.http.access import Access, check_token_url
 from muniment.local.outside import Contained
+from muniment.local.vkeyfile import read_vkeys
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError, one_line
-from muniment.tlog.note import parse_vkey
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
 from muniment_service.exits import EXIT_CONFIG, EXIT_FAILED
@@ -79,7 +79,9 @@ def export_command(url: str | None, config: Path | None, folder: Path) -> None:
 
 @click.command()
 @click.option("--log", "log_url", required=True, metavar="URL", help="The log.")
-@click.option("--log-vkey", "vkeys", required=True, multiple=True, metavar="VKEY", help="Its key.")
+@click.option(
+    "--log-vkey", "vkeys", required=True, multiple=True, metavar="VKEY|FILE", help="Its keys."
+)
 @click.option("--origin", help="The log's origin, when that is not the name of its keys.")
 @click.option("--witness", required=True, metavar="URL", help="The witness's submission prefix.")
 @click.option("--once", is_flag=True, help="Feed one checkpoint and end.")
@@ -96,7 +98,7 @@ def feed(
     """Feed a witness from a log, whoever runs them; prints a line of JSON for each checkpoint."""
     with _failing():
         source = check_url(log_url)
-        verifiers = tuple(verifier_for(parse_vkey(vkey, "--log-vkey")) for vkey in vkeys)
+        verifiers = tuple(verifier_for(vkey) for vkey in read_vkeys("--log-vkey", vkeys))
         if len({verifier.vkey.name for verifier in verifiers}) != 1:
             raise ConfigError("--log-vkey: the keys are of different logs")
         log = KnownLog(origin or verifiers[0].vkey.name, verifiers)

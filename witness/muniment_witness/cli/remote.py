@@ -21,7 +21,7 @@ async def read_status(transport: Transport, url: str) -> dict[str, Any]:
     """Reads the status of a witness as JSON values; `FormatError` when it is no status."""
     answer = await transport.get(f"{url}/status.json", most=MAX_STATUS_SIZE)
     if answer.status != 200:
-        raise UnreachableError(f"status {answer.status}")
+        raise UnreachableError(f"{url}/status.json: HTTP {answer.status}: is that a witness?")
     return decode_json(answer.body, dict[str, Any], "the status")
 
 

@@ -6,9 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from muniment.local.vkeyfile import read_vkeys
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.keys.keyfile import Algorithm
-from muniment.tlog.note import VKey, parse_vkey
+from muniment.tlog.note import VKey
 from muniment_service.folder import make_folder, quoted
 from muniment_witness.store.database import create
 from muniment_witness.store.mirrordb import create_mirror
@@ -33,14 +34,14 @@ def init(
 ) -> tuple[VKey, ...]:
     """Writes keys, their database and witness.toml into a folder, which is made when absent.
 
-    With `mirror` it is that of a mirror alone. Those of `logs` (vkeys) that have one name become
-    one log. `passphrase` encrypts the keys; the configuration names the file that holds it. Gives
-    the vkeys. Raises MunimentError if a file exists already or cannot be written, or a vkey or
-    `listen` is malformed.
+    With `mirror` it is that of a mirror alone. Those of `logs` (vkeys, or files of them) that have
+    one name become one log. `passphrase` encrypts the keys; the configuration names the file that
+    holds it. Gives the vkeys. Raises MunimentError if a file exists already or cannot be written,
+    or a vkey or `listen` is malformed.
     """
     entries: dict[str, list[str]] = {}
-    for number, text in enumerate(logs):
-        entries.setdefault(parse_vkey(text, f"log {number + 1}").name, []).append(text)
+    for vkey in read_vkeys("--log", logs):
+        entries.setdefault(vkey.name, []).append(str(vkey))
     database, copies = folder / DATABASE_NAME, folder / MIRROR_NAME
     for file in (database, copies) if mirror else (database,):
         if file.exists():
