@@ -12,7 +12,7 @@ from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding import panel as panels
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import NOT_AWAITED, Panel, Seat
-from muniment_gateway.engines.port import Evaluation, PassedOn
+from muniment_gateway.engines.port import Evaluation, NoAnswerError, PassedOn
 from muniment_service.metrics import Metrics
 
 
@@ -32,6 +32,8 @@ class Engine:
             self.ended = "cancelled"
             raise
         self.ended = "answered"
+        if self.word is None:
+            raise NoAnswerError("it is away")
         return Evaluation({"decision": self.word})
 
     async def policy(self) -> None:
@@ -152,3 +154,25 @@ async def test_so_many_late_answers_are_left_and_no_more(monkeypatch: pytest.Mon
     for _ in range(5):
         await asyncio.sleep(0)
     assert not room.panel.late
+
+
+async def test_who_gives_no_answer_is_in_the_log_once_a_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    room = Room("a", 1)
+
+    async def looks(word: bool | None, asked: int) -> int:
+        caplog.clear()
+        room.engines["a"].word = word
+        for _ in range(asked):
+            await room.begin("a")
+        await room.panel.policies()
+        return [record.getMessage() for record in caplog.records].count(
+            "an authority gives no answer"
+        )
+
+    assert await looks(True, 2) == 0
+    assert await looks(None, 3) == 1
+    assert await looks(None, 1) == 0
+    assert await looks(True, 1) == 0
+    assert await looks(None, 1) == 1

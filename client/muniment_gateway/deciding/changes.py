@@ -114,7 +114,9 @@ class ChangeReporter:
             await self._store.tell(subject, content, str(record["id"]))
             event(
                 _LOGGER,
-                logging.WARNING,
+                logging.INFO
+                if before is None
+                else logging.WARNING,  # what was nothing before is new
                 "what is in force has changed",
                 subject=subject,
                 now=content,

@@ -6,6 +6,7 @@ signature. A late answer is still counted when it comes, so that an engine that 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from copy import copy
@@ -14,6 +15,7 @@ from math import inf
 from typing import Any, Final
 
 from muniment.http.client import HttpSession
+from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.records.artifact import PolicyRef
 from muniment_gateway.authorities import Authority
@@ -22,6 +24,8 @@ from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine
 from muniment_gateway.engines.policyfiles import configured_policy
 from muniment_gateway.engines.port import Engine, NoAnswerError, PassedOn, UnfitError
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 NOT_AWAITED: Final = "not waited for: the decision was certain without it"
 
@@ -65,6 +69,7 @@ class Panel:
         """
         self.seats = tuple(Seat(one, make_engine(one, http)) for one in authorities)
         self.troubles: dict[str, str] = {}
+        self._warned: set[str] = set()
         self.most_seconds = inf
         self._quorum = quorum
         self._grace = grace
@@ -165,7 +170,11 @@ class Panel:
         return await asyncio.to_thread(configured_policy, entry)
 
     async def policies(self) -> dict[str, PolicyRef]:
-        """The policies in force, of those authorities of which they can be told now."""
+        """The policies in force, of those authorities of which they can be told now.
+
+        Whoever gave no answer since the last call, or cannot tell its policy, is in the log once,
+        and again after a call at which all was well: however often it is asked.
+        """
         found: dict[str, PolicyRef] = {}
         for seat in self.seats:
             with Contained(seat.name) as outcome:
@@ -176,5 +185,19 @@ class Panel:
                     raise NoAnswerError("no answer in time") from error
                 if policy is not None:
                     found[seat.name] = policy
+            self._warn(seat.name, outcome.error or self.troubles.get(seat.name, ""))
             self.troubles[seat.name] = outcome.error
         return found
+
+    def _warn(self, name: str, trouble: str) -> None:
+        if not trouble:
+            self._warned.discard(name)
+        elif name not in self._warned:
+            self._warned.add(name)
+            event(
+                _LOGGER,
+                logging.WARNING,
+                "an authority gives no answer",
+                authority=name,
+                reason=trouble,
+            )
