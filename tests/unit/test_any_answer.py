@@ -90,6 +90,14 @@ def test_a_refusal_is_read_whatever_it_says(status: int, data: bytes, after: str
     assert isinstance(found, Refused if status >= 400 else BadAnswer)
 
 
+def test_the_url_of_what_is_not_there_is_named() -> None:
+    """Most often it is that of another service."""
+    url = "http://127.0.0.1:8101/checkpoint"
+    body = b'{"type":"urn:muniment:problem:not-found","detail":"there is nothing at this path"}'
+    for headers, data in (({"content-type": "application/problem+json"}, body), ({}, b"")):
+        assert url in str(refusal_of(Refusal(404, headers, data), url))
+
+
 class Saying:
     """A transport on which everybody says one thing."""
 

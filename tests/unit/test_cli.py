@@ -399,7 +399,9 @@ async def test_verify_names_what_is_missing(place: Path) -> None:
     text = muniment("verify", "p", "--entry", "e", "--policy", "none.policy").stdout
     assert "  w1  " in text
     write("garbage", "garbage\n")
-    assert "not verified: tlog-proof" in one_line(muniment("verify", "garbage", *options, code=4))
+    assert "not verified: garbage: tlog-proof" in one_line(
+        muniment("verify", "garbage", *options, code=4)
+    )
     one_line(muniment("verify", "nothing", *options, code=7))
 
 
@@ -502,7 +504,9 @@ async def test_submit_says_why_the_log_refuses(place: Path) -> None:
             None,
         )
         other = ["submit", "--log", url, "--key", "other.pem"]
-        assert "unknown-gateway" in one_line(await online(*other, code=6))
+        error = one_line(await online(*other, code=6))
+        assert "unknown-gateway" in error
+        assert "the key is gw.x+" in error
         sim.script.extend(["drop"] * 100)
         assert "no receipt within 1 s" in one_line(await online(*to, stdin=lines(1)[0], code=3))
     one_line(await online(*to, stdin=lines(1)[0], code=3))

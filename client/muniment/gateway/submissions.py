@@ -204,7 +204,7 @@ class Flight:
     published: bool
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
-    last_error: str = "no attempt yet"
+    last_error: str = "the log has not answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +253,8 @@ class Builder:
         body = join_body(batch.body, addenda) if addenda else batch.body
         published = any(piece.submission.published for piece in pieces)
         flight = Flight(batch, addenda, body, *self.place, pieces, published)
+        if published:
+            flight.last_error += ", which waits for its witnesses"
         self.place = flight.sequence + len(batch.records), batch.leaf_hashes[-1]
         return flight
 

@@ -7,6 +7,7 @@ is its owner's word, a redirect is not).
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -155,12 +156,12 @@ class LogRequests:
         except HttpError as error:
             raise Unreachable(f"{self.url}{path}: {error}") from None
         if answer.status != 200:
-            raise refusal_of(answer, path)
+            raise refusal_of(answer, f"{self.url}{path}")
         return answer.body
 
 
 def refusal_of(answer: Answer, path: str) -> Refused | BadAnswer:
-    """The error that an answer to a request for `path` comes to, which is not the expected one."""
+    """The error that an answer which is not the expected one comes to, of the URL or path asked."""
     status = answer.status
     if status < 400:
         return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")
@@ -182,5 +183,7 @@ def refusal_of(answer: Answer, path: str) -> Refused | BadAnswer:
         detail=text("detail") or ("" if members else path),
         members=members,
     )
+    if problem.slug == "not-found":  # perhaps the URL is that of another service
+        problem = replace(problem, detail=f"{path}: {problem.detail}")
     wanted = answer.headers.get("retry-after", "")
     return Refused(problem, retry_after(wanted, time.time(), MAX_RETRY_AFTER))
