@@ -4,6 +4,7 @@ HTTP itself is aiohttp's low-level server's; `connection` adds the bounds that i
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -50,20 +51,26 @@ async def serving(
         shares_port: Whether other processes of the same user may listen there, too.
     """
     create = asyncio.get_running_loop().create_server
-    async with _listening(
-        app,
-        limits or Limits(),
-        lambda connect: create(
-            connect,
-            address.host,
-            address.port,
-            backlog=_BACKLOG,
-            reuse_port=shares_port or None,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
-        ),
-    ) as server:
+
+    async def listen(connect: Server) -> asyncio.Server:
+        try:
+            return await create(
+                connect,
+                address.host,
+                address.port,
+                backlog=_BACKLOG,
+                reuse_port=shares_port or None,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
+            )
+        except OSError as error:
+            # Those of the event loop are told in its own words.
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+            raise OSError(f"listen: {address}: {reason}") from error
+
+    async with _listening(app, limits or Limits(), listen) as server:
         host, port = server.sockets[0].getsockname()[:2]
         scheme = "http" if tls is None else "https"
         yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -14,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_service import answers
+from muniment_service.config import Address
 from muniment_service.connection import Connection
 from muniment_service.http import (
     Handler,
@@ -26,6 +27,7 @@ from muniment_service.http import (
 )
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
+from muniment_service.server import serving
 from muniment_service.wire import Headers
 from rawhttp import Body, get, post, reset, send_on, server, talk
 from waiting import SECONDS, close_writer, until
@@ -410,6 +412,14 @@ async def ended(reader: asyncio.StreamReader) -> bool:
         return not await reader.read()
     except ConnectionError:
         return True
+
+
+async def test_an_address_that_cannot_be_bound_is_named() -> None:
+    async with serving(App(Metrics("test")), Address("127.0.0.1:0")) as url:
+        taken = url.removeprefix("http://")
+        with pytest.raises(OSError, match=f"^listen: {taken}: Address already in use$"):
+            async with serving(App(Metrics("test")), Address(taken)):
+                raise AssertionError("it is bound twice")
 
 
 async def test_idle_and_surplus_connections_are_closed() -> None:
