@@ -18,7 +18,7 @@ environment() {
   stamp=$(cd "$root" && cat "$@" pyproject.toml | "$python" -c \
     'import hashlib, sys; print(sys.version, hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
   if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
-    echo "making the environment .venv/$name from $* (once)" >&2
+    echo "making the environment .venv/$name from $* (once; it takes a minute)" >&2
     rm -rf "$venv"
     "$python" -m venv "$venv" || {
       echo "could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2
