@@ -37,7 +37,7 @@ _TOLD: Final = 300  # characters of an error of cedarpy
 
 class _Loaded(NamedTuple):
     stamp: tuple[tuple[int, int], ...]
-    policies: Any  # parsed; the text, when that is no policy
+    policies: Any  # parsed; the text, where cedarpy has no name for that
     entities: list[dict[str, Any]]
     schema: str | None
     ref: PolicyRef
@@ -80,9 +80,13 @@ class CedarEngine:
         if loaded is not None and now - self._looked < _LOOK_AGAIN:
             return loaded
         self._looked = now
-        if loaded is None or loaded.stamp != self._stamp():
-            loaded = self._loaded = await asyncio.to_thread(self._read)
-            self._longest = inf
+        try:
+            if loaded is None or loaded.stamp != self._stamp():
+                loaded = self._loaded = await asyncio.to_thread(self._read)
+                self._longest = inf
+        except Exception:
+            self._loaded = None  # nobody is to be asked by the files that were there before
+            raise
         return loaded
 
     def _files(self) -> list[Path]:
@@ -106,10 +110,13 @@ class CedarEngine:
         except ValueError as error:
             raise NoAnswerError(f"{self._name}: {error}") from error
         policies: Any = "\n".join(texts[: len(self._policies)])
-        # Parsed once, not for each request, where cedarpy has a name for that; what is no policy
-        # is told to whoever asks.
-        with suppress(ValueError, AttributeError):
-            policies = self._cedar().PolicySet.from_str(policies)
+        # Parsed once, not for each request, where cedarpy has a name for that.
+        with suppress(AttributeError):
+            try:
+                policies = self._cedar().PolicySet.from_str(policies)
+            except ValueError as error:
+                what = f"the policies do not parse: {_line(str(error))}"
+                raise NoAnswerError(f"{self._name}: {what}") from error
         return _Loaded(
             stamp, policies, entities, rest[0] if rest else None, policy_of(self._id, data)
         )
