@@ -328,7 +328,7 @@ def test_an_address_that_is_taken_is_refused_in_one_line(folder: Path) -> None:
         edit(other, "127.0.0.1:0", process.url.removeprefix("http://"))
         code, message = fails(other)
         assert code == EXIT_ADDRESS
-        assert "address" in message
+        assert f"listen: {process.url.removeprefix('http://')}: Address already in use" in message
 
 
 def test_a_bad_configuration_or_key_is_refused_in_one_line(folder: Path) -> None:
