@@ -115,14 +115,15 @@ async def _key(config: GatewayConfig, client: LogClient) -> DoctorCheck:
 async def _trial(config: GatewayConfig, client: LogClient) -> str:
     """Why the log refuses the key's signature; empty if it does not.
 
-    The log is shown a batch that it can never take, on a stream of its own: the signed manifest is
-    of records that nobody has, since its root is random. A log verifies the signature first, so
-    whoever hears of the records was believed, and nothing is logged.
+    The log is shown a batch that it can never take: the signed manifest is of records that nobody
+    has, since its root is random. A log verifies the signature first, so whoever hears of the
+    records was believed, and nothing is logged. Each trial has a stream of its own, as two manifests
+    of one place would be two stories of the gateway's.
     """
     manifest = Manifest(
         origin=config.origin,
         producer=config.file.name,
-        stream="doctor",
+        stream=f"doctor-{secrets.token_hex(8)}",
         first=0,
         count=1,
         root=secrets.token_bytes(len(NO_PREVIOUS)),
