@@ -117,7 +117,7 @@ async def _trial(config: GatewayConfig, client: LogClient) -> str:
 
     The log is shown a batch that it can never take: the signed manifest is of records that nobody
     has, since its root is random. A log verifies the signature first, so whoever hears of the
-    records was believed, and nothing is logged. Each trial has a stream of its own, as two manifests
+    records was believed, and nothing is logged. Each trial has a stream of its own: two manifests
     of one place would be two stories of the gateway's.
     """
     manifest = Manifest(
