@@ -399,9 +399,7 @@ async def test_verify_names_what_is_missing(place: Path) -> None:
     text = muniment("verify", "p", "--entry", "e", "--policy", "none.policy").stdout
     assert "  w1  " in text
     write("garbage", "garbage\n")
-    assert "not verified: garbage: tlog-proof" in one_line(
-        muniment("verify", "garbage", *options, code=4)
-    )
+    assert "not verified: tlog-proof" in one_line(muniment("verify", "garbage", *options, code=4))
     one_line(muniment("verify", "nothing", *options, code=7))
 
 

@@ -91,10 +91,7 @@ def verify(
         raise click.MissingParameter(param_type="option", param_hint="'--entry'")
     data = read_bounded(entry, "entry", most=MAX_SPELLING)
     try:
-        try:
-            proof = parse_tlog_proof(stated)
-        except FormatError as error:
-            raise FormatError(f"{proof_path}: {error}") from None
+        proof = parse_tlog_proof(stated)
         # Apart from the proof, so that the message can say which of the two does not hold.
         policy.verify(proof.checkpoint)
         try:
