@@ -126,14 +126,19 @@ def reference(name: str) -> dict[str, str]:
     return {"$ref": _SCHEMAS + name}
 
 
+_TOO_LONG: Final = {431: "The request line or the headers are too long."}
+"""What every call with parameters may answer: they can be longer than a server reads."""
+
+
 def paths_and_schemas(
     calls: Sequence[Operation], problems: Mapping[int, str], *more: type[Struct]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Makes the two halves of a document: operations by path and method, and schemas by name.
 
     `problems` is what each status of a problem says; `more` are structs that only
-    `extra_json_schema` refers to.
+    `extra_json_schema` refers to. What takes parameters has a 431, too.
     """
+    said = _TOO_LONG | dict(problems)
     types = [Problem, Health, *more]
     for call in calls:
         types += [*call.answer.values(), *call.body.values()]
@@ -167,10 +172,10 @@ def paths_and_schemas(
         responses |= {str(status): answer for status, answer in call.others.items()}
         responses |= {
             str(status): {
-                "description": problems[status],
+                "description": said[status],
                 "content": {"application/problem+json": {"schema": reference("Problem")}},
             }
-            for status in call.problems
+            for status in sorted({*call.problems, *(_TOO_LONG if call.parameters else ())})
         }
         operation: dict[str, Any] = {
             "operationId": call.name,

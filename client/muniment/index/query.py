@@ -28,7 +28,7 @@ from muniment.records.kinds import (
     Verification,
 )
 from muniment.records.manifest import signed_by
-from muniment.tlog.encoding import FormatError, parse_decimal
+from muniment.tlog.encoding import MAX_SIZE, FormatError, parse_decimal
 
 LIMIT: Final = 100
 """Records or edges in an answer, unless asked otherwise."""
@@ -164,7 +164,7 @@ class Index:
         facts = ReplicaFacts(self._reader)
         start = 0
         if token is not None:
-            size, start = _parse_token(token, facts.head.size)
+            size, start = parse_token(token, most=facts.head.size)
             facts = ReplicaFacts(self._reader, size=size)
         end = min(start + limit, MAX_WALK)
         # One more than is shown tells whether there are more.
@@ -257,7 +257,11 @@ def _is_about(record: Record, thing: Ref, origin: str) -> bool:
             return False
 
 
-def _parse_token(token: str, most: int) -> tuple[int, int]:
+def parse_token(token: str, *, most: int = MAX_SIZE) -> tuple[int, int]:
+    """The tree size that a walk reflects, in [1, most], and the number of its next edge.
+
+    Raises FormatError if that is not what the token says.
+    """
     size, dot, start = token.partition(".")
     if not dot:
         raise FormatError("token: not one of this index")

@@ -18,6 +18,7 @@ from muniment.index.query import (
     MAX_LIMIT,
     EdgeWalk,
     IndexedRecords,
+    parse_token,
 )
 from muniment.index.search import Search
 from muniment.lineage.facts import Ref
@@ -96,10 +97,11 @@ class Lookup:
             raise Problem(400, "bad-query", f"direction: expected {' or '.join(_DIRECTIONS)}")
         depth = _number(parameters, "depth", DEPTH, MAX_DEPTH)
         limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        token = parameters.get("page")
+        if token is not None:
+            parse_token(token)  # before it matters whether there is an index that has the page
         walk: EdgeWalk = await self._ask(
-            lambda index: index.lineage(
-                thing, direction, depth=depth, limit=limit, token=parameters.get("page")
-            )
+            lambda index: index.lineage(thing, direction, depth=depth, limit=limit, token=token)
         )
         return json_response(
             bodies.Lineage(

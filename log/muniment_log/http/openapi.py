@@ -68,7 +68,7 @@ _PROBLEMS: Final[dict[int, str]] = {
     429: (
         "`over-budget`: the producer, or the address, sends more than it may; see `Retry-After`."
     ),
-    431: "The request line or the headers are too long: ask for fewer keys at a time.",
+    431: "The request line or the headers are too long: ask a proof of fewer keys at a time.",
     503: (
         "Not now; see `Retry-After`. `overloaded`, `busy`, `unavailable`, `storage-failed`, "
         "`index-unavailable`, `index-log-unavailable`, `not-mirrored`: mirrors do not hold as much "
@@ -263,7 +263,7 @@ _CALLS: Final = (
         success="A completeness proof, which verifies offline.",
         answer={TEXT: str},
         parameters=Complete,
-        problems=(400, 401, 404, 422, 431, 503),
+        problems=(400, 401, 404, 422, 503),
     ),
     _read(
         path="/v1/index/proof",

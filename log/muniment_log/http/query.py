@@ -55,15 +55,16 @@ class Query:
         """``GET /v1/proofs/inclusion?index=[&size=]``: a tlog-proof, or JSON when asked for."""
         parameters = request.parameters("index", "size")
         index = number_of(parameters, "index")
+        asked = number_of(parameters, "size") if "size" in parameters else None
+        if asked is not None and index >= asked:
+            raise Problem(400, "bad-query", f"index: a tree of {asked} leaves has no leaf {index}")
         published = self._publisher.published
         if published is None:
             raise not_published_yet(0)
         newest = published.checkpoint.size
-        size = number_of(parameters, "size") if "size" in parameters else newest
+        size = newest if asked is None else asked
         if size > newest or index >= newest:
             raise not_published_yet(newest)
-        if index >= size:
-            raise Problem(400, "bad-query", f"index: a tree of {size} leaves has no leaf {index}")
         (proof,) = await read_inclusions(self._tiles, index, index + 1, size)
         if _JSON in request.headers.get("Accept", ""):
             return json_response(
@@ -90,10 +91,10 @@ class Query:
         """``GET /v1/proofs/consistency?from=&to=``."""
         parameters = request.parameters("from", "to")
         old, new = number_of(parameters, "from"), number_of(parameters, "to")
+        if old > new:
+            raise Problem(400, "bad-query", "from: larger than to")
         published = published_size(self._publisher.published)
         if new > published:
             raise not_published_yet(published)
-        if old > new:
-            raise Problem(400, "bad-query", "from: larger than to")
         proof = await read_consistency(self._tiles, old, new)
         return json_response(bodies.Consistency(old, new, [format_base64(node) for node in proof]))
