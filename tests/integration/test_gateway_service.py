@@ -87,6 +87,12 @@ def test_doctor_says_that_the_running_gateway_can_log_nothing(
         done = processes.run(doctor, code=8)
         assert "wrong  gateway: runs, and can log nothing: " in done.stdout
         assert "does another process write to this stream?" in done.stdout
+        # Everywhere that tells of it says what to do.
+        words = "it stays so until the gateway is restarted"
+        assert words in done.stdout
+        assert words in service.process.stderr
+        status = processes.muniment_gateway("status", "--config", service.config)
+        assert words in processes.run(status, code=0).stdout
 
 
 def test_the_mode_is_on_record_before_anything_is_decided(service: Service) -> None:

@@ -11,8 +11,8 @@ from muniment_gateway.authorities import Authority, AuthorityEntry
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding import panel as panels
 from muniment_gateway.deciding.counts import Counts
-from muniment_gateway.deciding.panel import NOT_AWAITED, Panel, Seat
-from muniment_gateway.engines.port import Evaluation, NoAnswerError, PassedOn
+from muniment_gateway.deciding.panel import NOT_AWAITED, PROBE, Panel, Seat
+from muniment_gateway.engines.port import Evaluation, NoAnswerError, PassedOn, UnfitError
 from muniment_service.metrics import Metrics
 
 
@@ -23,9 +23,13 @@ class Engine:
         self.word = word
         self.may = asyncio.Event()
         self.ended = ""
+        self.untold = ""
+        self.error: type[NoAnswerError] = NoAnswerError
+        self.asked: list[Any] = []
 
     async def evaluate(self, request: Any, asked: PassedOn) -> Evaluation:
-        del request, asked
+        del asked
+        self.asked.append(request)
         try:
             await self.may.wait()
         except asyncio.CancelledError:
@@ -33,11 +37,12 @@ class Engine:
             raise
         self.ended = "answered"
         if self.word is None:
-            raise NoAnswerError("it is away")
+            raise self.error("it is away")
         return Evaluation({"decision": self.word})
 
     async def policy(self) -> None:
-        return None
+        if self.untold:
+            raise NoAnswerError(self.untold)
 
 
 class Room:
@@ -96,7 +101,7 @@ async def test_who_is_not_needed_any_more_is_not_waited_for(
         await asyncio.sleep(0)
     for name in late:
         assert room.counted(name, "allow" if name.islower() else "deny") == 1
-        assert room.panel.troubles[name] == ""
+        assert name not in room.panel.troubles
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,7 @@ async def test_who_gives_no_answer_is_in_the_log_once_a_time(
         room.engines["a"].word = word
         for _ in range(asked):
             await room.begin("a")
-        await room.panel.policies()
+        await room.panel.look()
         return [record.getMessage() for record in caplog.records].count(
             "an authority gives no answer"
         )
@@ -176,3 +181,68 @@ async def test_who_gives_no_answer_is_in_the_log_once_a_time(
     assert await looks(None, 1) == 0
     assert await looks(True, 1) == 0
     assert await looks(None, 1) == 1
+
+
+async def test_who_is_silent_is_so_until_it_answers() -> None:
+    room = Room("A", 1)
+    engine = room.engines["A"]
+    engine.word = None
+    assert not room.panel.troubles
+    await room.begin("A")
+    assert room.panel.unusable == {"A": "it is away"}
+    # An alert on it looks for minutes; the policy can be told all the time.
+    for _ in range(12):
+        await room.panel.look()
+        assert room.panel.troubles == {"A": "it is away"}
+        await room.panel.policies()
+        assert room.panel.troubles == {"A": "it is away"}
+        # And yet who is sent here is asked again: nobody would know otherwise.
+        assert not room.panel.unusable
+    assert engine.asked == [{}, *[PROBE] * 12]
+    engine.word = False
+    await room.begin("A")
+    assert not room.panel.troubles
+
+
+@pytest.mark.parametrize("error", [None, UnfitError])
+async def test_a_silent_engine_is_seen_to_be_back_though_nobody_asks(
+    error: type[NoAnswerError] | None,
+) -> None:
+    room = Room("aB", 1)
+    room.engines["a"].word = room.engines["B"].word = None
+    await room.begin("aB")
+    if error is None:
+        room.engines["a"].word = True
+    else:
+        room.engines["a"].error = error  # it has no rule for the probe
+    await room.panel.look()
+    assert set(room.panel.troubles) == {"B"}
+    assert room.counted("a", "allow") == 0  # nobody has asked it about anything
+    assert room.counted("a", "none") == 1
+    # Who answers is not asked for nothing.
+    await room.panel.look()
+    assert room.engines["a"].asked == [{}, PROBE]
+
+
+async def test_an_answer_says_nothing_of_the_policy() -> None:
+    room = Room("a", 1)
+    room.engines["a"].untold = "no policy"
+    await room.panel.look()
+    await room.begin("a")
+    assert room.panel.troubles == room.panel.unusable == {"a": "no policy"}
+    room.engines["a"].untold = ""
+    await room.panel.look()
+    assert not room.panel.troubles
+
+
+async def test_what_is_too_strange_for_an_engine_says_nothing_of_it() -> None:
+    room = Room("a", 1)
+    room.engines["a"].error = UnfitError
+    room.engines["a"].word = None
+    await room.begin("a")
+    assert not room.panel.troubles
+    room.engines["a"].error = NoAnswerError
+    await room.begin("a")
+    room.engines["a"].error = UnfitError
+    await room.begin("a")
+    assert room.panel.troubles == {"a": "it is away"}

@@ -37,7 +37,7 @@ async def serve_authority(config: AuthorityConfig) -> None:
         panel = Panel((config.authority,), http, Counts(metrics))
 
         def is_ready() -> Mapping[str, Any]:
-            if trouble := panel.troubles.get(file.name):
+            if trouble := panel.unusable.get(file.name):
                 raise Problem(503, "engine-silent", trouble)
             return {"name": file.name}
 
@@ -47,7 +47,7 @@ async def serve_authority(config: AuthorityConfig) -> None:
 
         async def probe() -> None:
             while True:
-                await panel.policies()
+                await panel.look()
                 await asyncio.sleep(PROBE_SECONDS)
 
         probing = asyncio.create_task(probe())

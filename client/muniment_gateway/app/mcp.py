@@ -312,6 +312,6 @@ async def _tell(
         if not link.away:
             await changes.tell_mode(config.file.mode)
             await changes.tell_key(str(config.signer.vkey))
-        for name, policy in (await panel.policies()).items():
+        for name, policy in (await panel.look()).items():
             if not link.away:
                 await changes.tell_policy(name, policy)

@@ -306,16 +306,17 @@ class RunningGateway:
             raise Problem(503, "log-away", f"everything is denied: {self._link.away}")
         if not self._changes.is_told("mode", mode):
             raise Problem(503, "mode-untold", "the log was not told the mode yet")
-        silent = {name: what for name, what in self._panel.troubles.items() if what}
-        answering = len(self._panel.seats) - len(silent)
+        unusable = self._panel.unusable
+        answering = len(self._panel.seats) - len(unusable)
         opa = self._config.file.opa
         alone = not self._panel.seats and (opa.url is not None or opa.sink_paths)
         if answering < self._config.quorum.needed and not alone:
-            what = "; ".join(f"{name}: {why}" for name, why in silent.items())
+            what = "; ".join(f"{name}: {why}" for name, why in unusable.items())
             raise Problem(
                 503, "no-quorum", f"too few authorities answer: {what or 'there are none'}"
             )
-        return {"mode": mode, "authorities": len(self._panel.seats), "silent": sorted(silent)}
+        silent = sorted(self._panel.troubles)
+        return {"mode": mode, "authorities": len(self._panel.seats), "silent": silent}
 
     async def run(self) -> None:
         """Looks for what the log was not told, or what has changed, until it is cancelled."""
@@ -331,7 +332,7 @@ class RunningGateway:
             if not self._link.away:
                 await self._changes.tell_mode(self._config.file.mode)
                 await self._changes.tell_key(str(self._config.signer.vkey))
-            for name, policy in (await self._panel.policies()).items():
+            for name, policy in (await self._panel.look()).items():
                 if not self._link.away:
                     await self._changes.tell_policy(name, policy)
 
@@ -373,20 +374,19 @@ class RunningGateway:
         return app
 
     def _told(self) -> dict[str, Any]:
+        troubles = self._panel.troubles
         return {
             "name": self._config.file.name,
             "mode": self._config.file.mode,
             "quorum": str(self._config.quorum),
             "log": {"url": self._config.file.log, "away": self._link.away or None},
             "spool": self._link.pending,
-            "authorities": {
-                seat.name: self._panel.troubles.get(seat.name) or None for seat in self._panel.seats
-            },
+            "authorities": {one.name: troubles.get(one.name) for one in self._panel.seats},
         }
 
 
 def _is_silent(panel: Panel, name: str) -> float:
-    return float(bool(panel.troubles.get(name)))
+    return float(name in panel.troubles)
 
 
 def _reread(now: GatewayConfig) -> GatewayConfig:

@@ -108,6 +108,8 @@ class LogLink:
                 await self._reopen()
             return
         if trouble := await self._trouble():
+            if self.away and self.away != trouble:
+                event(_LOGGER, logging.ERROR, "the log stays away", reason=trouble)
             self.mark_away(trouble)
         elif await self._is_ready():
             self._is_back()
@@ -118,7 +120,7 @@ class LogLink:
         try:
             await self._gateway.submit([])
         except MunimentError as error:
-            return str(error)
+            return f"{error}; it stays so until the gateway is restarted"
         failure = self._gateway.spool.failure
         return "" if failure is None else f"the spool: {failure}"
 

@@ -3,12 +3,16 @@
 Once enough have answered for the decision to be certain, the others have a grace: what comes within
 it is recorded, and nobody waits for the rest. Who signs is waited for, as a runtime may demand its
 signature. A late answer is still counted when it comes, so that an engine that hangs is seen.
+
+What is wrong with an authority is so until it is seen well in the same respect: an answer says
+nothing of its policy, nor does a policy that can be read say that it answers.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from math import inf
@@ -32,6 +36,16 @@ NOT_AWAITED: Final = "not waited for: the decision was certain without it"
 MOST_LATE: Final = 256
 """Questions whose answers nobody waits for any more, at one time; of more the oldest is ended."""
 
+PROBE: Final[dict[str, Any]] = {
+    "subject": {"type": "gateway", "id": "muniment"},
+    "action": {"name": "muniment.probe"},
+    "resource": {"type": "gateway", "id": "probe"},
+}
+"""What a silent engine is asked, so that it is seen to answer again though nobody else asks."""
+
+PROBE_SECONDS: Final = 5.0
+"""How long it has for that at most: who looks has more to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
@@ -51,7 +65,9 @@ class Panel:
 
     Attributes:
         seats: In their configured order.
-        troubles: Why an authority does not answer, by name; empty for one that does.
+        silent: Why an authority gave no answer to the last question, by name.
+        untold: Why its policy cannot be told, likewise.
+        lately: Those that gave no answer to a question since the last look.
         most_seconds: What an authority has at most, whatever its own deadline.
     """
 
@@ -68,7 +84,9 @@ class Panel:
         With a `quorum`, those that are not needed for it have `grace` seconds once it is met.
         """
         self.seats = tuple(Seat(one, make_engine(one, http)) for one in authorities)
-        self.troubles: dict[str, str] = {}
+        self.silent: dict[str, str] = {}
+        self.untold: dict[str, str] = {}
+        self.lately: set[str] = set()
         self._warned: set[str] = set()
         self.most_seconds = inf
         self._quorum = quorum
@@ -80,9 +98,23 @@ class Panel:
     def within(self, seconds: float) -> "Panel":
         """The same engines, each with no more than some seconds; its troubles are its own."""
         hasty = copy(self)
-        hasty.troubles = {}
+        hasty.silent, hasty.untold, hasty.lately = {}, {}, set()
         hasty.most_seconds = seconds
         return hasty
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why authorities do not answer, or cannot tell their policies, by name."""
+        return self.untold | self.silent
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Those troubles for which nobody should be sent here.
+
+        Silence counts until the next look: an engine may answer others than the last question, and
+        would never be asked again.
+        """
+        return self.untold | {name: self.silent[name] for name in self.lately & {*self.silent}}
 
     async def ask(self, request: dict[str, Any], asked: PassedOn) -> list[AuthorityAnswer]:
         """Asks all of them; none raises."""
@@ -151,8 +183,11 @@ class Panel:
         if outcome.error:
             found, error = None, outcome.error
         took = time.perf_counter() - started
-        # What one request is too strange for says nothing of the next one.
-        self.troubles[seat.name] = "" if isinstance(outcome.cause, UnfitError) else error
+        if not error:
+            self.silent.pop(seat.name, None)
+        elif not isinstance(outcome.cause, UnfitError):  # that says nothing of the next request
+            self.silent[seat.name] = error
+            self.lately.add(seat.name)
         self._seconds.labels(seat.name).observe(took)
         if found is None:
             self._answers.labels(seat.name, "none").inc()
@@ -170,11 +205,7 @@ class Panel:
         return await asyncio.to_thread(configured_policy, entry)
 
     async def policies(self) -> dict[str, PolicyRef]:
-        """The policies in force, of those authorities of which they can be told now.
-
-        Whoever gave no answer since the last call, or cannot tell its policy, is in the log once,
-        and again after a call at which all was well: however often it is asked.
-        """
+        """The policies in force, of those authorities of which they can be told now."""
         found: dict[str, PolicyRef] = {}
         for seat in self.seats:
             with Contained(seat.name) as outcome:
@@ -185,9 +216,36 @@ class Panel:
                     raise NoAnswerError("no answer in time") from error
                 if policy is not None:
                     found[seat.name] = policy
-            self._warn(seat.name, outcome.error or self.troubles.get(seat.name, ""))
-            self.troubles[seat.name] = outcome.error
+            if outcome.error:
+                self.untold[seat.name] = outcome.error
+            else:
+                self.untold.pop(seat.name, None)
         return found
+
+    async def look(self) -> dict[str, PolicyRef]:
+        """The same, for who looks at times whether all is well; asks the silent something.
+
+        Whoever is in trouble is in the log once, and again after a look at which all was well.
+        """
+        found = await self.policies()
+        troubles = self.troubles
+        for seat in self.seats:
+            self._warn(seat.name, troubles.get(seat.name, ""))
+        self.lately.clear()
+        await asyncio.gather(*(self._probe(one) for one in self.seats if one.name in self.silent))
+        return found
+
+    async def _probe(self, seat: Seat) -> None:
+        """Asks a silent engine; what nobody asked for is not counted among its answers."""
+        answered = False
+        seconds = min(seat.authority.entry.deadline_seconds, PROBE_SECONDS)
+        with Contained(seat.name) as outcome, suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await seat.engine.evaluate(PROBE, PassedOn({}))
+            answered = True
+        # Most have no rule for it, and say so.
+        if answered or isinstance(outcome.cause, UnfitError):
+            self.silent.pop(seat.name, None)
 
     def _warn(self, name: str, trouble: str) -> None:
         if not trouble:
