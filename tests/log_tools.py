@@ -19,6 +19,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.tiles import bundles_of
 from muniment_log.core.integrate import Integration, restore
+from muniment_log.core.orders import Orders
 from muniment_log.core.ports import SequencerPort, TileSource
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
@@ -29,6 +30,7 @@ from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.schema import create_database
 from muniment_log.storage.sqlite import SQLiteStore
+from muniment_log.workers.desk import Ports
 from muniment_service.metrics import Metrics
 from waiting import SECONDS
 
@@ -181,6 +183,20 @@ async def embedded(
             await asyncio.gather(task, return_exceptions=True)
     finally:
         await store.close()
+
+
+def ports_of(log: Embedded) -> Ports:
+    """What a worker asks that orders and reads, and publishes nothing."""
+    unused: Any = None
+    return Ports(
+        orders=Orders(log.sequencer, unused),
+        at_once=log.sequencer.submit_at_once,
+        publisher=unused,
+        tiles=log.tiles,
+        reached=unused,
+        damaged=unused,
+        pruned=0,
+    )
 
 
 async def all_entries(tiles: TileSource, size: int) -> list[bytes]:

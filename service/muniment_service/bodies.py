@@ -65,10 +65,7 @@ class Content(Protocol):
 class Body:
     """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
 
-    __slots__ = (
-        *("_budget", "_client", "_content", "_held", "_length", "_limits", "_named"),
-        "headers",
-    )
+    __slots__ = ("_budget", "_client", "_content", "_held", "_length", "_limits", "headers")
 
     def __init__(
         self,
@@ -84,7 +81,6 @@ class Body:
         self._limits = limits
         self._budget = budget
         self._held = 0
-        self._named = headers
         self.headers: Final = Headers(headers)
 
     async def read(
@@ -180,11 +176,11 @@ class Body:
     def _is_identity(self) -> bool:
         """Whether the body is sent as it is."""
         name = "content-encoding"
-        return name not in self._named or self.headers[name].lower() == "identity"
+        return name not in self.headers or self.headers[name].lower() == "identity"
 
     def _continue(self) -> None:
         """Tells a client that waits for it to send the body."""
-        if "expect" in self._named and self.headers["expect"].lower() == "100-continue":
+        if "expect" in self.headers and self.headers["expect"].lower() == "100-continue":
             self._client.send_continue()
 
     def release(self) -> None:

@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from log_tools import LIMITS, Embedded, all_entries, embedded
+from log_tools import LIMITS, Embedded, all_entries, embedded, ports_of
 from muniment_log.core.addenda import Addendum, Sent
-from muniment_log.core.orders import Orders
 from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import IdConflictError, RequestRecords, Stated, request_of
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.errors import OverloadedError, StorageError, UnavailableError
 from muniment_log.workers.channel import Channel, open_channel
-from muniment_log.workers.desk import Desk, Ports
+from muniment_log.workers.desk import Desk
 from muniment_log.workers.remote import RemoteOrders
 from waiting import until
 
@@ -98,15 +97,7 @@ async def several(
     gate.is_open.set()
     async with embedded(path, limits, cleared=gate) as log:
         await log.sequencer.submit_records(WHO, [b'{"n":"first"}'])
-        ports = Ports(
-            orders=Orders(log.sequencer, unused),
-            at_once=log.sequencer.submit_at_once,
-            publisher=unused,
-            tiles=log.tiles,
-            reached=unused,
-            damaged=unused,
-            pruned=0,
-        )
+        ports = ports_of(log)
         workers: list[WorkerEnd] = []
         for _ in range(count):
             ours, theirs = socket.socketpair()

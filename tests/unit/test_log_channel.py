@@ -46,6 +46,19 @@ class Endless:
             self.stopped.set()
 
 
+class Recorder:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+
 class Pair:
     """Both ends in one process; `asking` asks, and the other end answers."""
 
@@ -117,15 +130,6 @@ def test_many_questions_are_open_at_once_and_each_gets_its_own_answer(
     cuts=st.lists(st.integers(1, 50), min_size=1, max_size=30),
 )
 def test_messages_may_come_in_any_pieces(sent: list[bytes], cuts: list[int]) -> None:
-    written: list[bytes] = []
-
-    class Recorder:
-        def write(self, data: bytes) -> None:
-            written.append(data)
-
-        def is_closing(self) -> bool:
-            return False
-
     async def scenario() -> None:
         told: list[bytes] = []
         talking, hearing = Channel({}, {}, {}), Channel({}, {"word": told.append}, {})
@@ -134,8 +138,8 @@ def test_messages_may_come_in_any_pieces(sent: list[bytes], cuts: list[int]) -> 
         for word in sent:
             talking.tell("word", word)
         await asyncio.sleep(0)
-        rest = b"".join(written)
-        assert len(written) == 1  # one turn of the event loop, one write
+        rest = b"".join(recorder.written)
+        assert len(recorder.written) == 1  # one turn of the event loop, one write
         number = 0
         while rest:
             cut = cuts[number % len(cuts)]
@@ -267,15 +271,6 @@ def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
 
 
 def test_what_is_answered_in_one_turn_is_written_at_once() -> None:
-    written: list[bytes] = []
-
-    class Recorder:
-        def write(self, data: bytes) -> None:
-            written.append(data)
-
-        def is_closing(self) -> bool:
-            return False
-
     async def scenario() -> None:
         waiting: list[Callable[[object], None]] = []
         asking, hearing = (
@@ -288,13 +283,13 @@ def test_what_is_answered_in_one_turn_is_written_at_once() -> None:
         answers = asyncio.gather(*(asking.ask("x", n) for n in range(50)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        hearing.data_received(written.pop())
-        assert written == []
+        hearing.data_received(recorder.written.pop())
+        assert recorder.written == []
         for number, answer in enumerate(waiting):
             answer(number)
         await asyncio.sleep(0)
-        asking.data_received(written.pop())
-        assert written == []
+        asking.data_received(recorder.written.pop())
+        assert recorder.written == []
         assert await answers == list(range(50))
 
     asyncio.run(scenario())

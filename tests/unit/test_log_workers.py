@@ -20,14 +20,13 @@ from multidict import CIMultiDict
 from prometheus_client.parser import text_string_to_metric_families
 
 import signing
-from log_tools import GatewayStream, all_entries, embedded, root
+from log_tools import GatewayStream, all_entries, embedded, ports_of, root
 from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_inclusions, read_root
 from muniment_log.cli.setup import init
 from muniment_log.config import load
 from muniment_log.core.addenda import Addendum, Pack, Sent
 from muniment_log.core.budgets import Rates
-from muniment_log.core.orders import Orders
 from muniment_log.core.repeats import RequestRecords, Said
 from muniment_log.errors import DamagedTileError, OverBudgetError, UnavailableError
 from muniment_log.http.access import AccessControl
@@ -358,15 +357,7 @@ async def test_a_request_is_handed_on_as_it_came(tmp_path: Path) -> None:
 async def test_a_worker_orders_and_reads_what_the_log_does(tmp_path: Path) -> None:
     async with embedded(tmp_path / "log.db") as log:
         unused: Any = None
-        ports = Ports(
-            orders=Orders(log.sequencer, unused),
-            at_once=log.sequencer.submit_at_once,
-            publisher=unused,
-            tiles=log.tiles,
-            reached=unused,
-            damaged=unused,
-            pruned=0,
-        )
+        ports = ports_of(log)
         ours, theirs = socket.socketpair()
         desk = await open_channel(ours, Desk(ports, unused).questions, {})
         channel = await open_channel(theirs, {}, {})

@@ -1,9 +1,8 @@
 """What each record says of ids, runs, decisions and lineage, as events. Pure.
 
 An event is 24 bytes: the 64-bit key of the thing that is spoken of (``thingkeys``), role and leaf
-index, and what belongs to the role. Events are made wherever a bundle is examined, in PARTITIONS by
-key, so that
-``relations`` can look at everything about one thing together.
+index, and what belongs to the role. Events are made wherever a bundle is examined, in PARTITIONS
+by key, so that ``relations`` can look at everything about one thing together.
 """
 
 import re
@@ -198,7 +197,7 @@ def extract(
     promised = _SHIFTED[EventRole.PROMISED]
     last, tag = None, b""
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
-        # Nearly all are usual decisions, so these go by the shortest way: and a bare one.
+        # Nearly all are usual decisions, so these go by the shortest way.
         if isinstance(record, tuple):
             run, id_, producer, allows = record
         elif isinstance(record, PlainDecision):

@@ -145,13 +145,14 @@ class ServedTiles:
             return await self._read_data(tile)
 
         async def get(tile: Tile) -> bytes:
-            path = sumdb.tile_path(tile) if self.is_sumdb else tile.path
-            if tile.level == ENTRIES:
-                data = await self._get(f"/{path}", limit=_MAX_BUNDLE)
-                return frame(sumdb.leaves_of(data, most=tile.width)) if self.is_sumdb else data
-            data = await self._get(f"/{path}", limit=_MAX_TILE)
-            if len(data) != tile.width * HASH_SIZE:
+            path, most = self.request(tile)
+            if self.is_sumdb:
+                path = f"/{sumdb.tile_path(tile)}"
+            data = await self._get(path, limit=most)
+            if not self.fits(tile, data):
                 check_tile(tile, data)  # says so
+            if self.is_sumdb and tile.level == ENTRIES:
+                return frame(sumdb.leaves_of(data, most=tile.width))
             return data
 
         try:

@@ -114,9 +114,7 @@ class ChangeReporter:
             await self._store.tell(subject, content, str(record["id"]))
             event(
                 _LOGGER,
-                logging.INFO
-                if before is None
-                else logging.WARNING,  # what was nothing before is new
+                logging.INFO if before is None else logging.WARNING,  # nothing was told before
                 "what is in force has changed",
                 subject=subject,
                 now=content,

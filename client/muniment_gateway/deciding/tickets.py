@@ -16,7 +16,6 @@ import msgspec
 
 from muniment.records.artifact import PolicyRef, ResourceScope, Scope
 from muniment.records.authority import sign_decision
-from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_json, parse_record
 from muniment.records.kinds import Decision, Signature
 from muniment.tlog.encoding import FormatError, MunimentError
@@ -68,7 +67,7 @@ class Tickets:
         """A ticket for an answer to a request."""
         ticket = token_hex(16)
         if answer.allows:
-            digest = sha256(encode_canonical(request)).digest()
+            digest = sha256(encode_json(request)).digest()
             until = time.monotonic() + TICKET_SECONDS
             self._issued[ticket] = _Issued(digest, answer.policy, until)
             while len(self._issued) > MOST_TICKETS:
@@ -100,7 +99,7 @@ class Tickets:
             raise NotSignedError(f"{record.producer} is none of the gateways")
         if record.signatures is not None or record.addenda is not None:
             raise NotSignedError("signed already, or not whole")
-        if sha256(encode_canonical(record.request)).digest() != issued.request:
+        if sha256(encode_json(record.request)).digest() != issued.request:
             raise NotSignedError("another request than was asked")
         if not record.allowed:
             raise NotSignedError("a denial needs no signature")

@@ -118,8 +118,6 @@ class RequestPlan(Struct):
     def receipt(self, logged: Receipt | None) -> Receipt:
         """The receipt of the request, once what was new of it has its own."""
         runs = self.runs
-        if logged is not None and runs is _LONE:  # as of most
-            return logged
         if logged is not None:
             if len(runs) == 1 and runs[0].manifest == NEW:  # all of it, as of most
                 return logged
