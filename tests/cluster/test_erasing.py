@@ -141,8 +141,13 @@ def test_erased_bytes_are_nowhere_in_the_bucket_and_never_were_in_the_database(
         assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
 
 
-def test_whoever_leads_erases_by_schedule_and_by_command(made: Deployment) -> None:
+def test_whoever_leads_erases_by_schedule_and_by_command(
+    made: Deployment, postgres_server: engines.PostgreSQL
+) -> None:
     made.log.terminate()
+    # As whoever was killed while it led leaves it.
+    name = made.cluster.postgres.rpartition("/")[2]
+    postgres_server.query("UPDATE lease SET holder = 'gone/1/ab', until = now()", name)
     with contextlib.ExitStack() as stack:
         frontend = stack.enter_context(start_log(made.config, made.cluster, "frontend"))
         (labelled, hr), (plain, kept) = withheld(1, "alice", "domain=hr"), withheld(2)

@@ -130,7 +130,8 @@ class PublishedView:
         lag: seconds that the oldest leaf outside the tree has waited; see `Lag`.
         is_led: whether some integrator holds the lease.
         epoch: of the lease.
-        holder: who holds it; empty when it was given back.
+        holder: who holds it; empty when nobody does, also where the last one ended without giving
+            it back.
         published_time: when the published checkpoint was stored, Unix seconds by the database's
             clock; None before the first.
         is_blind: whether the last look failed, and all of this is older.
@@ -257,7 +258,8 @@ class PublishedView:
         self.integrated = Head(row["size"], row["root"])
         self.ordered = row["next"]
         self._is_closed = row["bytes"] >= CLOSED_BYTES
-        self.is_led, self.epoch, self.holder = row["held"], row["epoch"], row["holder"]
+        self.is_led, self.epoch = row["held"], row["epoch"]
+        self.holder = row["holder"] if self.is_led else ""
         self.lag = self._lag.look(monotonic(), self.ordered, self.integrated.size)
         self._status = _status(row)
         self._metrics.integrated(row["size"])
