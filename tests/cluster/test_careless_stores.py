@@ -11,7 +11,7 @@ import pytest
 import objectserver
 import processes
 from muniment_log.cluster import objects as module
-from muniment_log.cluster.objects import LEAST_ROUNDS, RACERS, ObjectStore
+from muniment_log.cluster.objects import RACERS, ObjectStore
 from muniment_log.errors import StorageError, UnavailableError
 
 
@@ -79,8 +79,43 @@ async def test_a_probe_is_bounded_by_time(monkeypatch: pytest.MonkeyPatch) -> No
     store = objectserver.Store()
     async with opened(store) as client:
         await client.probe()
-    assert store.puts == LEAST_ROUNDS * (2 * RACERS + 1)
+    assert (store.puts, store.gets) == (2 * RACERS + 2, RACERS + 2)
     assert store.objects == {}
+
+
+class Ignores(objectserver.Store):
+    """Ignores one of the two conditions."""
+
+    def __init__(self, *, creations: bool) -> None:
+        super().__init__()
+        self.creations = creations
+
+    def look(self, path: str, must_be_new: bool, expected: str | None) -> int:
+        return 200 if must_be_new is self.creations else super().look(path, must_be_new, expected)
+
+
+@pytest.mark.parametrize(
+    ("creations", "word"),
+    [
+        (True, r"If-None-Match: \*: it created what was there"),
+        (False, "If-Match: it replaced a version that was gone"),
+    ],
+)
+async def test_a_frontend_finds_a_store_that_ignores_a_condition(
+    creations: bool, word: str
+) -> None:
+    store = Ignores(creations=creations)
+    async with opened(store) as client:
+        with pytest.raises(StorageError, match=word):
+            await client.probe(races=False)
+    assert store.objects == {}
+
+
+async def test_a_frontend_waits_for_no_race() -> None:
+    store = objectserver.Store()
+    async with opened(store) as client:
+        await client.probe(races=False)
+    assert (store.puts, store.objects) == (4, {})
 
 
 class Answers(objectserver.Store):
@@ -167,7 +202,7 @@ async def test_a_race_in_which_each_gives_way_is_run_again(monkeypatch: pytest.M
     store = UnderWay(RACERS)
     async with opened(store) as client:
         await client.probe()
-    assert store.puts == RACERS + LEAST_ROUNDS * (2 * RACERS + 1)
+    assert store.puts == RACERS + 2 * RACERS + 2
 
 
 class Forgets(objectserver.Store):

@@ -91,7 +91,7 @@ async def serve(
         await check_schema(database)
         vkeys = config.vkeys
         await claim(database, file.origin, vkeys)
-        await startup.probe()
+        await startup.probe(races=is_integrator)
         objects = ObjectStore.open(
             cluster.object_store,
             seconds=cluster.lease_seconds / REQUESTS_IN_LEASE,

@@ -45,11 +45,9 @@ ROUNDS: Final = 100
 """Rounds of `probe`: a store that looks first and writes then is lucky most of the time. Mostly the
 time ends it before."""
 
-LEAST_ROUNDS: Final = 2
-"""Rounds also of a store that is slow to tell who has lost: SeaweedFS takes a second for each."""
-
 PROBE_SECONDS: Final = 2.0
-"""When `probe` begins no more rounds."""
+"""When `probe` begins no more rounds. The first is had also of a store that is slow to tell who has
+lost: SeaweedFS takes a second for each race."""
 
 _CONFLICTS: Final = 8
 """Times that a write gives way to others under way that in the end wrote nothing."""
@@ -251,11 +249,15 @@ class ObjectStore:
                 await _give_way(conflicts)
         raise UnavailableError(f"{self.name}: {key} is always being written")
 
-    async def probe(self) -> None:
-        """Finds out by racing writes whether the store heeds conditions; leaves nothing behind.
+    async def probe(self, *, races: bool = True) -> None:
+        """Finds out by writes whether the store heeds conditions; leaves nothing behind.
 
         One race after another, on connections that are open by then: what comes first arrives one
         by one. Both conditions, because stores exist that keep only the promise of creations.
+
+        Args:
+            races: whether writes race. Without, a store passes that looks first and writes then:
+                enough for a frontend, as the integrators, who erase and publish, refuse it.
 
         Raises:
             StorageError: it does not, or refuses; the message says what it did.
@@ -263,12 +265,15 @@ class ObjectStore:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + PROBE_SECONDS
-        for number in range(ROUNDS):
-            if number >= LEAST_ROUNDS and loop.time() >= until:
+        racers = RACERS if races else 1
+        keys = (f"probe/{secrets.token_hex(16)}" for _ in range(ROUNDS if races else 1))
+        for number, key in enumerate(keys):
+            if number and loop.time() >= until:
                 return
-            key = f"probe/{secrets.token_hex(16)}"
             try:
-                await self._race(key)
+                if number == 0:
+                    await asyncio.gather(*(self._client.get(key) for _ in range(racers)))
+                await self._race(key, racers)
             except LogError:
                 # Why it is refused is worth more than that it cannot delete, either.
                 with suppress(LogError):
@@ -276,19 +281,24 @@ class ObjectStore:
                 raise
             await self._client.delete(key)
 
-    async def _race(self, key: str) -> None:
-        first = await self._winner(key, None, "If-None-Match: *", "creations")
-        await self._winner(key, first, "If-Match", "replacements of one version")
-        try:
-            await self._client.put(key, b"stale", first, NOTE)
-        except ConditionFailedError:
-            return
-        raise StorageError(
-            f"{self.name}: the store ignores If-Match: it replaced a version that was gone"
-        )
+    async def _race(self, key: str, racers: int) -> None:
+        first = await self._winner(key, None, racers)
+        await self._winner(key, first, racers)
+        for expected, header, did in (
+            (first, "If-Match", "replaced a version that was gone"),
+            (None, "If-None-Match: *", "created what was there"),
+        ):
+            with suppress(ConditionFailedError):
+                await self._client.put(key, b"stale", expected, NOTE)
+                raise StorageError(f"{self.name}: the store ignores {header}: it {did}")
 
-    async def _winner(self, key: str, expected: Version | None, header: str, what: str) -> Version:
+    async def _winner(self, key: str, expected: Version | None, number: int) -> Version:
         """Races for one object; the version of whoever was the only one to win."""
+        header, what = (
+            ("If-None-Match: *", "creations")
+            if expected is None
+            else ("If-Match", "replacements of one version")
+        )
 
         async def write(data: bytes) -> bytes | None:
             try:
@@ -297,7 +307,7 @@ class ObjectStore:
                 return None
             return data
 
-        racers = [f"{what} {number}".encode() for number in range(RACERS)]
+        racers = [f"{what} {racer}".encode() for racer in range(number)]
         for conflicts in range(_CONFLICTS):
             results = await asyncio.gather(*map(write, racers), return_exceptions=True)
             for result in results:
@@ -307,7 +317,7 @@ class ObjectStore:
             winners = [data for data in results if data is not None]
             if len(winners) > 1:
                 raise StorageError(
-                    f"{self.name}: the store ignores {header}: {len(winners)} of {RACERS} {what} "
+                    f"{self.name}: the store ignores {header}: {len(winners)} of {number} {what} "
                     "at the same time succeeded"
                 )
             # An attempt whose answer was lost was repeated, and then nobody knows that it won.
@@ -317,7 +327,7 @@ class ObjectStore:
                 raise StorageError(f"{self.name}: the store lost what it said it had written")
             # Each gave way to the others (409).
             await _give_way(conflicts)
-        raise UnavailableError(f"{self.name}: of {RACERS} {what} at the same time none succeeded")
+        raise UnavailableError(f"{self.name}: of {number} {what} at the same time none succeeded")
 
 
 async def _give_way(conflicts: int) -> None:

@@ -58,7 +58,7 @@ class Startup:
             )  # fmt: skip
         return database
 
-    async def probe(self) -> None:
+    async def probe(self, *, races: bool) -> None:
         """Refuses a bucket as soon as it answers: one that ignores conditions, see `ObjectStore`.
 
         Also one without the retention that the configuration asks for, see `objectlock`.
@@ -69,7 +69,7 @@ class Startup:
             await self._wait("the object store", partial(check_lock, url, days))
         objects = ObjectStore.open(url, is_locked=days is not None)
         try:
-            await self._wait("the object store", objects.probe)
+            await self._wait("the object store", partial(objects.probe, races=races))
         finally:
             await objects.close()
 
