@@ -395,7 +395,8 @@ async def drain(server: Server) -> None:
         connection.finish()
     if server.open:
         with suppress(TimeoutError):
-            await asyncio.wait_for(server.emptied.wait(), server.limits.grace_seconds)
+            async with asyncio.timeout(server.limits.grace_seconds):
+                await server.emptied.wait()
     for connection in list(server.open):
         connection.abort()
     if server.open:

@@ -3,10 +3,10 @@
 When a background task fails, the process ends: a witness that cannot commit must not answer.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.cosignature import verifier_for
 from muniment_service.metrics import Metrics
 from muniment_service.process import allow_connections, unix_seconds
@@ -67,7 +67,7 @@ async def serve(config: WitnessConfig) -> None:
         async with (
             Maps(file.database) as maps,
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
-            asyncio.TaskGroup() as tasks,
+            TaskGroup() as tasks,
         ):
             quotas = Quotas()
             lists = LogListPuller(

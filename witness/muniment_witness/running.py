@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from muniment.local.logs import event
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.loglist import ListedLog
 from muniment_service.http import Request, Response, json_response
 from muniment_service.inforce import InForce
@@ -59,7 +60,7 @@ class RunningWitness:
         parts: Parts,
         rebuild: Callable[[WitnessConfig], Parts],
         network: HttpTransport,
-        tasks: asyncio.TaskGroup,
+        tasks: TaskGroup,
     ) -> None:
         """Takes the parts over; `start` begins.
 

@@ -168,7 +168,8 @@ class SpoolDelivery:
         """Waits a moment for more records, beside those delivered, unless there are enough."""
         if self._file.records - delivered < ENOUGH and not self._hurried.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurried.wait(), GATHER_SECONDS)
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._hurried.wait()
 
     async def _turn(self, delivered: int) -> Turn:
         """Forgets what is delivered, and claims what is next, with one sync of the disk."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 from muniment.http.client import HttpSession
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment.local.taskgroup import TaskGroup
 from muniment.records.preparation import RecordInput
 from muniment_gateway.app.envoy import Envoys, listeners
 from muniment_gateway.app.metadata import EngineMetadata
@@ -92,7 +93,7 @@ async def serve(config: GatewayConfig) -> None:
         originals = await Originals.read(database)
         async with (
             HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http,
-            asyncio.TaskGroup() as tasks,
+            TaskGroup() as tasks,
         ):
             link = LogLink(config, http, access)
             running = RunningGateway(config, link, store, originals, http)

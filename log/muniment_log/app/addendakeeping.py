@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from muniment.local.logs import event
+from muniment.local.taskgroup import TaskGroup
 from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.sweeping import Sweeper
@@ -95,7 +95,7 @@ class AddendaKeeping:
 
         Raises StorageError if what is stored is damaged, LeaseLostError if another one works.
         """
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(self._sweeper.run(), name="sweeper of addenda")
             tasks.create_task(self._erase(), name="eraser")
 

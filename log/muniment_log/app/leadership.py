@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from muniment.local.logs import event
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.tiles import MIRRORED
 from muniment_log.app.addendakeeping import AddendaKeeping
 from muniment_log.app.openlog import open_log
@@ -197,7 +198,7 @@ class Leadership:
             await asyncio.sleep(pause)
 
     async def _lead(self, lease: Lease) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(lease.keep(self._status), name="lease")
             tasks.create_task(self._work(lease), name="work")
 
@@ -254,7 +255,7 @@ class Leadership:
                 _LOGGER, logging.INFO, "took over", epoch=lease.epoch, size=stored.head.size,
                 witnesses=len(witnesses.clients),
             )  # fmt: skip
-            async with asyncio.TaskGroup() as inner:
+            async with TaskGroup() as inner:
                 inner.create_task(integrator.run(), name="integrator")
                 inner.create_task(log.publisher.run(), name="publisher")
                 inner.create_task(addenda.run(), name="addenda")

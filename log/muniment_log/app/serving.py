@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from muniment.local.taskgroup import TaskGroup
 from muniment_service.serving import serve_until_signal
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def serve_beside(
         OSError: the address cannot be bound.
         ExceptionGroup: a background task failed.
     """
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         running = [
             group.create_task(task.run(), name=task.name) for task in tasks if not task.waits
         ]

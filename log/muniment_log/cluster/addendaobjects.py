@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from muniment.local.taskgroup import TaskGroup
 from muniment.records.addenda import addendum_path
 from muniment_log.cluster.objects import DivergedError, SwapLostError
 from muniment_log.cluster.s3 import ERASABLE
@@ -113,7 +114,7 @@ class AddendaObjects:
                 return await self._replace(addendum_path(digest.hex()), known.get(digest))
 
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 working = [tasks.create_task(one(digest)) for digest in digests]
         except ExceptionGroup as group:
             raise first_error(group) from group

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.taskgroup import TaskGroup
 from muniment_log.core.integrate import integrate
 from muniment_log.storage.tilewriter import write_partials, write_tiles
 
@@ -145,7 +146,7 @@ class Integrator:
         if sign is None:
             await write_tiles(self.objects, change)
         else:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 tasks.create_task(write_tiles(self.objects, change))
                 tasks.create_task(self.heads.show(change.edge))
             note = await asyncio.to_thread(sign, change.edge.head)

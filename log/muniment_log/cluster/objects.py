@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.taskgroup import TaskGroup
 from muniment_log.cluster.s3 import (
     IMMUTABLE,
     NOTE,
@@ -196,7 +197,7 @@ class ObjectStore:
                 await self.create(key, data, attributes)
 
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 for _ in range(WRITES):
                     first = next(waiting, None)
                     if first is None:

@@ -11,6 +11,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.taskgroup import TaskGroup
 from muniment_log.core.ordering import StreamsMovedError
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.streams import BatchPlace, Pending, Stream, refuse
@@ -38,7 +39,7 @@ class SharedSequencer(Sequencer):
         return await self._order.stream(key)
 
     async def _work(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="parked batches")
             await self._commit_all()
 

@@ -23,6 +23,7 @@ from muniment.local.backoff import Backoff
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
+from muniment.local.taskgroup import TaskGroup
 from muniment.map.mapfile import forget_map
 from muniment.map.reader import MapReader
 from muniment.records.touched import MAP_VERSION
@@ -290,7 +291,7 @@ class IndexLog:
         self._map_size = size
 
     async def _publish(self, opened: OpenIndexLog, backoff: Backoff) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(opened.publisher.run(), name="index log: publisher")
             tasks.create_task(self._end_when_damaged(), name="index log: map")
             await self._feed(opened, backoff)

@@ -19,6 +19,7 @@ from muniment.index.bundles import Bundles
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.sqlitefile import DatabaseError
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.encoding import MAX_SIZE
 from muniment_log.errors import IndexUnavailableError
 from muniment_log.index.children import running_child
@@ -89,7 +90,7 @@ class IndexProcess:
 
     async def run(self) -> None:
         """Keeps a child running, until cancelled; it has ended then."""
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(self._measure(), name="index lag")
             pause = FIRST_PAUSE
             while True:

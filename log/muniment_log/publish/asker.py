@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.local.backoff import Backoff
+    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.addcheckpoint import WitnessError
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.publish.publisher import Publisher
@@ -99,7 +100,7 @@ class Asking(Generic[A]):
         self._kind = kind
         self._newest = newest
         self._keep = keep
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
 
@@ -112,7 +113,7 @@ class Asking(Generic[A]):
             self.start(self._group)
         self.wake()
 
-    def start(self, group: asyncio.TaskGroup) -> None:
+    def start(self, group: TaskGroup) -> None:
         """Begins, with tasks of the group."""
         self._group = group
         self._tasks = [

@@ -10,8 +10,7 @@ from muniment_log.publish.mirroring import Mirroring, MirrorSetup
 from muniment_log.publish.rated import RatedCosigners, RatedSetup
 
 if TYPE_CHECKING:
-    import asyncio
-
+    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.treereader import AuthenticTiles
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
@@ -45,7 +44,7 @@ class Beside:
         self.rated = RatedCosigners(publisher, setup.rated, clock)
         self.mirrors = Mirroring(publisher, setup.mirrors, tiles, clock, metrics)
 
-    def start(self, group: asyncio.TaskGroup) -> None:
+    def start(self, group: TaskGroup) -> None:
         """Begins to ask them, with tasks of the group."""
         self.rated.start(group)
         self.mirrors.start(group)

@@ -11,6 +11,7 @@ from muniment_log.publish.rounds import WitnessTask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.policy import Policy
     from muniment_log.publish.clock import Clock, Timer
     from muniment_log.publish.pace import PublisherLimits
@@ -50,7 +51,7 @@ class Cosigners:
         self._publisher = publisher
         self._limits = limits
         self._clock = clock
-        self._group: asyncio.TaskGroup | None = None
+        self._group: TaskGroup | None = None
         self._asking: list[asyncio.Task[None]] = []
         self._reserve: Timer | None = None
         self._later: Timer | None = None
@@ -84,7 +85,7 @@ class Cosigners:
         if self._group is not None:
             self.start(self._group)
 
-    def start(self, group: asyncio.TaskGroup) -> None:
+    def start(self, group: TaskGroup) -> None:
         """Begins to ask, with a task of the group for each witness."""
         self._group = group
         self._asking = [

@@ -31,6 +31,7 @@ from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.policy import Policy
     from muniment.tlog.treereader import AuthenticTiles
@@ -114,7 +115,7 @@ class Mirroring:
             self._waiting.newest = None
         self._asking.use([_Worker(self, each, self._publisher, self._clock) for each in clients])
 
-    def start(self, group: asyncio.TaskGroup) -> None:
+    def start(self, group: TaskGroup) -> None:
         """Begins to push, with a task of the group for each mirror, and one that keeps."""
         self._asking.start(group)
 

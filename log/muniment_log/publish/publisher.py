@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from muniment.local.logs import event
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.treereader import read_consistency
@@ -218,7 +219,7 @@ class Publisher:
             RolledBackError: a witness knows a head that the tree does not contain; it must, too.
         """
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 self._cosigners.start(group)
                 self.beside.start(group)
                 await self._publish_all()

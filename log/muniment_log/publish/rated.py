@@ -31,9 +31,9 @@ from muniment_log.publish.asker import Asker, Asking
 from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
+    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.core.ports import TileSource
     from muniment_log.publish.clock import Clock
@@ -151,7 +151,7 @@ class RatedCosigners:
         self._together = min([TOGETHER_SECONDS, *(each.interval for each in witnesses)])
         self._asking.use([_Worker(self, each, self._publisher, self._clock) for each in witnesses])
 
-    def start(self, group: asyncio.TaskGroup) -> None:
+    def start(self, group: TaskGroup) -> None:
         """Begins to ask, with a task of the group for each witness, and one that keeps."""
         self._asking.start(group)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from muniment.local.logs import event
+from muniment.local.taskgroup import TaskGroup
 from muniment_log.errors import LogError, UnavailableError
 from muniment_log.index.children import running_child
 from muniment_log.publish.published import published_size
@@ -123,7 +124,7 @@ class WorkerPool:
         address = self._config.file.listen
         taken, port = reserve(address.host, address.port)
         with taken:
-            async with asyncio.TaskGroup() as tasks:
+            async with TaskGroup() as tasks:
                 running = [
                     tasks.create_task(self._announce(), name="announcing heads"),
                     tasks.create_task(self._serve(), name="telling of served heads"),
@@ -175,7 +176,7 @@ class WorkerPool:
                 if must_answer:
                     await channel.abort()
 
-        async with asyncio.TaskGroup() as asking:
+        async with TaskGroup() as asking:
             for place, channel in asked:
                 asking.create_task(one(place, channel))
         for place, channel in asked:

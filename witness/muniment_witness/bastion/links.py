@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from muniment.local.taskgroup import TaskGroup
 from muniment_service.http import Responder
 from muniment_service.limits import Budget, Limits
 from muniment_witness.bastion.link import BastionLink, BastionState
@@ -52,7 +53,7 @@ class Bastions:
 
     async def run(self, app: Responder) -> None:
         """Serves `app` until cancelled; through bastions that a reload brings, too."""
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             while not self._is_finished:
                 bastions = self._config().bastions
                 self.state = {

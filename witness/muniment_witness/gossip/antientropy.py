@@ -19,6 +19,7 @@ from typing import Final
 from muniment.http.typedjson import decode_json
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError, unframe
 from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
@@ -93,7 +94,7 @@ class PeerReader:
 
     async def run(self) -> None:
         """Reads all peers, and tries suspicions again, until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for peer in self.peers:
                 group.create_task(self._run(peer), name=f"gossip {peer.name}")
             group.create_task(self._run_retries(), name="gossip retries")
@@ -141,7 +142,7 @@ class PeerReader:
     async def _read_checkpoints(self, peer: Peer, origins: Iterable[str]) -> None:
         """Compares what a peer has cosigned of some logs."""
         limit = asyncio.Semaphore(CONCURRENT)
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for origin in origins:
                 group.create_task(self._read_head(peer, origin, limit))
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog import sumdb
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Verifier
@@ -66,7 +67,7 @@ class Puller:
 
     async def run(self) -> None:
         """Reads all logs until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for origin in self.state:
                 group.create_task(self._run(origin), name=f"pull {origin}")
 

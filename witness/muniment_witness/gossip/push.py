@@ -11,6 +11,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment.local.taskgroup import TaskGroup
 from muniment_witness.config import Peer
 from muniment_witness.gossip.net import Transport
 from muniment_witness.gossip.outbox import Outbox
@@ -53,7 +54,7 @@ class Pusher:
         """Sends what waits to every peer that takes it; failures are left to anti-entropy."""
         files, origins = self.outbox.take()
         notes = [latest.note for origin in origins if (latest := self.store.latest.get(origin))]
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for peer in self.peers:
                 if self.states[peer.name].gossips:
                     group.create_task(self._push(peer, files, notes))

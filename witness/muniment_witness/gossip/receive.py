@@ -16,6 +16,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError, unframe
 from muniment.tlog.evidence import parse_evidence
@@ -133,7 +134,7 @@ class PushReceiver:
 
     async def run(self) -> None:
         """Compares what was pushed, until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for origin, queue in self._queues.items():
                 group.create_task(self._run_queue(queue), name=f"pushed heads {origin}")
             group.create_task(self.senders.run(), name="peer addresses")

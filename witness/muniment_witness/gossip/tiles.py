@@ -5,11 +5,11 @@ serves under its monitoring prefix is what it has checked. The cache is bounded 
 memory, and can be lost at any time.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from muniment.local.bytecache import ByteCache
+from muniment.local.taskgroup import TaskGroup
 from muniment.tlog import sumdb
 from muniment.tlog.encoding import MAX_ENTRY, FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
@@ -94,7 +94,7 @@ class TileReader:
 
         Raises UnreachableError or FormatError if one could not be read.
         """
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             tasks = [group.create_task(self._read_one(origin, prefix, tile)) for tile in tiles]
         contents = [task.result() for task in tasks]
         read: dict[Tile, bytes] = {}

@@ -13,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from muniment.local.logs import event
+from muniment.local.taskgroup import TaskGroup
 from muniment_service.http import Problem
 from muniment_witness.bastion.links import Bastions
 from muniment_witness.config import WitnessConfig
@@ -120,7 +121,7 @@ class Watch(Struct, frozen=True, kw_only=True):
 
     async def run(self) -> None:
         """Works until cancelled; the cosigner must be running."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(self.puller.run(), name="pull")
             group.create_task(self.peer_reader.run(), name="gossip")
             group.create_task(self.pusher.run(), name="pushes")
