@@ -103,6 +103,9 @@ def test_keys_of_logs_are_given_as_vkeys_or_in_files(config: Path, tmp_path: Pat
         assert {str(key.vkey) for key in made.logs["third.example"].verifiers} == both
     code, out = run("add-log", "--config", config, tmp_path / "w2" / "witness-ed25519.pem")
     assert (code, "a key file; a vkey is wanted" in out) == (EXIT_CONFIG, True)
+    vkeys.write_text("# its keys\n\n")
+    code, out = run("add-log", "--config", config, vkeys)
+    assert (code, f"VKEY: {vkeys}: there is no vkey in it" in out) == (EXIT_CONFIG, True)
 
 
 def test_what_a_change_would_break_is_told_of_the_file_that_is_there(config: Path) -> None:

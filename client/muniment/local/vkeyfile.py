@@ -23,7 +23,10 @@ def read_vkeys(option: str, given: Iterable[str]) -> tuple[VKey, ...]:
             lines = read_bounded(Path(value), "keys", most=_MAX_FILE).decode().split("\n")
             if any(line.startswith("-----BEGIN ") for line in lines):
                 raise InputError(f"{option}: {value}: a key file; a vkey is wanted, the public key")
-            keys += [parse_vkey(line, value) for line in lines if line and not line.startswith("#")]
+            lines = [line for line in lines if line and not line.startswith("#")]
+            if not lines:  # who gave a file must not be taken for one who gave no keys
+                raise InputError(f"{option}: {value}: there is no vkey in it")
+            keys += [parse_vkey(line, value) for line in lines]
         except UnicodeDecodeError:
             raise InputError(f"{option}: {value}: not UTF-8") from None
         except FormatError as error:
