@@ -10,8 +10,9 @@ from typing import Any
 
 from muniment_service.config import Address
 from muniment_service.http import Problem
+from muniment_service.limits import Limits
 from muniment_service.routing import App
-from muniment_service.server import Limits, serving
+from muniment_service.server import serving
 from waiting import SECONDS, close_writer
 
 

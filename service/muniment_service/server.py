@@ -6,8 +6,8 @@ HTTP itself is aiohttp's low-level server's; `connection` adds the bounds that i
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +16,6 @@ from muniment_service.connection import Server, drain
 from muniment_service.http import Responder
 from muniment_service.limits import Limits
 from muniment_service.unixsocket import bind_private, is_own_user, unbind
-
-__all__ = ["Limits", "serving", "serving_unix"]
 
 _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 10.0
@@ -53,7 +51,7 @@ async def serving(
     create = asyncio.get_running_loop().create_server
 
     async def listen(connect: Server) -> asyncio.Server:
-        try:
+        with binding(address):
             return await create(
                 connect,
                 address.host,
@@ -64,16 +62,23 @@ async def serving(
                 ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
             )
-        except OSError as error:
-            # Those of the event loop are told in its own words.
-            number = error.errno or 0
-            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-            raise OSError(f"listen: {address}: {reason}") from error
 
     async with _listening(app, limits or Limits(), listen) as server:
         host, port = server.sockets[0].getsockname()[:2]
         scheme = "http" if tls is None else "https"
         yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextmanager
+def binding(address: Address) -> Iterator[None]:
+    """Has an OSError of who binds an address say which one, and why in the system's words."""
+    try:
+        yield
+    except OSError as error:
+        # The event loop says it in words of its own, which name the address in Python's notation.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+        raise OSError(f"listen: {address}: {reason}") from error
 
 
 @asynccontextmanager

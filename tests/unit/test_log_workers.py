@@ -308,6 +308,17 @@ async def test_a_worker_that_stands_still_is_killed_and_started_again(
         assert count("hangs") == 1
 
 
+async def test_an_address_that_workers_cannot_have_is_named(tmp_path: Path) -> None:
+    ports: Any = None
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        taken = f"127.0.0.1:{held.getsockname()[1]}"
+        path = await asyncio.to_thread(configured, tmp_path / "log", "workers = 2", listen=taken)
+        pool = WorkerPool(load(path), ports, Metrics("muniment_log"))
+        with pytest.raises(OSError, match=f"^listen: {taken}: Address already in use$"):
+            async with pool.serving(Repeating()):
+                raise AssertionError("it is bound twice")
+
+
 class Repeating:
     """Answers with what it was asked."""
 

@@ -33,6 +33,7 @@ from muniment_log.workers.metrics import (
 from muniment_log.workers.pulse import HUNG_SECONDS, Pulse
 from muniment_log.workers.sockets import reserve
 from muniment_log.workers.wire import Setup, pack_file
+from muniment_service.server import binding
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -122,7 +123,8 @@ class WorkerPool:
         if a worker does not start.
         """
         address = self._config.file.listen
-        taken, port = reserve(address.host, address.port)
+        with binding(address):
+            taken, port = reserve(address.host, address.port)
         with taken:
             async with TaskGroup() as tasks:
                 running = [
