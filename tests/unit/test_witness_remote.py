@@ -1,11 +1,18 @@
-"""What a command reads of a witness, when something else is at the URL."""
+"""What a command reads of a witness, when something else, or nothing, is at the URL."""
 
 import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from muniment_witness.cli import main
+from muniment_witness.cli.exits import EXIT_UNREACHABLE
 from muniment_witness.cli.remote import read_status
 from muniment_witness.gossip.net import TransportAnswer, UnreachableError
+from witness_tools import log_signer
 
 
 class Elsewhere:
@@ -24,3 +31,23 @@ async def test_who_is_no_witness_is_named() -> None:
     words = f"{url}/status.json: HTTP 404: is that a witness?"
     with pytest.raises(UnreachableError, match=re.escape(words)):
         await read_status(Elsewhere(), url)
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a port that nobody listens at, and nobody else gets."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def test_whoever_does_not_answer_is_named(nowhere: str, tmp_path: Path) -> None:
+    feed = ("feed", "--log", f"{nowhere}/log", "--log-vkey", str(log_signer().vkey), "--once")
+    for command, asked in (
+        (("status", "--url", nowhere), "status.json"),
+        (("export", "--url", nowhere, str(tmp_path / "out")), "status.json"),
+        ((*feed, "--witness", f"{nowhere}/witness"), "log/checkpoint"),
+    ):
+        done = CliRunner().invoke(main, command)
+        words = f"muniment-witness: {nowhere}/{asked}: Connection refused\n"
+        assert (done.exit_code, done.output) == (EXIT_UNREACHABLE, words)

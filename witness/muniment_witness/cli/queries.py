@@ -23,7 +23,13 @@ from muniment_service.exits import EXIT_CONFIG, EXIT_FAILED
 from muniment_witness.cli.common import PATH
 from muniment_witness.cli.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE, fail
 from muniment_witness.cli.feed import Feeder, FeedRefusedError
-from muniment_witness.cli.remote import lines_of, read_all, read_status, write_all
+from muniment_witness.cli.remote import (
+    NamedTransport,
+    lines_of,
+    read_all,
+    read_status,
+    write_all,
+)
 from muniment_witness.config import check_url
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, transport
@@ -134,7 +140,7 @@ async def _with_transport(work: Callable[[Transport], Awaitable[_T]], log: str =
         check_token_url(log)
         tokens[log] = access.token
     async with transport(REQUEST_SECONDS, access, tokens) as network:
-        return await work(network)
+        return await work(NamedTransport(network))
 
 
 def _address(url: str | None, config: Path | None) -> str:

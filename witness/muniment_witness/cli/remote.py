@@ -1,6 +1,7 @@
 """What the commands `status` and `export` read of a running witness: only what it serves to all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +11,37 @@ from muniment.http.typedjson import decode_json
 from muniment.tlog.encoding import FormatError, MunimentError, printable
 from muniment.tlog.evidence import EXTENSION, MAX_EVIDENCE_SIZE
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.net import MAX_ANSWER, Transport, TransportAnswer, UnreachableError
 from muniment_witness.gossip.peers import EVIDENCE_PATH
 
 MAX_STATUS_SIZE: Final = 16 << 20
 """Largest status in bytes; thousands of logs."""
+
+
+class NamedTransport:
+    """Makes requests whose errors name the URL; nothing else that a command prints would."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Makes them by another transport."""
+        self._transport = transport
+
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> TransportAnswer:
+        """See `Transport`."""
+        with _naming(url):
+            return await self._transport.get(url, most=most, etag=etag)
+
+    async def post(self, url: str, body: bytes) -> TransportAnswer:
+        """See `Transport`."""
+        with _naming(url):
+            return await self._transport.post(url, body)
+
+
+@contextmanager
+def _naming(url: str) -> Iterator[None]:
+    try:
+        yield
+    except UnreachableError as error:
+        raise UnreachableError(f"{url}: {error}") from error
 
 
 async def read_status(transport: Transport, url: str) -> dict[str, Any]:
