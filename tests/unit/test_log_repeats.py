@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ import decisions
 from muniment.tlog.encoding import in_one_go
 from muniment_log.core.claims import Claims
 from muniment_log.core.ingest import receiving
-from muniment_log.core.ports import Receipt
+from muniment_log.core.ports import Receipt, StreamKey
+from muniment_log.core.queueing import Group
 from muniment_log.core.recall import NEW, Recall, RecordSpan, joined, pack_runs, unpack_runs
 from muniment_log.core.repeats import (
     BadKeyError,
     IdConflictError,
     KeyConflictError,
+    RequestPlan,
     RequestRecords,
     parse_key,
     resolve,
@@ -317,3 +320,32 @@ async def test_a_release_wakes_one_of_all_who_wait(monkeypatch: pytest.MonkeyPat
         claim.release()
         claim = await task
     assert LookedAt.looks <= 100 * 5
+
+
+class Waiting:
+    """A request in a group; it counts how often it is compared with another one."""
+
+    compared = 0
+
+    def __init__(self, name: bytes) -> None:
+        self.plan = RequestPlan([b"{}"], [Recall(name, b"", 0, (RecordSpan(0, 1, NEW),))])
+
+    def __eq__(self, other: object) -> bool:
+        Waiting.compared += 1
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+def test_what_came_again_is_taken_out_at_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Waiting, "compared", 0)
+    stream: Any = SimpleNamespace(key=StreamKey("p.example", "token:p"))
+    batch: Any = None
+    waiting: list[Any] = [Waiting(number.to_bytes(16, "big")) for number in range(300)]
+    group = Group([], [(stream, batch, [*waiting])])
+    again = frozenset(one.plan.recalls[0].name for one in waiting[::3])
+    taken = group.take_out({stream.key: again})
+    left = group.framed[0][2]
+    assert [*map(id, taken)] == [*map(id, waiting[::3])]
+    assert [*map(id, left)] == [id(one) for at, one in enumerate(waiting) if at % 3]
+    assert Waiting.compared == 0

@@ -88,9 +88,11 @@ class Group(Struct, eq=False):
         found: list[Records] = []
         for stream, _, part in self.framed:
             taken = names.get(stream.key, frozenset())
-            mine = [one for one in part if any(recall.name in taken for recall in one.plan.recalls)]
-            part[:] = [one for one in part if one not in mine]
-            found += mine
+            others: list[Records] = []
+            for one in part:
+                is_known = any(recall.name in taken for recall in one.plan.recalls)
+                (found if is_known else others).append(one)
+            part[:] = others
         return found
 
     def refuse(self, error: Exception) -> None:
