@@ -94,7 +94,7 @@ class Body:
         """Reads the whole body, see `http.Request.body`."""
         if self._length > most + more:
             raise too_large(most + more)
-        if not (coded or self._is_identity()):
+        if not coded and self.headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "content-encoding", "send the body without content encoding")
         content = self._content
         if content.at_eof():
@@ -173,14 +173,9 @@ class Body:
                     admit(pieces[0])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _is_identity(self) -> bool:
-        """Whether the body is sent as it is."""
-        name = "content-encoding"
-        return name not in self.headers or self.headers[name].lower() == "identity"
-
     def _continue(self) -> None:
         """Tells a client that waits for it to send the body."""
-        if "expect" in self.headers and self.headers["expect"].lower() == "100-continue":
+        if self.headers.get("expect", "").lower() == "100-continue":
             self._client.send_continue()
 
     def release(self) -> None:

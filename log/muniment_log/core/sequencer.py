@@ -76,7 +76,7 @@ class SequencerLimits(Struct, frozen=True):
         return OrderQueue(framer, self.commit_leaves, self.commit_bytes)
 
 
-async def _at_once() -> None:
+async def _always() -> None:
     """Nothing keeps records from being taken."""
 
 
@@ -94,7 +94,7 @@ class Sequencer:
         queue: OrderQueue,
         metrics: LogMetrics,
         limits: SequencerLimits,
-        cleared: Callable[[], Awaitable[None]] = _at_once,
+        cleared: Callable[[], Awaitable[None]] = _always,
     ) -> None:
         """Puts a sequencer together.
 

@@ -168,8 +168,6 @@ class Submit:
             if texts or KEPT in text:
                 addenda = await self._completed(texts)
                 sent = await self._scheduler.run(matching(records, addenda, text))
-            if waiting.seconds is None:  # as of most
-                return json_response(_told(await self._orders.records(producer, received, sent)))
             with self._interest(waiting):
                 receipt = await self._orders.records(producer, received, sent)
                 return await self._answer(receipt, waiting)
@@ -210,7 +208,13 @@ class Submit:
         return self._publisher.interest() if waiting.seconds is not None else nullcontext()
 
     async def _answer(self, receipt: Receipt, waiting: WaitParameter) -> Response:
-        answer = _told(receipt)
+        answer = bodies.Receipt(
+            first=receipt.first,
+            count=receipt.count,
+            manifest=receipt.manifest,
+            size=receipt.size,
+            indices=msgspec.UNSET if receipt.indices is None else receipt.indices,
+        )
         if waiting.seconds is None:
             return json_response(answer)
         # Most are published at the size that is integrated now: a few proofs are made while the
@@ -248,17 +252,6 @@ class Submit:
         return [proofs[index] for index in receipt.indices]
 
 
-def _told(receipt: Receipt) -> bodies.Receipt:
-    """What a client is told of a receipt."""
-    return bodies.Receipt(
-        receipt.first,
-        receipt.count,
-        receipt.manifest,
-        receipt.size,
-        msgspec.UNSET if receipt.indices is None else receipt.indices,
-    )
-
-
 def _check_no_erasure(records: Sequence[bytes]) -> None:
     """Refuses records that would have the log itself say that it has erased something."""
     for entry, record in enumerate(records):
@@ -269,10 +262,10 @@ def _check_no_erasure(records: Sequence[bytes]) -> None:
 
 
 def _is_lines(request: Request) -> bool:
-    told = request.headers.get(_CONTENT_TYPE, "application/json")
-    if told == "application/json":  # as most say it
+    stated = request.headers.get(_CONTENT_TYPE, "application/json")
+    if stated == "application/json":  # as most say it
         return False
-    kind = told.partition(";")[0].strip().lower()
+    kind = stated.partition(";")[0].strip().lower()
     if kind not in {"application/json", "application/x-ndjson"}:
         raise Problem(415, "content-type", "send application/json or application/x-ndjson")
     return kind == "application/x-ndjson"
