@@ -28,14 +28,12 @@ from muniment.local.logs import event
 from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.tlog.treereader import read_consistency
-from muniment_log.errors import DamagedTileError
 from muniment_log.publish.beside import Beside, BesideSetup
 from muniment_log.publish.clock import Clock
 from muniment_log.publish.cosigners import Cosigners
 from muniment_log.publish.pace import Pace
 from muniment_log.publish.published import Publication
-from muniment_log.publish.rounds import Round, Stage
+from muniment_log.publish.rounds import ConsistencyProofs, Round, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +61,7 @@ class Publisher:
         beside: the cosigners that no head waits for: rated witnesses, mirrors.
         integrated: the newest integrated head.
         round: the round under way, or the last one.
+        prove: makes the consistency proof between two sizes; see `ConsistencyProofs`.
         wants_signature: whether the next commit is to sign its head.
     """
 
@@ -93,6 +92,7 @@ class Publisher:
         self._signer = signer
         self._store = store
         self._tiles = tiles
+        self.prove = ConsistencyProofs(tiles).prove
         self._metrics = metrics
         self._limits = limits
         self._pace = Pace(limits)
@@ -109,7 +109,6 @@ class Publisher:
         # Also when it was published: witnesses give their cosignatures on the same head again, and
         # those that were late before the restart are added. An older one is not worth a round.
         self._signed = signed if signer.last == head else None  # newer than the round
-        self._proof: tuple[tuple[int, int], Sequence[bytes]] | None = None
         self.wants_signature = False
         self._interested = 0
         self._news = asyncio.Event()
@@ -347,21 +346,7 @@ class Publisher:
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(self._clock.time() - current.started)
 
-    # What a worker needs to know and tell.
-
-    async def prove(self, old: int, new: int) -> Sequence[bytes]:
-        """The consistency proof that a witness asks for; most ask for the same one.
-
-        Raises WitnessError if a tile that it needs is damaged.
-        """
-        if self._proof is None or self._proof[0] != (old, new):
-            try:
-                made = await read_consistency(self._tiles, old, new)
-            except DamagedTileError as error:
-                # Other witnesses know a newer head, which is proved from other tiles.
-                raise WitnessError(f"it could not be asked: {error}") from error
-            self._proof = (old, new), made
-        return self._proof[1]
+    # What a worker tells.
 
     def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
         """A witness has cosigned the head of a round, in time or late.
@@ -386,7 +371,7 @@ class Publisher:
         self._metrics.witness_size.labels(client.label).set(client.size)
 
     async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
-        """A witness has not cosigned.
+        """A witness has not cosigned; `first` after it did or was new, which is told louder.
 
         Raises:
             RolledBackError: it knows a head that the tree does not contain.

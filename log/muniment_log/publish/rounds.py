@@ -1,4 +1,4 @@
-"""Publication rounds (C2SP tlog-witness): one signed head, and a worker that asks each witness."""
+"""Publication rounds (C2SP tlog-witness): a signed head, its proofs, and who asks each witness."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.encoding import FormatError
+from muniment.tlog.treereader import read_consistency
+from muniment_log.errors import DamagedTileError
 from muniment_log.publish.asker import Asker
 from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from muniment.local.backoff import Backoff
     from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment_log.core.ports import TileSource
     from muniment_log.publish.clock import Clock
     from muniment_log.publish.publisher import Publisher
     from muniment_log.publish.witness import Cosigned
@@ -78,6 +83,29 @@ class Round:
             raise WitnessError(f"its answer: {error}") from error
         self.names |= cosigned.names
         self.answered.add(client)
+
+
+class ConsistencyProofs:
+    """Makes the proofs that cosigners ask for; most ask for the same one, so the last is kept."""
+
+    def __init__(self, tiles: TileSource) -> None:
+        """Reads the log's own tiles."""
+        self._tiles = tiles
+        self._last: tuple[tuple[int, int], Sequence[bytes]] | None = None
+
+    async def prove(self, old: int, new: int) -> Sequence[bytes]:
+        """The consistency proof between two sizes.
+
+        Raises WitnessError if a tile that it needs is damaged.
+        """
+        if self._last is None or self._last[0] != (old, new):
+            try:
+                made = await read_consistency(self._tiles, old, new)
+            except DamagedTileError as error:
+                # Other witnesses know a newer head, which is proved from other tiles.
+                raise WitnessError(f"it could not be asked: {error}") from error
+            self._last = (old, new), made
+        return self._last[1]
 
 
 class WitnessTask(Asker[WitnessClient]):
