@@ -415,6 +415,21 @@ async def test_only_who_waits_gets_a_cosigned_head_before_it_is_stored(
         await log.publisher.settled()
 
 
+async def test_a_head_that_was_told_is_stored_though_the_policy_changes(tmp_path: Path) -> None:
+    """Else those who read would wait for the quorum of the new policy, however long that takes."""
+    asked, silent = trio()[:2]
+    silent.answer = after(asyncio.Event())
+    async with serving(asked, silent):
+        policy = policy_of(asked, silent, quorum=1)
+        async with log_of(tmp_path, policy, clock=ManualClock()) as log:
+            await log.wait(0)
+            size = await log.add()
+            await log.publisher.wait(size, PATIENT)  # told, and not stored yet
+            log.publisher.use(policy_of(silent, quorum=1), log.clients[1:])
+            await log.publisher.settled()
+            assert log.shown.checkpoint.size == size
+
+
 async def test_a_cosigned_head_that_cannot_be_stored_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,9 @@ class Publisher:
         self._cosigners.use(policy, witnesses)
         self.beside.use(beside or BesideSetup())
         self.doubts.use(policy, witnesses)
-        last, self.round = self.round, None
+        last = self.round
+        if last is None or last.stage is not Stage.MET:  # else somebody has it: it is stored first
+            self.round = None
         if last is not None and self._signed is None:
             self._signed = last.own.encode()
         self._news.set()
@@ -150,7 +152,7 @@ class Publisher:
             current is not None
             and not current.is_stored
             and self._is_stuck(current)
-            and not self._cosigners.have_met(current)
+            and not self._has_met(current)
         )
 
     @property
@@ -231,7 +233,7 @@ class Publisher:
         while True:
             self._news.clear()
             current = self.round
-            if current is not None and not current.is_stored and self._cosigners.have_met(current):
+            if current is not None and not current.is_stored and self._has_met(current):
                 await self._publish(current)
                 continue
             if self._has_late_lines:
@@ -278,7 +280,7 @@ class Publisher:
         signed = await self._signer.complete(note)
         if self._signed is not note:
             return  # a newer one was signed meanwhile
-        if current is not None and not current.is_stored and self._cosigners.have_met(current):
+        if current is not None and not current.is_stored and self._has_met(current):
             # Late, and first. The signer goes on, and need not remember this one.
             self._signed = signed.encode()
             return
@@ -317,6 +319,10 @@ class Publisher:
         self.round = Round(signed, self._clock.time())
         self._cosigners.ask()
         self._news.set()  # the round's time counts from now; and without witnesses nobody answers
+
+    def _has_met(self, current: Round) -> bool:
+        """Whether a round has its quorum, or had that of the policy before."""
+        return current.stage is not Stage.SIGNED or self._cosigners.have_met(current)
 
     def _is_stuck(self, current: Round) -> bool:
         is_late = self._pace.until_late(current, self._clock.time()) == 0
