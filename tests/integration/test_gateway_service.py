@@ -61,7 +61,7 @@ def test_doctor_finds_that_the_log_has_another_key_of_this_name(
     size = ask(f"{deployment.url}/checkpoint").body.split(b"\n")[1]
     service.config.write_text(text.replace("gateway-ed25519.pem", other.name))
     done = processes.run(processes.muniment_gateway("doctor", "--config", service.config), code=8)
-    assert "wrong  key: the log does not take what it signs (" in done.stdout
+    assert "wrong  key: the log does not take what gw.example/exchanged signs (" in done.stdout
     assert f'add [[gateway]] vkey = "{vkey}"' in done.stdout
     service.config.write_text(text)
     done = processes.run(processes.muniment_gateway("doctor", "--config", service.config), code=0)

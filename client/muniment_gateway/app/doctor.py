@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from muniment.errors import MunimentError, Refused
+from muniment.errors import BadAnswer, MunimentError, Refused
 from muniment.http.answer import HttpError
 from muniment.http.client import HttpSession
 from muniment.http.logclient import LogClient
@@ -95,25 +95,23 @@ async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Doctor
 async def _key(config: GatewayConfig, client: LogClient) -> DoctorCheck:
     """Whether the log takes what the gateway's key signs, and where the stream stands."""
     name, stream = config.file.name, config.file.stream
-    add = f'add [[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it'
     try:
         head = await client.stream(name, stream)
         if head.origin not in {"", config.origin}:
             return DoctorCheck("key", f"the log is {head.origin}")
-        refused = await _trial(config, client)
+        await _try_key(config, client)
     except Refused as error:
-        if error.problem.slug != "unknown-gateway":
-            return DoctorCheck("key", f"the log does not say where the stream stands: {error}")
-        return DoctorCheck("key", f"the log does not know the gateway {name} ({error}): {add}")
+        if error.problem.slug not in {"unknown-gateway", "bad-signature"}:
+            return DoctorCheck("key", f"the log was asked about it, and refused: {error}")
+        add = f'add [[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it'
+        return DoctorCheck("key", f"the log does not take what {name} signs ({error}): {add}")
     except MunimentError as error:
         return DoctorCheck("key", str(error))
-    if refused:
-        return DoctorCheck("key", f"the log does not take what it signs ({refused}): {add}")
     return DoctorCheck("key", "", f"stream {stream} is at record {head.next}")
 
 
-async def _trial(config: GatewayConfig, client: LogClient) -> str:
-    """Why the log refuses the key's signature; empty if it does not.
+async def _try_key(config: GatewayConfig, client: LogClient) -> None:
+    """Has the log verify a signature of the key; ``Refused`` if it does not believe it.
 
     The log is shown a batch that it can never take: the signed manifest is of records that nobody
     has, since its root is random. A log verifies the signature first, so whoever hears of the
@@ -133,8 +131,10 @@ async def _trial(config: GatewayConfig, client: LogClient) -> str:
     try:
         await client.submit_batch(frame([b"{}", signed]), timeout=ASK_TIMEOUT)
     except Refused as error:
-        return "" if error.problem.status == 400 else str(error)
-    return "it took a batch whose records are not those of its manifest"
+        if error.problem.slug != "malformed-batch":
+            raise
+    else:
+        raise BadAnswer("the log took a batch whose records are not those of its manifest")
 
 
 def _running(config: GatewayConfig) -> DoctorCheck | None:
