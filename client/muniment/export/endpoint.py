@@ -51,16 +51,17 @@ _OF_CONTENT: Final = frozenset({400, 413, 422})
 """Statuses that may be about one event of many; any other is about the endpoint, or who asks."""
 
 
-MAX_HEADERS: Final = 64 << 10
+MAX_HEADER_FILE: Final = 64 << 10
 """Bytes of a file of headers."""
 
 _LINE: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ \t!-~]*[!-~])?)[ \t]*")
 
 
 class RefusedFile:
-    """The file; each line has the `index` of a record, the `reason`, and the `event`.
+    """Events that a receiver refuses for good, kept in a file, so that the others go on.
 
-    It is added to, and on disk before `add` returns: the cursor moves behind these events.
+    Each line has the `index` of a record, the `reason`, and the `event`. It is on disk before `add`
+    returns: the cursor moves behind these events.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,11 +101,11 @@ def read_headers(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        data = read_private(path, "file of headers", most=MAX_HEADERS)
+        data = read_private(path, "file of headers", most=MAX_HEADER_FILE)
     except MunimentError as error:
         raise InputError(str(error)) from None
-    if len(data) > MAX_HEADERS:
-        raise InputError(f"{path}: longer than {MAX_HEADERS} bytes")
+    if len(data) > MAX_HEADER_FILE:
+        raise InputError(f"{path}: longer than {MAX_HEADER_FILE} bytes")
     found: dict[str, str] = {}
     for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
         if not line.strip() or line.startswith("#"):

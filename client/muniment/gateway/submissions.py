@@ -254,7 +254,7 @@ class Builder:
         published = any(piece.submission.published for piece in pieces)
         flight = Flight(batch, addenda, body, *self.place, pieces, published)
         if published:
-            flight.last_error += ", which waits for its witnesses"
+            flight.last_error += ", and may be waiting for its witnesses"
         self.place = flight.sequence + len(batch.records), batch.leaf_hashes[-1]
         return flight
 

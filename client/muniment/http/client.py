@@ -138,8 +138,9 @@ class HttpSession:
     ) -> Answer:
         """Makes one request to an http or https URL, which is encoded.
 
-        A body of a 200 has ``limit`` bytes at the most, others at least MAX_ERROR; with None it
-        does not matter, and is not read. All of it, connecting included, takes ``seconds`` at most.
+        A body of a 200 has ``limit`` bytes at the most; with None it does not matter, and is not
+        read. Others may have `answer.MAX_ERROR`, if that is more. All of it, connecting included,
+        takes ``seconds`` at most.
 
         Raises:
             TimeoutError: It took too long.

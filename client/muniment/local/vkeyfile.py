@@ -12,7 +12,10 @@ _MAX_FILE: Final = 1 << 20
 
 
 def read_vkeys(option: str, given: Iterable[str]) -> tuple[VKey, ...]:
-    """Reads vkeys of an option: each value is a vkey, or a file with one a line."""
+    """Reads vkeys of an option: each value is a vkey, several with one a line, or a file of these.
+
+    Raises InputError if one is no vkey, or a file cannot be read; names the option or the file.
+    """
     keys: list[VKey] = []
     for value in given:
         try:
