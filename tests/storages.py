@@ -19,9 +19,7 @@ from muniment_log.core.ports import (
     StreamState,
     TileSource,
 )
-from muniment_log.core.repeats import (
-    RequestRecords,
-)
+from muniment_log.core.repeats import RequestRecords
 
 
 @dataclass

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from log_tools import GatewayStream, all_entries
-from muniment_log.core.ports import (
-    Receipt,
-)
+from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import (
     IdConflictError,
     KeyConflictError,

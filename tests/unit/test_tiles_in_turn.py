@@ -104,11 +104,9 @@ async def test_what_is_not_answered_is_not_told(second: bytes | None, count: int
             return None
         return second if path == "/2" or (path == "/3" and second == b"") else ok(b"x")
 
+    seconds = 2 if second == b"" else 30  # a busy machine has answered the first one by then
     async with serving(answer) as (url, _):
-        assert (
-            len(await in_turn(url, ["/1", "/2", "/3"], seconds=0.2 if second == b"" else 5))
-            == count
-        )
+        assert len(await in_turn(url, ["/1", "/2", "/3"], seconds=seconds)) == count
 
 
 async def test_a_server_that_answers_once_a_connection_is_asked_singly_from_then_on() -> None:
