@@ -1,9 +1,7 @@
 """A cluster's addenda without HTTP: frontends, eraser and sweeper, to be stopped anywhere."""
 
 import contextlib
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from hashlib import sha256
 from itertools import count
 
 import objectserver
@@ -28,28 +26,13 @@ from muniment_log.core.addenda import (
 )
 from muniment_log.core.erasable import Mark, Selection
 from muniment_log.core.erasing import Eraser
-from muniment_log.core.naming import subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.core.retention import Retention, Rule
 from muniment_log.core.tokens import token_key
 from muniment_log.storage.embedded import leaves_from
 from signing import ORIGIN
 
-DAY = 86_400_000
-ALICE, BOB = subject_key("user", "alice"), subject_key("user", "bob")
-
 _numbers = count()
-
-
-def made(
-    *,
-    subject: bytes | None = ALICE,
-    run: str | None = None,
-    labels: tuple[str, ...] = (),
-    size: int = 60,
-) -> Addendum:
-    data = random.Random(next(_numbers)).randbytes(size)
-    return Addendum(sha256(data).digest(), data, subject, run, labels)
 
 
 def named(*addenda: Addendum) -> bytes:

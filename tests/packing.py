@@ -1,11 +1,46 @@
-"""Addenda that stay together, as those of a batch of usual decisions do; and what a file keeps."""
+"""Addenda: made, together as those of a batch of usual decisions are, and as a file keeps them."""
 
-from collections.abc import Sequence
-from itertools import accumulate
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from itertools import accumulate, count
 from pathlib import Path
 
 from muniment_log.core.addenda import Addendum, Pack
+from muniment_log.core.naming import subject_key
+from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacontents import AddendaContents, Row
+from waiting import at_work
+
+DAY = 86_400_000
+ALICE, BOB = subject_key("user", "alice"), subject_key("user", "bob")
+
+_numbers = count(1 << 20)
+
+
+def made(
+    number: int | None = None,
+    *,
+    subject: bytes | None = ALICE,
+    run: str | None = None,
+    labels: tuple[str, ...] = (),
+    size: int = 60,
+) -> Addendum:
+    """An addendum of a number; without one, another addendum each time."""
+    data = random.Random(next(_numbers) if number is None else number).randbytes(size)
+    return Addendum(sha256(data).digest(), data, subject, run, labels)
+
+
+@asynccontextmanager
+async def working(store: AddendaStore) -> AsyncIterator[AddendaStore]:
+    """A store that is open and takes addenda."""
+    await store.open()
+    try:
+        async with at_work(store.run()):
+            yield store
+    finally:
+        await store.close()
 
 
 def stored(path: Path) -> list[tuple[Row, bytes | None]]:

@@ -14,22 +14,14 @@ from muniment.records.canonical import encode_canonical
 from muniment.tlog.encoding import FormatError
 
 PRODUCER = "gw.example/edge"
-
-
 DIGEST = "sha256:" + "0a" * 32
-
-
 LEAF = "A" * 43 + "="
-
-
 REQUEST: dict[str, Any] = {
     "subject": {"type": "user", "id": "alice@acmecorp.com", "properties": {"department": "Sales"}},
     "action": {"name": "can_read", "properties": {"method": "GET"}},
     "resource": {"type": "account", "id": "123", "properties": {"tags": ["a", 1, None, 0.5]}},
     "context": {"time": "1985-10-26T01:22-07:00"},
 }
-
-
 ARTIFACT: dict[str, Any] = {
     "scope": {
         "actions": ["can_read"],
@@ -45,11 +37,7 @@ ARTIFACT: dict[str, Any] = {
     },
     "governance": {"mesh": "eu-production", "owner": "Zoë"},
 }
-
-
 COMMON: dict[str, Any] = {"v": 1, "id": "r-1", "time": 1_790_000_000_000, "producer": PRODUCER}
-
-
 DECISION: dict[str, Any] = COMMON | {
     "kind": "decision",
     "request": REQUEST,
@@ -59,24 +47,18 @@ DECISION: dict[str, Any] = COMMON | {
     "artifact": ARTIFACT,
     "signatures": [{"key": "authority.example/ops+530d903a", "signature": "AAAA"}],
 }
-
-
 DENIED: dict[str, Any] = COMMON | {
     "kind": "decision",
     "request": REQUEST,
     "response": {"decision": False},
     "denial": {"codes": ["policy_mismatch", "denied_by_policy"]},
 }
-
-
 EDGE: dict[str, Any] = COMMON | {
     "kind": "edge",
     "relation": "triggered_by",
     "from": {"type": "run", "id": "run-2"},
     "to": {"type": "run", "id": "run-1", "origin": "log.example/b", "index": 7, "leaf": LEAF},
 }
-
-
 VERIFICATION: dict[str, Any] = COMMON | {
     "kind": "verification",
     "execution": "run-1",
@@ -86,8 +68,6 @@ VERIFICATION: dict[str, Any] = COMMON | {
         {"name": "image", "result": "failed", "evidence": DIGEST},
     ],
 }
-
-
 OUTCOME: dict[str, Any] = COMMON | {
     "kind": "outcome",
     "execution": "run-1",
@@ -96,35 +76,25 @@ OUTCOME: dict[str, Any] = COMMON | {
     "outputs": {"report": DIGEST},
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
 }
-
-
 NEVER_BEGAN: dict[str, Any] = COMMON | {
     "kind": "outcome",
     "execution": "run-1",
     "status": "aborted",
     "denial": {"codes": ["runtime_identity_mismatch"]},
 }
-
-
 UNKNOWN: dict[str, Any] = COMMON | {"kind": "outcome", "execution": "run-1", "status": "unknown"}
-
-
 REVOCATION: dict[str, Any] = COMMON | {
     "kind": "revocation",
     "target": {"execution": "run-1"},
     "since": 1_790_000_000,
     "reason": "the agent's key was stolen",
 }
-
-
 ERASURE: dict[str, Any] = COMMON | {
     "kind": "erasure",
     "digests": ["0a" * 32, "0b" * 32],
     "by": "retention of domain=hr",
     "reason": "180 days are over",
 }
-
-
 APPROVAL: dict[str, Any] = COMMON | {
     "kind": "approval",
     "approval": {
@@ -141,24 +111,14 @@ APPROVAL: dict[str, Any] = COMMON | {
         "signature": "AA" * 42 + "AA==",
     },
 }
-
-
 APPROVED: dict[str, Any] = DECISION | {
     "artifact": DECISION["artifact"] | {"approval": APPROVAL["approval"]}
 }
-
-
 SIGNED: dict[str, Any] = APPROVAL["approval"]
-
-
 FURTHER: dict[str, Any] = SIGNED | {"id": "apr-2", "key": "people.example/bob+01234568"}
-
-
 BY_TWO: dict[str, Any] = DECISION | {
     "artifact": DECISION["artifact"] | {"approval": SIGNED, "further_approvals": [FURTHER]}
 }
-
-
 EXAMPLES = {
     "decision": DECISION,
     "denied": DENIED,
@@ -173,8 +133,6 @@ EXAMPLES = {
     "approved": APPROVED,
     "approved by two": BY_TWO,
 }
-
-
 ABSENT = object()
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -40,6 +40,17 @@ async def until(is_true: Callable[[], bool], *, seconds: float = SECONDS) -> Non
     while not is_true():
         assert time.monotonic() < deadline, "it did not come about"
         await asyncio.sleep(_STEP)
+
+
+@asynccontextmanager
+async def at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Does some work beside the body, and stops it at its end, in whatever way it has ended."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 LONGER: Final = (1.0, 5.0, 25.0)

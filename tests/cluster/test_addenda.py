@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from addenda_tools import Bench, Crash, bench, made, named
+from addenda_tools import Bench, Crash, bench, named
 from engines import Bucket
 from log_tools import LIMITS, hasty
 from muniment.records.addenda import addendum_path
@@ -34,6 +34,7 @@ from muniment_log.errors import (
     WrongIdentityError,
 )
 from muniment_log.storage.addenda import AddendaStore
+from packing import made
 from signing import ORIGIN
 
 

@@ -9,7 +9,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from addenda_tools import ALICE, BOB, DAY, Bench, Crash, bench, made, named
+from addenda_tools import Bench, Crash, bench, named
 from engines import Bucket, SeaweedFS
 from log_tools import LIMITS, hasty
 from muniment.records.addenda import addendum_path
@@ -35,6 +35,7 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
+from packing import ALICE, BOB, DAY, made
 from waiting import until
 
 

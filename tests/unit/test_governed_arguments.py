@@ -12,8 +12,6 @@ import pytest
 from bench import AGENT, Bench, yes
 from muniment.gateway.governed import governed
 
-# What was decided is what runs
-
 
 async def test_arguments_that_change_before_the_run_are_not_run(bench: Bench) -> None:
     order = {"to": "customer-1", "items": [{"id": 1}]}

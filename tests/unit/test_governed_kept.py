@@ -16,8 +16,6 @@ from muniment.errors import StreamError
 from muniment.gateway import spool, spoolstore
 from muniment.local.sqlitefile import Writer
 
-# No tool runs whose outcome cannot be kept
-
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("the disk takes nothing")

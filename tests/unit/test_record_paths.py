@@ -117,15 +117,11 @@ def test_what_is_no_record(data: bytes) -> None:
 # Fast and slow path against each other.
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
-
-
 NUMBERS = (
     st.integers(-(2**60), 2**60)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.decimals(-1000, 1000, places=3, allow_nan=False).map(float)
 )
-
-
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -140,8 +136,6 @@ SPELL = (
     lambda value: json.dumps(value, separators=(",", ":"), sort_keys=True).encode(),
     lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(),
 )
-
-
 PIECES = [b"null", b"1.0", b"-0", b"1e2", b"0.5", b"{", b"[", b",", b'"', b" ", b"\\u00e9", b"\n"]
 
 

@@ -20,11 +20,7 @@ from muniment.tlog.keys.keyfile import PrivateKey
 from muniment.tlog.note import COSIGNATURE_ED25519, VKey
 from record_examples import ABSENT, DECISION, changed, parse_decision
 
-# Signatures by authorities.
-
 ED25519 = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
-
-
 MLDSA44 = MLDSA44PrivateKey.from_seed_bytes(b"\x02" * 32)
 
 

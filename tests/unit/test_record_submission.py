@@ -31,9 +31,6 @@ from record_examples import (
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
-# Plain JSON made into records.
-
-
 def complete(value: Any, **options: Any) -> dict[str, Any]:
     data = value if isinstance(value, bytes) else json.dumps(value, indent=1).encode()
     done = complete_record(data, producer=PRODUCER, now_ms=5, new_id=lambda: "new", **options)
