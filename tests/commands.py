@@ -1,6 +1,9 @@
 """The command ``muniment`` in this process: what it prints, with the exit code that is expected."""
 
 import asyncio
+import json
+from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner, Result
 
@@ -18,3 +21,28 @@ def muniment(*arguments: str, stdin: bytes | str = b"", code: int = 0) -> Result
 async def online(*arguments: str, stdin: bytes | str = b"", code: int = 0) -> Result:
     """As `muniment`, beside a log that runs on this loop."""
     return await asyncio.to_thread(muniment, *arguments, stdin=stdin, code=code)
+
+
+def one_line(result: Result) -> str:
+    """What it says went wrong, in one line."""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("muniment: ")
+    return result.stderr
+
+
+def receipts_of(result: Result) -> list[dict[str, Any]]:
+    """What it prints, a JSON object a line."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def submit(url: str, *more: str) -> list[str]:
+    """The words that submit with the key file of `gateway_folder`."""
+    return ["submit", "--log", url, "--key", "gateway.pem", *more]
+
+
+def write(name: str, data: bytes | str) -> None:
+    Path(name).write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def read(name: str) -> bytes:
+    return Path(name).read_bytes()

@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-import logsim
-from commands import muniment, online
-from logsim import GATEWAY_SIGNER, LogSim, lacking_addenda, lines, logged_records
+from commands import muniment, online, submit
+from logsim import LogSim, lacking_addenda, lines, logged_records
 from muniment import disclose, parse_record
 from muniment.gateway.pseudonyms import RESOURCE_ID, SUBJECT_ID, Pseudonyms
-from muniment.local.keyfiles import write_key_file
-from muniment.tlog.keys.keyfile import KeyFile
 
 pytestmark = pytest.mark.usefixtures("fast_reads", "impatient")
 
@@ -29,14 +26,10 @@ PAIR: dict[str, Any] = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a gateway's key file and input, as working directory."""
-    monkeypatch.chdir(tmp_path)
-    key = KeyFile(logsim.private(logsim.GATEWAY), GATEWAY_SIGNER.vkey)
-    write_key_file(Path("gateway.pem"), key, None)
-    given = [json.dumps(PAIR).encode(), *lines(1)]
-    write(given)
-    return tmp_path
+def place(gateway_folder: Path) -> Path:
+    """A gateway's folder with input."""
+    write([json.dumps(PAIR).encode(), *lines(1)])
+    return gateway_folder
 
 
 def files() -> bytes:
@@ -48,7 +41,7 @@ def write(given: list[bytes]) -> None:
 
 
 def command(url: str, *options: str) -> list[str]:
-    return ["submit", "--log", url, "--key", "gateway.pem", *options, "in.ndjson"]
+    return submit(url, *options, "in.ndjson")
 
 
 def test_a_dry_run_shows_and_sends_nothing(place: Path) -> None:

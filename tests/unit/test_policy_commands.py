@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from chains import START, YEAR, body, file, root_signer, two_years, version
-from commands import muniment
+from commands import muniment, read, write
 from muniment.local.keyfiles import write_key_file
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.keys.keyfile import KeyFile
@@ -34,14 +34,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write("one.policy", body("w1", "w2").encode())
     write("two.policy", body("w3", "w4").encode())
     return tmp_path
-
-
-def write(name: str, data: bytes) -> None:
-    Path(name).write_bytes(data)
-
-
-def read(name: str) -> bytes:
-    return Path(name).read_bytes()
 
 
 def begin(*more: str) -> None:
