@@ -36,7 +36,7 @@ from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.policy import Policy, parse_policy
 from muniment.tlog.proofs import plan_inclusion
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, parse_tile_path, tile_at
-from waiting import close_runner
+from waiting import served
 
 ORIGIN = "log.example/sim"
 GATEWAY = "gw.example/edge"
@@ -189,14 +189,8 @@ class LogSim:
         app.router.add_post("/v1/batches", self._batches)
         app.router.add_get("/{path:.*}", self.read_path)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        try:
-            yield f"http://{host}:{port}"
-        finally:
-            await close_runner(runner)
+        async with served(runner) as url:
+            yield url
 
     async def read_path(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path.lstrip("/")

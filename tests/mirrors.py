@@ -22,7 +22,7 @@ from muniment.tlog.witnesswire import (
     format_cosignatures,
 )
 from publishing import extending
-from waiting import close_runner
+from waiting import served
 
 NOW = 1_790_000_000
 
@@ -128,15 +128,9 @@ class FakeMirror:
 
 @contextlib.asynccontextmanager
 async def serving(*mirrors: FakeMirror, host: str = "127.0.0.1") -> AsyncIterator[None]:
-    runners = []
-    for mirror in mirrors:
-        runner = web.ServerRunner(web.Server(mirror.handle, access_log=None), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, host, 0).start()
-        mirror.url = "http://{}:{}".format(*runner.addresses[0])
-        runners.append(runner)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        for mirror in mirrors:
+            server = web.Server(mirror.handle, access_log=None)
+            runner = web.ServerRunner(server, shutdown_timeout=0.1)
+            mirror.url = await stack.enter_async_context(served(runner, host))
         yield
-    finally:
-        for runner in runners:
-            await close_runner(runner)

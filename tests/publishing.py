@@ -38,11 +38,13 @@ from muniment_log.publish.rated import CosignedKeeper, RatedSetup, RatedWitness,
 from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
-from waiting import close_runner
+from waiting import at_work, served
 
 NOW = 1_790_000_000
 ORIGIN = log_tools.ORIGIN
 LIMITS = PublisherLimits(round_seconds=0.3, backoff_first_seconds=0.02, backoff_most_seconds=0.05)
+PATIENT = 60.0
+"""Seconds for a request to a witness that a test holds up: longer than any test."""
 
 Answer = Callable[["FakeWitness", bytes], Awaitable[web.Response]]
 
@@ -52,15 +54,18 @@ def cosigned(witness: "FakeWitness", signed: SignedCheckpoint, now: int = NOW) -
     return web.Response(body=format_cosignatures(lines))
 
 
+def conflict(body: bytes) -> web.Response:
+    """tlog-witness: 409 with text/x.tlog.size."""
+    return web.Response(status=409, body=body, headers={"Content-Type": SIZE_CONTENT_TYPE})
+
+
 def extending(head: Head, body: bytes) -> SignedCheckpoint | web.Response:
     """The checkpoint of an add-checkpoint that extends a head, or the 409 that tells its size."""
     call = parse_add_checkpoint(body)
     new = call.checkpoint.checkpoint
     verify_note(call.checkpoint.note, [verifier_for(signing.log_signer().vkey)])
     if call.old_size != head.size:
-        return web.Response(
-            status=409, body=format_size(head.size), headers={"Content-Type": SIZE_CONTENT_TYPE}
-        )
+        return conflict(format_size(head.size))
     verify_consistency(call.old_size, head.root, new.size, new.root, call.proof)
     return call.checkpoint
 
@@ -72,6 +77,28 @@ async def honest(witness: "FakeWitness", body: bytes) -> web.Response:
     witness.head = signed.checkpoint.head
     witness.notes.append(signed)
     return cosigned(witness, signed)
+
+
+def fixed(status: int, body: bytes = b"") -> Answer:
+    """Whatever it is asked, a witness answers this."""
+
+    async def answer(_witness: "FakeWitness", _body: bytes) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    return answer
+
+
+down = fixed(503)
+
+
+def after(gate: asyncio.Event) -> Answer:
+    """An honest witness that first waits for a gate."""
+
+    async def answer(witness: "FakeWitness", body: bytes) -> web.Response:
+        await gate.wait()
+        return await honest(witness, body)
+
+    return answer
 
 
 @dataclass(eq=False)
@@ -93,39 +120,35 @@ class FakeWitness:
             for i, signer in enumerate(self.signers)
         )
 
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        if request.path == f"/{origin_hash(ORIGIN)}/checkpoint":
+            return web.Response(status=404) if self.shown is None else web.Response(body=self.shown)
+        assert request.path == "/add-checkpoint"
+        self.requests += 1
+        body = await request.read()
+        await asyncio.sleep(self.delay)
+        return await self.answer(self, body)
+
 
 @contextlib.asynccontextmanager
 async def serving(*witnesses: FakeWitness) -> AsyncIterator[None]:
-    runners = []
-    for witness in witnesses:
-
-        async def handle(request: web.BaseRequest, witness: FakeWitness = witness) -> web.Response:
-            if request.path == f"/{origin_hash(ORIGIN)}/checkpoint":
-                if witness.shown is None:
-                    return web.Response(status=404)
-                return web.Response(body=witness.shown)
-            assert request.path == "/add-checkpoint"
-            witness.requests += 1
-            body = await request.read()
-            await asyncio.sleep(witness.delay)
-            return await witness.answer(witness, body)
-
-        runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        witness.url = "http://127.0.0.1:{1}".format(*runner.addresses[0])
-        runners.append(runner)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        for witness in witnesses:
+            server = web.Server(witness.handle, access_log=None)
+            runner = web.ServerRunner(server, shutdown_timeout=0.1)
+            witness.url = await stack.enter_async_context(served(runner))
         yield
-    finally:
-        for runner in runners:
-            await close_runner(runner)
+
+
+def lone(answer: Answer = honest, **options: Any) -> FakeWitness:
+    """A witness with an Ed25519 key."""
+    return FakeWitness("a", [signing.witness("w.example/a")], answer, **options)
 
 
 def trio() -> tuple[FakeWitness, FakeWitness, FakeWitness]:
     """One witness with an Ed25519 key, one with ML-DSA-44, one with both."""
     return (
-        FakeWitness("a", [signing.witness("w.example/a")]),
+        lone(),
         FakeWitness("b", [signing.witness_mldsa44("w.example/b")]),
         FakeWitness("c", [signing.witness("w.example/c"), signing.witness_mldsa44("w.example/c")]),
     )
@@ -303,12 +326,8 @@ async def log_of(
             ),
         )
         inner.listener.publisher = publisher
-        task = asyncio.create_task(publisher.run())
-        try:
+        async with at_work(publisher.run()) as task:
             yield Log(inner, publisher, clients, task, policy, mirrors=mirrors)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -65,17 +65,23 @@ def listens(port: int) -> bool:
     return False
 
 
-async def close_runner(runner: web.BaseRunner) -> None:
-    """Closes a server of aiohttp, and what a client had just connected when it was given up.
+@asynccontextmanager
+async def served(runner: web.BaseRunner, host: str = "127.0.0.1") -> AsyncIterator[str]:
+    """A server of aiohttp at a port that the system chooses; its URL.
 
     aiohttp (3.14) closes the connections that it knows one turn of the loop after it stops to
     listen; one that was accepted before needs a few turns to be known, and would stay open.
     """
-    for site in list(runner.sites):
-        await site.stop()
-    for _ in range(5):
-        await asyncio.sleep(0)
-    await runner.cleanup()
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, 0).start()
+        yield "http://{}:{}".format(*runner.addresses[0])
+    finally:
+        for site in list(runner.sites):
+            await site.stop()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await runner.cleanup()
 
 
 async def close_writer(writer: asyncio.StreamWriter) -> None:

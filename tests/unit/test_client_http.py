@@ -22,7 +22,7 @@ from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import verify_consistency, verify_inclusion
 from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_inclusion, read_prefix
-from waiting import close_runner
+from waiting import served
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -30,16 +30,10 @@ pytestmark = pytest.mark.usefixtures("fast_reads", "impatient")
 
 
 @asynccontextmanager
-async def served(handler: Handler) -> AsyncIterator[LogClient]:
+async def reading(handler: Handler) -> AsyncIterator[LogClient]:
     runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        async with LogClient(f"http://{host}:{port}", timeout=0.5) as client:
-            yield client
-    finally:
-        await close_runner(runner)
+    async with served(runner) as url, LogClient(url, timeout=0.5) as client:
+        yield client
 
 
 def answering(*answers: web.Response) -> AbstractAsyncContextManager[LogClient]:
@@ -49,7 +43,7 @@ def answering(*answers: web.Response) -> AbstractAsyncContextManager[LogClient]:
     async def handler(request: web.Request) -> web.StreamResponse:
         return next(left)
 
-    return served(handler)
+    return reading(handler)
 
 
 async def test_the_contact_is_in_the_user_agent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +56,7 @@ async def test_the_contact_is_in_the_user_agent(monkeypatch: pytest.MonkeyPatch)
 
     for contact in ("", "mailto:ops@example.org"):
         monkeypatch.setenv("MUNIMENT_CONTACT", contact)
-        async with served(handler) as client:
+        async with reading(handler) as client:
             await client.checkpoint()
     assert seen == ["muniment", "muniment (mailto:ops@example.org)"]
 
@@ -91,7 +85,7 @@ async def test_redirects_are_not_followed() -> None:
         assert request.path == "/checkpoint"
         raise web.HTTPFound("/elsewhere")
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         with pytest.raises(BadAnswer, match="302"):
             await client.checkpoint()
 
@@ -115,7 +109,7 @@ async def test_silence_is_unreachable() -> None:
         await asyncio.sleep(30)
         return web.Response()
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         with pytest.raises(Unreachable, match="in time"):
             await client.checkpoint()
     assert calls == logrequests.READ_ATTEMPTS
@@ -129,7 +123,7 @@ async def test_a_broken_answer_is_unreachable() -> None:
         request.transport.close()
         return response
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         with pytest.raises(Unreachable):
             await client.checkpoint()
 
@@ -149,7 +143,7 @@ async def test_connections_are_limited_before_the_first() -> None:
         at_once.append(at_once[-1] - 1)
         return web.Response(body=b"note")
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         with pytest.raises(AssertionError, match="open already"):
             client.limit_connections(2)
         limited = LogClient(client.url)
@@ -234,7 +228,7 @@ async def test_key_names_with_slashes_are_one_path_segment() -> None:
         seen.append(request.rel_url.raw_path)
         return web.Response(status=404)
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         with pytest.raises(Refused):
             await client.stream("gw.example/a/../ü?#", "s")
     assert seen == ["/v1/streams/gw.example%2Fa%2F..%2F%C3%BC%3F%23/s"]
@@ -245,7 +239,7 @@ async def test_consistency_proofs_are_decoded() -> None:
         assert dict(request.query) == {"from": "1", "to": "2"}
         return web.json_response({"from": 1, "to": 2, "proof": ["AAAA"]})
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         with pytest.raises(BadAnswer, match="consistency proof"):
             await client.consistency_proof(1, 2)
 
@@ -254,7 +248,7 @@ async def test_entries_and_proofs_by_index() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.Response(body=request.path_qs.encode())
 
-    async with served(handler) as client:
+    async with reading(handler) as client:
         assert await client.entry(7) == b"/v1/entries/7"
         assert await client.inclusion_proof(7) == b"/v1/proofs/inclusion?index=7"
 

@@ -12,14 +12,14 @@ from muniment.complete.asking import asking
 from muniment.complete.keys import Key, parse_key
 from muniment.errors import BadAnswer, Refused
 from muniment.http.logclient import LogClient
-from waiting import close_runner
+from waiting import served
 
 pytestmark = pytest.mark.usefixtures("fast_reads", "impatient")
 RUN = Key("execution", ("call",))
 
 
 @asynccontextmanager
-async def served(
+async def reading(
     answer: Callable[[web.BaseRequest, str], web.Response],
 ) -> AsyncIterator[tuple[LogClient, list[web.BaseRequest]]]:
     """A client of a server, and what it is asked."""
@@ -30,14 +30,8 @@ async def served(
         return answer(request, (await request.read()).decode())
 
     runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        async with LogClient(f"http://{host}:{port}", pauses=(0.0, 0.0)) as client:
-            yield client, requests
-    finally:
-        await close_runner(runner)
+    async with served(runner) as url, LogClient(url, pauses=(0.0, 0.0)) as client:
+        yield client, requests
 
 
 def proof_of(*keys: Key) -> web.Response:
@@ -55,7 +49,7 @@ def behind() -> web.Response:
 
 async def test_an_index_that_is_behind_is_waited_for() -> None:
     answers = [behind(), behind(), proof_of(RUN)]
-    async with served(lambda _request, _body: answers.pop(0)) as (client, requests):
+    async with reading(lambda _request, _body: answers.pop(0)) as (client, requests):
         proof = await asking(client)([RUN], size=7, records=True, limit=3)
     assert proof.keys == (RUN,)
     assert [dict(one.query) for one in requests] == [
@@ -64,7 +58,7 @@ async def test_an_index_that_is_behind_is_waited_for() -> None:
 
 
 async def test_not_for_ever() -> None:
-    async with served(lambda _request, _body: behind()) as (client, requests):
+    async with reading(lambda _request, _body: behind()) as (client, requests):
         with pytest.raises(Refused, match="not yet"):
             await asking(client)([RUN], size=7, records=False)
     assert len(requests) == 3
@@ -78,7 +72,7 @@ async def test_a_long_question_goes_in_the_body() -> None:
         bodies.append(body)
         return proof_of(*keys)
 
-    async with served(answer) as (client, requests):
+    async with reading(answer) as (client, requests):
         proof = await asking(client)(keys, size=0, records=False)
     assert set(proof.keys) == set(keys)
     [request], [body] = requests, bodies
@@ -97,12 +91,12 @@ async def test_a_long_question_goes_in_the_body() -> None:
     ],
 )
 async def test_other_answers(answer: Callable[[], web.Response], words: str) -> None:
-    async with served(lambda _request, _body: answer()) as (client, _):
+    async with reading(lambda _request, _body: answer()) as (client, _):
         with pytest.raises(BadAnswer, match=words):
             await asking(client)([RUN], size=0, records=False)
 
 
 async def test_a_proof_about_fewer_leaves_than_were_asked_for() -> None:
-    async with served(lambda _request, _body: proof_of(RUN)) as (client, _):
+    async with reading(lambda _request, _body: proof_of(RUN)) as (client, _):
         with pytest.raises(BadAnswer, match="about 7 leaves, and 8 were asked for"):
             await asking(client)([RUN], size=8, records=False)

@@ -3,21 +3,16 @@
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from log_tools import GatewayStream
 from muniment_log.errors import UnavailableError
 from muniment_log.storage.schema import mark_copy
 from muniment_service.backup import backup
-from publishing import FakeWitness, honest, log_of, policy_of, serving, trio
+from publishing import down, honest, log_of, policy_of, serving, trio
 from waiting import SECONDS, until
 
 AT_ONCE = 0.05
 """Seconds that a start waits for witnesses that do not answer."""
-
-
-async def down(witness: FakeWitness, body: bytes) -> web.Response:
-    return web.Response(status=503)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from muniment_log.publish.mirroring import PUSH_SECONDS
 from muniment_log.storage.cosigned import CosignedFile
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_service.config import ConfigError
-from publishing import ORIGIN, FakeWitness, Log, ManualClock, log_of, policy_of
+from publishing import ORIGIN, Log, ManualClock, log_of, lone, policy_of
 from publishing import serving as witnessing
 from waiting import until
 
@@ -46,7 +46,7 @@ async def mirrored(
     **options: Any,
 ) -> AsyncIterator[Log]:
     """A log with one witness and mirrors, `needed` of which make a mirrored head."""
-    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    witness = lone()
     async with witnessing(witness), serving(*mirrors, host=hosts):
         text = format_policy(policy_of(witness, quorum=1)).decode().removesuffix("quorum q\n")
         text += "".join(each.lines for each in mirrors)

@@ -16,26 +16,28 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import UnverifiedNote, lines_of
+from muniment.tlog.note import Ed25519Signer, Signer, UnverifiedNote, lines_of
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import (
-    SIZE_CONTENT_TYPE,
     format_cosignatures,
     format_size,
     parse_add_checkpoint,
 )
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import RolledBackError, UnavailableError
-from muniment_log.publish.rollback import PastCheck
+from muniment_log.publish.rollback import PastCheck, check_witnesses
 from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
     NOW,
     ORIGIN,
     FakeWitness,
+    conflict,
     cosigned,
+    down,
     honest,
     log_of,
+    lone,
     policy_of,
     serving,
     trio,
@@ -44,17 +46,12 @@ from publishing import (
 from waiting import SECONDS, until
 
 
-def conflict(size: int) -> web.Response:
-    headers = {"Content-Type": SIZE_CONTENT_TYPE}
-    return web.Response(status=409, body=format_size(size), headers=headers)
-
-
 async def foreign(witness: FakeWitness, body: bytes) -> web.Response:
     """As litewitness and omniwitness answer; they have no monitoring endpoint."""
     call = parse_add_checkpoint(body)
     new = call.checkpoint.checkpoint
     if call.old_size != witness.head.size:
-        return conflict(witness.head.size)
+        return conflict(format_size(witness.head.size))
     try:
         verify_consistency(call.old_size, witness.head.root, new.size, new.root, call.proof)
     except VerificationError as error:
@@ -64,11 +61,7 @@ async def foreign(witness: FakeWitness, body: bytes) -> web.Response:
 
 
 async def far_ahead(witness: FakeWitness, body: bytes) -> web.Response:
-    return conflict(2**62)
-
-
-async def down(witness: FakeWitness, body: bytes) -> web.Response:
-    return web.Response(status=503)
+    return conflict(format_size(2**62))
 
 
 def flood(count: int, *others: FakeWitness) -> Callable[..., object]:
@@ -245,7 +238,7 @@ async def test_a_running_log_ends_when_a_witness_proves_that_it_knows_more(tmp_p
 
 
 async def test_another_root_at_the_own_size_ends_a_running_log(tmp_path: Path) -> None:
-    witness = FakeWitness("a", [signing.witness("w.example/a")], answer=down)
+    witness = lone(answer=down)
     async with witnessed(tmp_path, witness) as log:
         size = await log.add(2)
         other = Checkpoint(ORIGIN, size, bytes(32))
@@ -258,7 +251,7 @@ async def test_another_root_at_the_own_size_ends_a_running_log(tmp_path: Path) -
 
 
 async def test_what_a_stranger_signed_ends_no_log(tmp_path: Path) -> None:
-    witness = FakeWitness("a", [signing.witness("w.example/a")], answer=far_ahead)
+    witness = lone(answer=far_ahead)
     other = signing.witness("w.example/b")
     known = Checkpoint(ORIGIN, 50, bytes(32))
     witness.shown = UnverifiedNote(known.text, (other.sign(known.text, NOW),)).encode()
@@ -270,11 +263,11 @@ async def test_what_a_stranger_signed_ends_no_log(tmp_path: Path) -> None:
 
 async def test_a_newer_head_that_somebody_else_fed_says_nothing(tmp_path: Path) -> None:
     """The log is ahead of the round under way, and a feeder has shown the newer head."""
-    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    witness = lone()
 
     async def fed(witness: FakeWitness, body: bytes) -> web.Response:
         size = parse_add_checkpoint(body).checkpoint.checkpoint.size
-        return conflict(size + 1) if size == 0 else await honest(witness, body)
+        return conflict(format_size(size + 1)) if size == 0 else await honest(witness, body)
 
     witness.answer = fed
     async with witnessed(tmp_path, witness) as log:
@@ -286,7 +279,7 @@ async def test_a_newer_head_that_somebody_else_fed_says_nothing(tmp_path: Path) 
 
 async def test_who_lost_its_lease_is_not_rolled_back(tmp_path: Path) -> None:
     """What the witness has seen then is the other integrator's."""
-    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    witness = lone()
     known = Checkpoint(ORIGIN, 50, bytes(32))
     witness.shown = sign_checkpoint(known, [signing.log_signer()], NOW).encode()
     keys = [verifier_for(signing.log_signer().vkey)]
@@ -322,3 +315,51 @@ async def test_a_policy_without_witnesses_waits_for_nobody(tmp_path: Path) -> No
     async with log_of(tmp_path, parse_policy(text.encode()), is_held=True) as log:
         log.stream = GatewayStream("second")
         await log.wait(await log.add())
+
+
+# At a start
+
+
+async def compare(path: Path, witness: FakeWitness) -> int:
+    async with log_tools.embedded(path / "log.db") as log, new_session(2.0) as session:
+        clients = clients_of(policy_of(witness, quorum=1), session)
+        keys = [verifier_for(signing.log_signer().vkey)]
+        head = log.head
+        await check_witnesses(
+            clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=head, seconds=0.5
+        )
+        return clients[0].size
+
+
+async def test_what_the_witnesses_remember_is_compared(tmp_path: Path) -> None:
+    witness = lone()
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        await log.sequencer.submit(GatewayStream().take(6))
+        head = log.head
+    signer = signing.log_signer()
+
+    def remembers(size: int, root: bytes, by: Signer = signer, origin: str = ORIGIN) -> None:
+        text = Checkpoint(origin, size, root).text
+        witness.shown = UnverifiedNote(text, (by.sign(text, NOW),)).encode()
+
+    async with serving(witness):
+        assert await compare(tmp_path, witness) == 0  # 404: never cosigned
+        remembers(7, head.root)
+        assert await compare(tmp_path, witness) == 7
+        remembers(8, head.root)
+        with pytest.raises(RolledBackError, match=r"rolled back: it holds 7 leaves.* 8 "):
+            await compare(tmp_path, witness)
+        for size in (7, 3):
+            remembers(size, bytes(32))
+            with pytest.raises(RolledBackError, match="another history"):
+                await compare(tmp_path, witness)
+        # What the log's key did not sign, or of another log, proves nothing.
+        other = Ed25519Signer(ORIGIN, signing.ed25519("somebody else"))
+        remembers(8, head.root, other)
+        assert await compare(tmp_path, witness) == 0
+        remembers(8, head.root, signing.log_signer("log.example/two"), "log.example/two")
+        assert await compare(tmp_path, witness) == 0
+        for shown in (b"garbage", b"x" * (1 << 20)):
+            witness.shown = shown
+            assert await compare(tmp_path, witness) == 0
+    assert await compare(tmp_path, witness) == 0  # down: only a warning
