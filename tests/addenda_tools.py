@@ -18,12 +18,7 @@ from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.objects import ObjectStore, Version
 from muniment_log.cluster.sweeping import Sweeper
-from muniment_log.core.addenda import (
-    Addendum,
-    Erased,
-    Keeper,
-    Sent,
-)
+from muniment_log.core.addenda import Addendum, Erased, Keeper, Sent
 from muniment_log.core.erasable import Mark, Selection
 from muniment_log.core.erasing import Eraser
 from muniment_log.core.ports import Receipt

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
+from logsim import GATEWAY_SIGNER, POLICY, LogSim, records_of
 from muniment.errors import Denied
 from muniment.gateway import blocking
 from muniment.gateway.gateway import Gateway
@@ -91,7 +90,7 @@ class Bench:
         return caught.value
 
     def records(self, kind: str) -> list[dict[str, Any]]:
-        return [one for one in map(json.loads, logged_records(self.sim)) if one["kind"] == kind]
+        return records_of(self.sim, kind)
 
     async def outcomes(self) -> list[dict[str, Any]]:
         await self.on_loop(self.inner.spool.drained())

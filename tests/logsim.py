@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -366,6 +367,11 @@ def jitter(seed: int, most: float) -> Callable[[], float]:
 
 def logged_records(sim: LogSim) -> list[bytes]:
     return [entry for entry in sim.entries if entry.startswith(b"{")]
+
+
+def records_of(sim: LogSim, kind: str) -> list[dict[str, Any]]:
+    """The members of the records of a kind that a log has."""
+    return [one for one in map(json.loads, logged_records(sim)) if one["kind"] == kind]
 
 
 def lacking_addenda(sim: LogSim) -> set[str]:

@@ -10,17 +10,10 @@ import rfc6962
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.mirrorwire import (
-    INFO_CONTENT_TYPE,
-    MAX_PACKAGES,
-    MirrorInfo,
-    UploadReader,
-)
+from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE, MAX_PACKAGES, MirrorInfo, UploadReader
 from muniment.tlog.note import Signer
 from muniment.tlog.proofs import verify_subtree
-from muniment.tlog.witnesswire import (
-    format_cosignatures,
-)
+from muniment.tlog.witnesswire import format_cosignatures
 from publishing import extending
 from waiting import served
 

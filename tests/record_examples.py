@@ -4,12 +4,7 @@ import json
 from typing import Any
 
 from muniment.records import codec as recordcodec
-from muniment.records.api import (
-    Decision,
-    RecordError,
-    check_records,
-    parse_record,
-)
+from muniment.records.api import Decision, RecordError, check_records, parse_record
 from muniment.records.canonical import encode_canonical
 from muniment.tlog.encoding import FormatError
 

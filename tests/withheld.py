@@ -7,9 +7,7 @@ import decisions
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
 from muniment.tlog.encoding import in_one_go
-from muniment_log.core.addenda import (
-    Sent,
-)
+from muniment_log.core.addenda import Sent
 from muniment_log.core.matching import matching
 
 

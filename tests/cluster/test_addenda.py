@@ -19,12 +19,7 @@ from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.startup import find_public
-from muniment_log.core.addenda import (
-    Addendum,
-    BadAddendumError,
-    MissingAddendumError,
-    Sent,
-)
+from muniment_log.core.addenda import Addendum, BadAddendumError, MissingAddendumError, Sent
 from muniment_log.core.erasable import Selection, Totals
 from muniment_log.errors import (
     OverloadedError,

@@ -22,19 +22,11 @@ from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
-from muniment_log.core.addenda import (
-    Addendum,
-    Erased,
-    Sent,
-)
+from muniment_log.core.addenda import Addendum, Erased, Sent
 from muniment_log.core.erasable import Selection, Totals
 from muniment_log.core.erasing import NotErasableError
 from muniment_log.core.retention import Retention, Rule
-from muniment_log.errors import (
-    EngineRefusedError,
-    StreamGapError,
-    UnavailableError,
-)
+from muniment_log.errors import EngineRefusedError, StreamGapError, UnavailableError
 from packing import ALICE, BOB, DAY, made
 from waiting import until
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench import gateway_of
 from decisions import request
-from logsim import GATEWAY_SIGNER, ORIGIN, POLICY, WITNESSES, LogSim, logged_records
+from logsim import GATEWAY_SIGNER, ORIGIN, POLICY, WITNESSES, LogSim, logged_records, records_of
 from muniment.errors import Denied
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.runs import current_run, run_edges, running
@@ -263,7 +263,7 @@ async def test_a_decision_that_may_be_logged_without_a_permit_has_an_outcome(
                 await asking
         sim.script.clear()
         await gateway.spool.drained()
-    [outcome] = [r for r in map(json.loads, logged_records(sim)) if r["kind"] == "outcome"]
+    [outcome] = records_of(sim, "outcome")
     assert (outcome["execution"], outcome["status"]) == ("run-1", "aborted")
     assert outcome["denial"]["codes"] == {
         "late": ["governance_mesh_discontinuity"],
@@ -286,4 +286,4 @@ async def test_a_decision_that_no_run_or_no_log_has_leaves_no_outcome(tmp_path: 
         with pytest.raises(Denied):
             await gateway.authorize(decision(4), edges=[{"kind": "edge"}])
         await gateway.spool.drained()
-    assert not [r for r in map(json.loads, logged_records(sim)) if r["kind"] == "outcome"]
+    assert not records_of(sim, "outcome")

@@ -8,14 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands import muniment, one_line, online, read, receipts_of, submit, write
-from logsim import (
-    GATEWAY_SIGNER,
-    POLICY_TEXT,
-    WITNESSES,
-    LogSim,
-    decision,
-    lines,
-)
+from logsim import GATEWAY_SIGNER, POLICY_TEXT, WITNESSES, LogSim, decision, lines
 from muniment.cli.exits import TABLE, exit_code
 from muniment.errors import MunimentError, Refused
 from muniment.records.canonical import encode_canonical

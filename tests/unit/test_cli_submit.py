@@ -8,13 +8,7 @@ import pytest
 
 import logsim
 from commands import muniment, one_line, online, read, receipts_of, submit, write
-from logsim import (
-    WITNESSES,
-    LogSim,
-    decision,
-    lines,
-    logged_records,
-)
+from logsim import WITNESSES, LogSim, decision, lines, logged_records
 from muniment.local.keyfiles import write_key_file
 from muniment.tlog.keys.keyfile import KeyFile
 

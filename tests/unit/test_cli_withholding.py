@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from commands import muniment, online, submit
-from logsim import LogSim, lacking_addenda, lines, logged_records
+from logsim import LogSim, lacking_addenda, lines, logged_records, records_of
 from muniment import disclose, parse_record
 from muniment.gateway.pseudonyms import RESOURCE_ID, SUBJECT_ID, Pseudonyms
 
@@ -177,7 +177,7 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
         assert b"secret" not in files()
         await online(*of_record, "--by", "dpo")  # nothing is left of it
         await online(*command(url, *keeping))
-    [erasure] = [one for one in map(json.loads, logged_records(sim)) if one["kind"] == "erasure"]
+    [erasure] = records_of(sim, "erasure")
     assert erasure["digests"] == sorted(one["digest"] for one in found)
     assert (erasure["by"], erasure["reason"]) == ("dpo", "asked to")
 

@@ -1,7 +1,6 @@
 """A call by a key: who asks again gets the first permit, and another call does not."""
 
 import asyncio
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from clocks import Clock
-from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
+from logsim import GATEWAY_SIGNER, POLICY, LogSim, records_of
 from muniment.errors import Denied
 from muniment.gateway import once
 from muniment.gateway.gateway import Gateway
@@ -35,10 +34,6 @@ class Engine:
 def opened(url: str, path: Path, engine: Engine, **options: Any) -> Gateway:
     options = {"policy": POLICY, "spool": path / "spool", "decide": engine, **options}
     return Gateway(url, GATEWAY_SIGNER, **options)
-
-
-def records(sim: LogSim, kind: str) -> list[dict[str, Any]]:
-    return [one for one in map(json.loads, logged_records(sim)) if one["kind"] == kind]
 
 
 async def ask(gateway: Gateway, say: str = "", **rules: Any) -> tuple[str, bytes]:
@@ -67,8 +62,8 @@ async def test_who_asks_again_gets_the_first_permit(tmp_path: Path) -> None:
             assert await ask(gateway) == first
             await gateway.spool.drained()
     assert engine.asked == 2
-    assert len(records(sim, "decision")) == 2
-    outcomes = [one for one in records(sim, "outcome") if one["execution"] == first[0]]
+    assert len(records_of(sim, "decision")) == 2
+    outcomes = [one for one in records_of(sim, "outcome") if one["execution"] == first[0]]
     assert [one["status"] for one in outcomes] == ["completed"] * 3
     assert len({one["inputs"]["arguments"] for one in outcomes}) == 1
 
@@ -91,7 +86,7 @@ async def test_another_call_with_the_key_is_denied_on_record(tmp_path: Path) -> 
         with pytest.raises(RuntimeError, match="needs a key"):
             await ask(gateway, "waiting", once=None)
     assert engine.asked == 2
-    assert [one["response"]["decision"] for one in records(sim, "decision")].count(False) == 3
+    assert [one["response"]["decision"] for one in records_of(sim, "decision")].count(False) == 3
 
 
 async def test_a_denial_is_decided_anew(tmp_path: Path) -> None:
@@ -119,7 +114,7 @@ async def test_those_who_ask_at_once_get_one_decision(tmp_path: Path) -> None:
         await other.spool.drained()
     assert len(set(found)) == 1
     assert engine.asked == 1
-    assert len({str(one["inputs"]) for one in records(sim, "outcome")}) == 1
+    assert len({str(one["inputs"]) for one in records_of(sim, "outcome")}) == 1
 
 
 async def test_a_permit_is_judged_each_time(tmp_path: Path) -> None:

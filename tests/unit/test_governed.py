@@ -1,14 +1,14 @@
 """Governed callables and the blocking gateway: permit first, then the run, then its outcome."""
 
 import asyncio
-import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
+from bench import AGENT, yes
+from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, records_of
 from muniment.errors import Denied, GatewayClosed, Unreachable
 from muniment.gateway import blocking
 from muniment.gateway.gateway import Gateway
@@ -16,16 +16,6 @@ from muniment.gateway.governed import governed
 from muniment.gateway.runs import current_run
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
-
-AGENT = {"type": "agent", "id": "planner"}
-
-
-def yes(_: Any) -> dict[str, Any]:
-    return {"decision": True}
-
-
-def records(sim: LogSim, kind: str) -> list[dict[str, Any]]:
-    return [one for one in map(json.loads, logged_records(sim)) if one["kind"] == kind]
 
 
 def opened(url: str, path: Path) -> Gateway:
@@ -46,7 +36,7 @@ async def test_a_call_runs_with_a_permit_and_leaves_its_outcome(tmp_path: Path) 
         )
         async def search(query: str) -> list[str]:
             seen.append(current_run())
-            assert len(records(sim, "decision")) == 2  # logged before it runs
+            assert len(records_of(sim, "decision")) == 2  # logged before it runs
             return [query]
 
         @governed(gateway, decide=yes, subject=AGENT)
@@ -57,12 +47,12 @@ async def test_a_call_runs_with_a_permit_and_leaves_its_outcome(tmp_path: Path) 
         assert await plan() == 1
         assert plan.__name__ == "plan"
         await gateway.spool.drained()
-    outer, inner = records(sim, "decision")
+    outer, inner = records_of(sim, "decision")
     assert seen == [outer["execution"], inner["execution"]]
     assert outer["request"]["resource"] == {"type": "tool", "id": "plan"}
     assert inner["request"]["resource"] == {"type": "table", "id": "a"}
     relations = {
-        (one["relation"], one["from"]["id"], one["to"]["id"]) for one in records(sim, "edge")
+        (one["relation"], one["from"]["id"], one["to"]["id"]) for one in records_of(sim, "edge")
     }
     assert relations == {
         ("performed_by", outer["execution"], "planner"),
@@ -70,7 +60,7 @@ async def test_a_call_runs_with_a_permit_and_leaves_its_outcome(tmp_path: Path) 
         ("delegated_by", "sub", "planner"),
         ("triggered_by", inner["execution"], outer["execution"]),
     }
-    done = {one["execution"]: one for one in records(sim, "outcome")}
+    done = {one["execution"]: one for one in records_of(sim, "outcome")}
     assert [done[run]["status"] for run in seen if run] == ["completed", "completed"]
     assert done[inner["execution"]]["outputs"]["result"].startswith("sha256:")
 
@@ -97,7 +87,7 @@ async def test_failed_and_aborted_runs_say_so(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await gateway.spool.drained()
-    outcomes = records(sim, "outcome")
+    outcomes = records_of(sim, "outcome")
     assert [one["status"] for one in outcomes] == ["failed", "aborted"]
     assert all("denial" not in one for one in outcomes)  # they began
 
@@ -157,7 +147,7 @@ async def test_blocking_gateway_serves_many_threads(tmp_path: Path) -> None:
     async with sim.serve() as url:
         found = await asyncio.to_thread(work, url)
     assert sorted(found) == ["0:0", "1:2", "2:4"]
-    statuses = [one["status"] for one in records(sim, "outcome")]
+    statuses = [one["status"] for one in records_of(sim, "outcome")]
     assert sorted(statuses) == ["completed"] * 3 + ["failed"]
 
 

@@ -12,12 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment_log.core.addenda import (
-    Erased,
-    Keeper,
-    MissingAddendumError,
-    Sent,
-)
+from muniment_log.core.addenda import Erased, Keeper, MissingAddendumError, Sent
 from muniment_log.core.naming import subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (

@@ -11,11 +11,7 @@ import signing
 from log_tools import GatewayStream
 from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.note import SignatureLine
-from muniment.tlog.witnesswire import (
-    format_cosignatures,
-    format_size,
-    parse_add_checkpoint,
-)
+from muniment.tlog.witnesswire import format_cosignatures, format_size, parse_add_checkpoint
 from muniment_log.errors import NotPublishedError
 from muniment_log.publish.cosigners import HEAD_START, OTHERS_PACE
 from muniment_log.publish.pace import PublisherLimits

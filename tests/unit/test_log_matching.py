@@ -8,11 +8,7 @@ from muniment.records.canonical import encode_canonical
 from muniment.records.codec import checking
 from muniment.records.forms import Forms
 from muniment.tlog.encoding import in_one_go
-from muniment_log.core.addenda import (
-    Addendum,
-    BadAddendumError,
-    Sent,
-)
+from muniment_log.core.addenda import Addendum, BadAddendumError, Sent
 from muniment_log.core.matching import LEAST_PACKED, MOST_PACKED, AddendaSection, arriving, matching
 from muniment_log.core.naming import digests_of, subject_key
 from withheld import content, digest_of, match, record

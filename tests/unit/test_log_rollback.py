@@ -19,11 +19,7 @@ from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Ed25519Signer, Signer, UnverifiedNote, lines_of
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.proofs import verify_consistency
-from muniment.tlog.witnesswire import (
-    format_cosignatures,
-    format_size,
-    parse_add_checkpoint,
-)
+from muniment.tlog.witnesswire import format_cosignatures, format_size, parse_add_checkpoint
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import RolledBackError, UnavailableError
 from muniment_log.publish.rollback import PastCheck, check_witnesses

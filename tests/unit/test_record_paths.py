@@ -10,24 +10,12 @@ from hypothesis import strategies as st
 
 from decisions import decisions
 from muniment.records import codec as recordcodec
-from muniment.records.api import (
-    RecordError,
-    check_records,
-    encode_record,
-    parse_record,
-)
+from muniment.records.api import RecordError, check_records, encode_record, parse_record
 from muniment.records.canonical import MAX_RECORD, encode_canonical
 from muniment.records.forms import Forms
 from muniment.records.quick import read_plain
 from muniment.tlog.encoding import FormatError
-from record_examples import (
-    DENIED,
-    EXAMPLES,
-    PRODUCER,
-    changed,
-    outcome_of_fast,
-    outcome_of_slow,
-)
+from record_examples import DENIED, EXAMPLES, PRODUCER, changed, outcome_of_fast, outcome_of_slow
 
 
 def timed(value: bytes) -> bytes:

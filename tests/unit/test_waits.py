@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import gateway_of
+from bench import gateway_of, yes
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines
 from muniment.errors import Denied, GatewayClosed, Undelivered, WrongLoop
 from muniment.gateway import blocking, governing, guard, outcomekeeping
@@ -29,10 +29,6 @@ DECISION = {
     },
     "response": {"decision": True},
 }
-
-
-def yes(_: Any) -> dict[str, Any]:
-    return {"decision": True}
 
 
 async def in_thread(work: Callable[[Any], Any], path: Path, **options: Any) -> Any:
