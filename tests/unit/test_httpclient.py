@@ -14,7 +14,8 @@ import pytest
 
 from certificates import Authority
 from muniment.http.answer import HttpError, TooLongError
-from muniment.http.client import MAX_HEAD, HttpClient, system_tls
+from muniment.http.client import HttpClient, system_tls
+from muniment.http.exchange import MAX_HEAD
 from waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -178,6 +179,44 @@ async def test_what_nobody_asked_for_is_no_answer() -> None:
         assert await get(client) == b"ok"
         assert await get(client) == b"ok"
         assert served.connections == 2
+
+
+async def test_the_begin_of_another_answer_ends_a_connection() -> None:
+    """Else the next answer would be read as the rest of it."""
+    async with serving(lambda *_: OK + b"HTTP/1.1 200 OK\r\nA: ") as (client, served):
+        assert await get(client) == b"ok"
+        assert await get(client) == b"ok"
+        assert served.connections == 2
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_answers_without_a_body_keep_their_connection(status: int) -> None:
+    answer = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, 0 if status == 204 else 2)
+    async with serving(lambda *_: answer) as (client, served):
+        for method in ("GET", "HEAD", "HEAD", "GET"):
+            asked = await client.ask(method, "/x", limit=1000, seconds=5)
+            assert (asked.status, asked.body) == (status, b"")
+        assert served.connections == 1
+
+
+async def test_a_head_is_answered_without_the_body_that_it_tells_of() -> None:
+    def script(served: Served, _: asyncio.StreamWriter) -> bytes:
+        return OK.removesuffix(b"ok") if served.requests[-1].startswith(b"HEAD") else OK
+
+    async with serving(script) as (client, served):
+        for method, body in (("HEAD", b""), ("GET", b"ok"), ("HEAD", b""), ("GET", b"ok")):
+            asked = await client.ask(method, "/x", limit=1000, seconds=5)
+            assert (asked.headers["content-length"], asked.body) == ("2", body)
+        assert served.connections == 1
+
+
+async def test_a_body_longer_than_is_read_ahead_comes_whole() -> None:
+    body = bytes(range(256)) * 20_000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with serving(lambda *_: answer) as (client, served):
+        for _ in range(2):
+            assert await get(client, limit=len(body)) == body
+        assert served.connections == 1
 
 
 async def test_time_and_the_number_of_connections_are_bounded() -> None:

@@ -7,9 +7,7 @@ from muniment.tlog.contentcoding import ContentTooLong, decode_content
 from muniment.tlog.encoding import FormatError, MunimentError
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.http import RawResponseMessage
-    from aiohttp.streams import StreamReader
+    from muniment.http.exchange import HttpExchange
 
 MAX_ERROR: Final = 64 << 10
 """Bytes of the body of a response that is not a 200, at the least."""
@@ -39,17 +37,15 @@ class Answer(NamedTuple):
         return self.headers.get("content-type", "").partition(";")[0].strip()
 
 
-async def read_answer(protocol: "ResponseHandler", limit: int | None) -> Answer:
+async def read_answer(exchange: "HttpExchange", limit: int | None) -> Answer:
     """Reads the answer to what was sent; see `HttpSession.request`."""
-    message: RawResponseMessage
-    content: StreamReader
-    message, content = await protocol.read()
+    message, content = await exchange.head()
     while 100 <= message.code < 200 and message.code != 101:
-        message, content = await protocol.read()
+        message, content = await exchange.head()
     status = message.code
     if status < 200:
         raise HttpError("the server changed the protocol")
-    found = {name.lower(): value.strip(" \t") for name, value in message.headers.items()}
+    found = {name.lower(): value for name, value in message.headers.items()}
     if limit is None:
         return Answer(status, found, b"")
     if status != 200:
@@ -57,16 +53,18 @@ async def read_answer(protocol: "ResponseHandler", limit: int | None) -> Answer:
     length = found.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         raise TooLongError(f"the answer is longer than {limit} bytes")
-    pieces, size = [], 0
+    pieces: list[bytes] = []
+    size = 0
     while not content.at_eof():
-        piece = await content.readany()
+        # Most bodies have come with their heads.
+        piece = content.read_nowait() if content.is_eof() else await content.readany()
         size += len(piece)
         if size > limit:
             raise TooLongError(f"the answer is longer than {limit} bytes")
         pieces.append(piece)
-    return Answer(
-        status, found, _decoded(b"".join(pieces), found.get("content-encoding", ""), limit)
-    )
+    body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    coding = found.get("content-encoding")
+    return Answer(status, found, _decoded(body, coding, limit) if coding else body)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:

@@ -1,8 +1,8 @@
 """HTTP for every party that asks another: aiohttp's connections, bounded in size and in time.
 
-aiohttp's connector opens, keeps and shares connections, and its protocol and C parser read what
-comes. Its `ClientSession` is not used: it makes an object for each step of a request and a task to
-write it, which costs twice what the request does.
+aiohttp's connector opens, keeps and shares connections, and its C parser reads what comes, see
+`exchange`. Its `ClientSession` is not used: it makes an object for each step of a request and a
+task to write it, which costs twice what the request does.
 
 No redirects, cookies or proxies: what a log, a witness or a peer says is checked by what it is, and
 a base URL is its owner's word. Bodies are not decoded by aiohttp: a few bytes can decode to very
@@ -22,23 +22,20 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from muniment.http.answer import Answer, HttpError, read_answer
-from muniment.http.clientwire import LARGE, head_of, send_body, words_of
+from muniment.http.clientwire import LARGE, RequestHeads, failures, send_body, words_of
 from muniment.http.importing import importing
 from muniment.http.urls import check_url
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from yarl import URL
 
-MAX_HEAD: Final = 64 << 10
-"""Bytes of one line or header of a response, and of all its headers."""
-
-MAX_HEADERS: Final = 256
-"""Headers of a response."""
+    from muniment.http.exchange import HttpExchange
 
 KEEP_SECONDS: Final = 300.0
 """How long an idle connection is kept."""
@@ -72,6 +69,20 @@ def load_http() -> None:
         import yarl  # noqa: PLC0415, F401
 
 
+class _Origin(NamedTuple):
+    """What a session keeps of a server.
+
+    Attributes:
+        request: What aiohttp's connector is asked for a connection by, with the headers for there.
+        heads: The heads of requests.
+        timeout: None; a request has its own.
+    """
+
+    request: "aiohttp.ClientRequest"
+    heads: RequestHeads
+    timeout: "aiohttp.ClientTimeout"
+
+
 class HttpSession:
     """Kept-alive connections to any number of servers; close it when done.
 
@@ -96,7 +107,10 @@ class HttpSession:
         self._tls: Final = tls
         self._connections: Final = connections or 0
         self._connector: aiohttp.TCPConnector | None = None
-        self._origins: Final[dict[tuple[str, str], aiohttp.ClientRequest]] = {}
+        self._origins: Final[dict[tuple[str, str], _Origin]] = {}
+        self._exchanges: Final[weakref.WeakKeyDictionary[ResponseHandler, HttpExchange]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._closed = False
         self._sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
         _SESSIONS.add(self)
@@ -148,7 +162,6 @@ class HttpSession:
             HttpError: No answer came, or none that is HTTP.
         """
         import aiohttp  # noqa: PLC0415  # 0.2 s, which commands that ask nobody do without
-        from aiohttp.http import HttpProcessingError  # noqa: PLC0415  # as above
 
         try:
             async with asyncio.timeout(seconds):
@@ -163,7 +176,7 @@ class HttpSession:
                 return answers[0]
         except TimeoutError:
             raise
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+        except failures() as error:
             raise HttpError(words_of(error)) from error
 
     async def _exchange(
@@ -175,53 +188,60 @@ class HttpSession:
         answers: list[Answer],
     ) -> None:
         """Makes requests of one server over one connection, and adds the answers as they come."""
-        import aiohttp  # noqa: PLC0415  # as above
-        from yarl import URL  # noqa: PLC0415  # comes with aiohttp
+        import yarl  # noqa: PLC0415  # comes with aiohttp
 
-        targets = [URL(url, encoded=True) for url, _ in asked]
+        targets = [yarl.URL(url, encoded=True) for url, _ in asked]
         target = targets[0]
         if target.scheme not in ("http", "https"):
             raise ValueError("neither http nor https")
         origin = self._origins.get((target.scheme, target.raw_authority))
         if origin is None:
             origin = await self._origin(target)
-        heads = [head_of(method, one.raw_path_qs, origin.headers, headers, body) for one in targets]
-        head = b"".join(heads)
+        heads = [origin.heads.head(method, one.raw_path_qs, headers, body) for one in targets]
+        head = heads[0] if len(heads) == 1 else b"".join(heads)
         connection = await self._connected(origin)
         sending: asyncio.Task[None] | None = None
         try:
-            protocol = connection.protocol
-            if protocol is None or protocol.transport is None:
-                raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(
-                skip_payload=method == "HEAD",
-                read_until_eof=True,
-                auto_decompress=False,
-                max_line_size=MAX_HEAD,
-                max_field_size=MAX_HEAD,
-                max_headers=MAX_HEADERS,
-            )
+            exchange = self._begun(connection, bodiless=method == "HEAD")
             if body is None or len(body) <= LARGE:
-                protocol.transport.write(head if body is None else head + body)
+                exchange.write(head if body is None else head + body)
             else:
-                protocol.transport.write(head)
-                sending = asyncio.create_task(send_body(protocol, body))
+                exchange.write(head)
+                sending = asyncio.create_task(send_body(exchange, body))
             for _, limit in asked:
-                answers.append(await read_answer(protocol, limit))
-            if sending is None or sending.done():  # else answered early: the rest is not sent
+                answers.append(await read_answer(exchange, limit))
+            # Answered early, the rest is not sent.
+            if (sending is None or sending.done()) and exchange.end():
                 connection.release()
         finally:
             if sending is not None:
                 sending.cancel()
             connection.close()  # unless it was released
 
-    async def _connected(self, origin: "aiohttp.ClientRequest") -> "Connection":
+    def _begun(self, connection: "Connection", *, bodiless: bool) -> "HttpExchange":
+        """An exchange over a connection, which keeps its own for the next one."""
+        import aiohttp  # noqa: PLC0415  # as above
+
+        handler = connection.protocol
+        if handler is None or handler.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        exchange = None if bodiless else self._exchanges.get(handler)
+        if exchange is None:
+            from muniment.http.exchange import HttpExchange  # noqa: PLC0415  # imports aiohttp
+
+            exchange = HttpExchange(asyncio.get_running_loop(), bodiless=bodiless)
+            if not bodiless:
+                self._exchanges[handler] = exchange
+        exchange.begin(handler, handler.transport)
+        return exchange
+
+    async def _connected(self, origin: "_Origin") -> "Connection":
         """One on which nothing came before it is asked: that would be no answer to anything."""
         import aiohttp  # noqa: PLC0415  # as above
 
         for _ in range(_CONNECTIONS):
             try:
-                connection = await self._opened().connect(origin, [], aiohttp.ClientTimeout())
+                connection = await self._opened().connect(origin.request, [], origin.timeout)
             except asyncio.CancelledError:
                 if not self._closed or ((me := asyncio.current_task()) and me.cancelling()):
                     raise
@@ -231,8 +251,8 @@ class HttpSession:
             connection.close()
         raise aiohttp.ServerDisconnectedError
 
-    async def _origin(self, target: "URL") -> "aiohttp.ClientRequest":
-        """What aiohttp's connector is asked for a connection by, with the headers for there."""
+    async def _origin(self, target: "URL") -> "_Origin":
+        """What is kept of a server."""
         import aiohttp  # noqa: PLC0415  # as above
 
         tls = self._tls
@@ -240,7 +260,7 @@ class HttpSession:
             tls = await asyncio.to_thread(system_tls)
         if len(self._origins) == _ORIGINS:
             self._origins.clear()
-        made = self._origins[target.scheme, target.raw_authority] = aiohttp.ClientRequest(
+        request = aiohttp.ClientRequest(
             "GET",
             target,
             headers=self._headers,
@@ -248,6 +268,8 @@ class HttpSession:
             loop=asyncio.get_running_loop(),
             ssl=tls,
         )
+        made = _Origin(request, RequestHeads(request.headers), aiohttp.ClientTimeout())
+        self._origins[target.scheme, target.raw_authority] = made
         return made
 
     def _opened(self) -> "aiohttp.TCPConnector":
@@ -342,12 +364,9 @@ class HttpClient(HttpSession):
         That is one system call for all, and one turn of who answers (RFC 9112 9.3.2). Returns the
         answers that came in time, perhaps none: some servers give but one over a connection.
         """
-        import aiohttp  # noqa: PLC0415  # as above
-        from aiohttp.http import HttpProcessingError  # noqa: PLC0415  # as above
-
         answers: list[Answer] = []
         urls = [(self._base + path, limit) for path, limit in asked]
-        with suppress(HttpError, aiohttp.ClientError, HttpProcessingError, OSError, ValueError):
+        with suppress(HttpError, *failures()):
             async with asyncio.timeout(seconds):  # a TimeoutError is an OSError
                 await self._exchange("GET", urls, None, _NOTHING, answers)
         return answers

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.base_protocol import BaseProtocol
 
 LARGE: Final = 64 << 10
 """Bytes of a body that is sent in pieces."""
@@ -16,37 +16,57 @@ LARGE: Final = 64 << 10
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods of which a request without a body need not say that it has none (RFC 9110 8.6)."""
 
+_KINDS: Final = 64
+"""Kinds of requests of one server whose headers are kept ready."""
+
 _CONTROL: Final = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 """What is in no line of a head (RFC 9110 5.5)."""
 
 
-def head_of(
-    method: str,
-    target: str,
-    common: Mapping[str, str],
-    own: Mapping[str, str],
-    body: bytes | None,
-) -> bytes:
-    """The first line and the headers of a request; its `own` count before the `common` ones.
+class RequestHeads:
+    """Heads of requests of one server; the lines that requests have alike are made once."""
 
-    Raises ValueError if there is a control character within one, or white space in the method.
-    """
-    from multidict import CIMultiDict  # noqa: PLC0415  # comes with aiohttp
+    def __init__(self, common: Mapping[str, str]) -> None:
+        """Makes heads with the `common` headers, ``Host`` among them."""
+        self._common = common
+        self._known: dict[tuple[object, ...], str] = {}
 
-    fields = CIMultiDict(common)
-    fields.update(own)
-    if body is not None:
-        fields.setdefault("Content-Type", "application/octet-stream")
-        fields["Content-Length"] = str(len(body))
-    elif method not in _BODILESS:
-        fields["Content-Length"] = "0"
-    lines = [f"{method} {target} HTTP/1.1", *map(": ".join, fields.items())]
-    if _CONTROL.search("".join(lines)) or " " in method:
-        raise ValueError("a control character within a header")
-    return "\r\n".join([*lines, "\r\n"]).encode()
+    def head(self, method: str, target: str, own: Mapping[str, str], body: bytes | None) -> bytes:
+        """The first line and the headers of a request; its `own` count before the `common` ones.
+
+        Raises ValueError if there is a control character within one, or white space in the method.
+        """
+        kind = (method, body is None, *own.items())
+        lines = self._known.get(kind)
+        if lines is None:
+            lines = self._lines(method, own, body)
+            if len(self._known) == _KINDS:
+                self._known.clear()
+            self._known[kind] = lines
+        if _CONTROL.search(target):
+            raise ValueError("a control character within a target")
+        length = "" if body is None else f"{len(body)}\r\n"
+        return f"{method} {target} HTTP/1.1\r\n{lines}{length}\r\n".encode()
+
+    def _lines(self, method: str, own: Mapping[str, str], body: bytes | None) -> str:
+        """The headers; with a body, up to the number of its bytes."""
+        from multidict import CIMultiDict  # noqa: PLC0415  # comes with aiohttp
+
+        fields = CIMultiDict(self._common)
+        fields.update(own)
+        fields.popall("Content-Length", None)
+        if body is not None:
+            fields.setdefault("Content-Type", "application/octet-stream")
+            fields["Content-Length"] = ""
+        elif method not in _BODILESS:
+            fields["Content-Length"] = "0"
+        lines = [*map(": ".join, fields.items())]
+        if _CONTROL.search("".join([method, *lines])) or " " in method:
+            raise ValueError("a control character within a header")
+        return "\r\n".join(lines) + ("\r\n" if body is None else "")
 
 
-async def send_body(protocol: "ResponseHandler", body: bytes) -> None:
+async def send_body(protocol: "BaseProtocol", body: bytes) -> None:
     """Sends a large body as fast as the server takes it, which may answer before its end."""
     from aiohttp.http import StreamWriter  # noqa: PLC0415  # comes with aiohttp
 
@@ -54,6 +74,14 @@ async def send_body(protocol: "ResponseHandler", body: bytes) -> None:
     with suppress(OSError):  # the connection is gone, as who waits for the answer is told
         for at in range(0, len(body), LARGE):
             await writer.write(memoryview(body)[at : at + LARGE])
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What is raised when no answer comes, or none that is HTTP; `words_of` says what it is."""
+    import aiohttp  # noqa: PLC0415  # 0.2 s, which commands that ask nobody do without
+    from aiohttp.http import HttpProcessingError  # noqa: PLC0415  # as above
+
+    return aiohttp.ClientError, HttpProcessingError, OSError, ValueError
 
 
 def words_of(error: Exception) -> str:
