@@ -165,9 +165,15 @@ def commands_reach_all(a: Machine, b: Machine) -> None:
         f"{part}-{one.pid}" for part, one in zip(("frontend", "integrator"), a.running, strict=True)
     ]
     assert sorted(status) == sorted(names)
-    holders = {one["cluster"]["holder"] for one in (*status.values(), *b.json("status").values())}
-    leaders = [one for one in (*a.running, *b.running) if f"/{one.pid}/" in next(iter(holders))]
-    assert (len(holders), len(leaders)) == (1, 1)
+
+    def leaders() -> set[str]:
+        told = (*a.json("status").values(), *b.json("status").values())
+        return {one["cluster"]["holder"] for one in told}
+
+    # Nobody, for a moment, where a busy machine is late to renew the lease.
+    eventually(lambda: len(leaders()) == 1 and "" not in leaders())
+    [holder] = leaders()
+    assert len([one for one in (*a.running, *b.running) if f"/{one.pid}/" in holder]) == 1
     fresh = decisions.decisions(1, 900, "gw.example/other")
     text = a.config.read_text()
     signer = signing.log_signer("gw.example/other")
