@@ -165,7 +165,8 @@ async def serve(
         tasks.append(turning(admin))
         if leadership is not None:
             _watch_addenda(measured, leadership)
-            tasks.append(BackgroundTask("integration", leadership.run))
+            # Not before a signal ends the process in good order: it would leave a lease behind.
+            tasks.append(BackgroundTask("integration", leadership.run, waits=True))
         if is_frontend:
             tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
             addenda = ClusterAddenda(

@@ -31,7 +31,12 @@ from muniment_log.cluster.partials import PartialTiles
 from muniment_log.cluster.takeover import BucketTiles, rebuild
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.view import IntegratorStatus
-from muniment_log.errors import EngineRefusedError, UnavailableError
+from muniment_log.errors import (
+    EngineRefusedError,
+    RolledBackError,
+    StorageError,
+    UnavailableError,
+)
 from muniment_log.inforce import Witnesses
 from muniment_log.publish.publisher import Publisher
 from muniment_log.storage.embedded import EmbeddedTiles
@@ -177,25 +182,29 @@ class Leadership:
             RolledBackError: the database, the bucket and the witnesses contradict each other.
             StorageError: what is stored is damaged.
         """
+        holder = _name_of_term()
         while True:
-            holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}"
             lease = None
             try:
                 lease = await Lease.acquire(self.database, holder, self.lease_seconds)
-                if lease is not None:
-                    self._holder = holder
-                    event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
-                    await self._lead(lease)
+            except _PASSING as error:
+                # By the same name it is had again, if it was given and only the answer was lost.
+                event(_LOGGER, logging.WARNING, "cannot take the lease", error=str(error))
+            if lease is None:
+                await asyncio.sleep(self.lease_seconds / TRIES_IN_LEASE)
+                continue
+            self._holder, holder = holder, _name_of_term()
+            event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
+            try:
+                await self._lead(lease)
             except* _PASSING as group:
                 # With something worse beside it, that comes out of here in a group of its own.
-                for error in group.exceptions:
-                    event(_LOGGER, logging.WARNING, "stopped integrating", error=_text(error))
+                for one in group.exceptions:
+                    event(_LOGGER, logging.WARNING, "stopped integrating", error=_text(one))
             finally:
                 self._term = self._holder = None
-                if lease is not None:
-                    await lease.release()
-            pause = self.lease_seconds / TRIES_IN_LEASE if lease is None else PAUSE_SECONDS
-            await asyncio.sleep(pause)
+                await lease.release()
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _lead(self, lease: Lease) -> None:
         async with TaskGroup() as tasks:
@@ -203,9 +212,18 @@ class Leadership:
             tasks.create_task(self._work(lease), name="work")
 
     async def _work(self, lease: Lease) -> None:
-        file, metrics = self.config.file, self.metrics
-        await check_keys(self.database, file.origin, self.config.vkeys)
+        await check_keys(self.database, self.config.file.origin, self.config.vkeys)
         store = TreeStore(self.database, lease.epoch)
+        try:
+            await self._integrate(lease, store)
+        except* (RolledBackError, StorageError):
+            # What contradicts may be what another integrator has done since it took over: witnesses
+            # know more, entries are in full bundles. If so, this term has nothing to say of it.
+            await store.check_epoch()
+            raise
+
+    async def _integrate(self, lease: Lease, store: TreeStore) -> None:
+        file, metrics = self.config.file, self.metrics
         stored = await store.load()
         bucket = BucketTiles(self.objects, store)
         storage = ClusterStorage(
@@ -272,6 +290,10 @@ class Leadership:
             heard=not publisher.doubts.hold,
         )
         return msgspec.json.encode(status)
+
+
+def _name_of_term() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}"
 
 
 def _text(error: BaseException) -> str:

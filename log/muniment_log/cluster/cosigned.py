@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import COSIGNED
+from muniment_log.cluster.objects import SwapLostError
 from muniment_log.errors import NotPublishedError
 
 if TYPE_CHECKING:
@@ -35,17 +36,27 @@ class CosignedObject:
         Raises StorageError or UnavailableError if it cannot be read.
         """
         found = await self._objects.get_versioned(self._key)
-        if found is None:
-            return None
-        data, self._version = found
+        data, self._version = (None, None) if found is None else found
         return data
 
     async def keep(self, note: bytes) -> None:
-        """Replaces what was kept before, unless another integrator has.
+        """Replaces what was kept before, unless another integrator has kept a larger tree.
 
-        Raises StorageError or UnavailableError if it is not known to be written.
+        Raises:
+            SwapLostError: somebody else writes it at the same time.
+            StorageError, UnavailableError: it is not known to be written.
         """
-        self._version = await self._objects.swap(self._key, note, self._version)
+        try:
+            self._version = await self._objects.swap(self._key, note, self._version)
+        except SwapLostError:
+            # Whoever leads no more may have written it before it knew. This one goes on from there.
+            found = await self.load()
+            if found is None or _size(found) <= _size(note):
+                self._version = await self._objects.swap(self._key, note, self._version)
+
+
+def _size(note: bytes) -> int:
+    return parse_signed_checkpoint(note).checkpoint.size
 
 
 class MirroredView:

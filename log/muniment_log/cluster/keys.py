@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from muniment_log.cluster.lease import fence
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
 from muniment_log.errors import StorageError
@@ -80,7 +81,7 @@ async def rebind(config: LogConfig, after: Collection[VKey], commit: Callable[[]
             "UPDATE lease SET epoch = epoch + 1, holder = '', until = now(), status = ''"
             " WHERE id = 0 RETURNING epoch"
         )
-        await db.execute("UPDATE tree SET epoch = $1 WHERE id = 0", epoch)
+        await fence(db, epoch)
         commit()
 
     database = await Startup(config.cluster).database(2)

@@ -1,7 +1,8 @@
 """The integrator's lease: one row with an epoch, by the database's clock.
 
 The lease only saves work: everything an integrator writes is guarded by the epoch in the tree's
-row and by sizes, so one that does not know yet that it lost the lease can do no harm.
+row and by sizes, so one that does not know yet that it lost the lease can do no harm. It may see
+what another one has done meanwhile, and must not take that for damage: see `TreeStore.check_epoch`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,19 @@ RENEWALS: Final = 3
 NEWS_SECONDS: Final = 0.2
 """How often to look whether there is something new to tell with a renewal before its time."""
 
-_ACQUIRE: Final = """
+GIVE_BACK_SECONDS: Final = 5.0
+"""How long the end of a term waits for the database to take the lease back."""
+
+_FAR: Final = 2
+"""A lease with more than so many times its length to go is anybody's: its end is by a clock that
+was set back since, or by that of another primary. If its holder has died, nobody waits for that."""
+
+_ACQUIRE: Final = f"""
 UPDATE lease SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, holder = $1,
     until = now() + $2 * interval '1 second', status = ''
-WHERE id = 0 AND (until < now() OR holder = $1) RETURNING epoch
-"""
+WHERE id = 0 AND (until < now() OR until > now() + {_FAR} * $2 * interval '1 second' OR holder = $1)
+RETURNING epoch
+"""  # noqa: S608 - of constants alone
 
 _RENEW: Final = """
 UPDATE lease SET until = now() + $3 * interval '1 second', status = $4
@@ -46,6 +55,16 @@ class LeaseLostError(LogError):
     """Another integrator has taken over, or this one could not renew its lease in time."""
 
 
+async def fence(db: DatabaseConnection, epoch: int) -> None:
+    """From the commit on, nobody of another epoch moves the tree or stores a head.
+
+    Waits for those who are about to: what is read after it is all that they have ever stored.
+    """
+    # Who stores a head holds a key share of this row, which an update alone would not wait for.
+    await db.fetchval("SELECT epoch FROM tree WHERE id = 0 FOR UPDATE")
+    await db.execute("UPDATE tree SET epoch = $1 WHERE id = 0", epoch)
+
+
 class Lease:
     """A lease that is held; `keep` renews it.
 
@@ -53,29 +72,50 @@ class Lease:
         epoch: grows with every holder.
     """
 
-    def __init__(self, database: Database, holder: str, epoch: int, seconds: float) -> None:
+    def __init__(
+        self, database: Database, holder: str, epoch: int, seconds: float, until: float
+    ) -> None:
         self.epoch = epoch
         self._database = database
         self._holder = holder
         self._seconds = seconds
+        self._until = until  # by the event loop's clock
 
     @classmethod
     async def acquire(cls, database: Database, holder: str, seconds: float) -> Lease | None:
         """Takes the lease if it is free; None while somebody else holds it.
 
         `holder` names this term and no other; the lease lasts for `seconds` from each renewal.
+        After an error the lease may be `holder`'s: by the same name it is had again. Cancelled, it
+        gives back first what it gets.
+
         Raises UnavailableError or StorageError if the database cannot be used.
         """
+        loop = asyncio.get_running_loop()
+        got: Lease | None = None
 
-        async def work(db: DatabaseConnection) -> int | None:
+        async def work(db: DatabaseConnection) -> Lease | None:
+            nonlocal got
+            until = loop.time() + seconds
             epoch = await db.fetchval(_ACQUIRE, holder, seconds)
-            if epoch is not None:
-                # From here on nobody of an earlier epoch moves the tree.
-                await db.execute("UPDATE tree SET epoch = $1 WHERE id = 0", epoch)
-            return None if epoch is None else int(epoch)
+            if epoch is None:
+                return None
+            got = cls(database, holder, epoch, seconds, until)
+            await fence(db, epoch)
+            return got
 
-        epoch = await database.transact(work, "taking the lease")
-        return None if epoch is None else cls(database, holder, epoch, seconds)
+        taking = asyncio.create_task(database.transact(work, "taking the lease"))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # A commit that is cut off may still come about, and then the lease would be nobody's.
+            if got is not None:
+                done, _ = await asyncio.wait({taking}, timeout=GIVE_BACK_SECONDS)
+                if done:
+                    await got.release()
+            raise
+        finally:
+            taking.cancel()
 
     async def keep(self, status: Callable[[], bytes]) -> None:
         """Renews the lease at a third of its time, or when there is news, until cancelled.
@@ -84,7 +124,6 @@ class Lease:
         whoever works under it must stop.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._seconds
         due, sent = 0.0, b""
         while True:
             await asyncio.sleep(NEWS_SECONDS)
@@ -92,7 +131,7 @@ class Lease:
             if before < due and news == sent:
                 continue
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(self._until):
                     mine = await self._renew(news)
             except TimeoutError:
                 raise LeaseLostError("the lease could not be renewed in time") from None
@@ -101,7 +140,7 @@ class Lease:
             else:
                 if mine is None:
                     raise LeaseLostError("another integrator has taken over")
-                until, sent = before + self._seconds, news
+                self._until, sent = before + self._seconds, news
             due = before + self._seconds / RENEWALS
 
     async def _renew(self, news: bytes) -> int | None:
@@ -113,10 +152,18 @@ class Lease:
         return epoch
 
     async def release(self) -> None:
-        """Lets another one take it at once; what fails here only costs the lease's time."""
+        """Lets another one take it at once; what fails here only costs the lease's time.
+
+        Takes no longer than `GIVE_BACK_SECONDS`, nor than others would wait without it.
+        """
+        left = self._until - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
         try:
-            await self._database.read(
-                lambda db: db.execute(_RELEASE, self.epoch, self._holder), "releasing the lease"
-            )
-        except LogError as error:
-            event(_LOGGER, logging.WARNING, "cannot release the lease", error=str(error))
+            async with asyncio.timeout(min(left, GIVE_BACK_SECONDS)):
+                await self._database.read(
+                    lambda db: db.execute(_RELEASE, self.epoch, self._holder), "releasing the lease"
+                )
+        except (LogError, TimeoutError) as error:
+            reason = str(error) or "no answer in time"
+            event(_LOGGER, logging.WARNING, "cannot release the lease", error=reason)

@@ -41,9 +41,11 @@ SELECT runs.first, runs.count, runs.data, settled.message
 FROM runs LEFT JOIN settled ON true ORDER BY runs.first
 """  # noqa: S608 - of constants alone
 
+# The share is held until the commit, so that whoever takes over waits for it (`lease.fence`), and
+# does not keep the one that integrates from moving the tree meanwhile.
 _PUT_HEAD: Final = """
 INSERT INTO head (kind, version, size, note)
-SELECT $1, 1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4
+SELECT $1, 1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4 FOR KEY SHARE
 ON CONFLICT (kind) DO UPDATE
 SET version = head.version + 1, size = excluded.size, note = excluded.note, stored = now()
 WHERE head.size <= excluded.size RETURNING size
