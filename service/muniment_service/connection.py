@@ -25,7 +25,6 @@ from typing import Any, Final, TypeAlias
 from aiohttp import HttpVersion10
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 
@@ -34,13 +33,7 @@ from muniment_service.answers import BARE, head_of
 from muniment_service.bodies import READ_AHEAD, Body, MalformedBodyError, incomplete
 from muniment_service.http import Problem, Request, Responder, Response
 from muniment_service.limits import Budget, Limits
-from muniment_service.wire import (
-    CONTINUE,
-    MAX_HEAD,
-    MAX_HEADERS,
-    check_head,
-    head_too_large,
-)
+from muniment_service.wire import CONTINUE, MAX_HEAD, MAX_HEADERS, check_head, refusal_of
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -186,7 +179,7 @@ class Connection(BaseProtocol):
             self._takes = False
             if self._body is not None and not self._body.is_eof():
                 self._body.set_exception(incomplete())
-            self._heads.append(_refusal_of(error))
+            self._heads.append(refusal_of(error))
         else:
             if not heads:
                 return
@@ -378,14 +371,6 @@ class Connection(BaseProtocol):
 def _internal() -> Response:
     """What is told to a client when something is wrong here."""
     return Problem(500, "internal", HTTPStatus.INTERNAL_SERVER_ERROR.description).response()
-
-
-def _refusal_of(error: HttpProcessingError) -> Problem:
-    """What is told to a client whose request cannot be parsed."""
-    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
-        return head_too_large()
-    reason = error.message.partition("\n")[0].rstrip(":")
-    return Problem(400, "bad-request", f"not HTTP/1.1: {reason}")
 
 
 async def drain(server: Server) -> None:

@@ -9,7 +9,6 @@ opens and resets streams without end gets no further than who leaves them open.
 import asyncio
 import logging
 import ssl
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -21,7 +20,7 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 
 from muniment.local.logs import event
 from muniment_service.answers import BARE, fields_of
@@ -37,6 +36,7 @@ from muniment_service.http2frames import (
     goaway,
     is_malformed,
 )
+from muniment_service.http2stream import Http2Stream
 from muniment_service.limits import Budget, Limits
 from muniment_service.wire import MAX_HEAD, MAX_HEADERS, head_too_large
 
@@ -77,7 +77,7 @@ class Http2Connection:
         self._app = app
         self._limits = limits
         self._budget = budget
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Http2Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._newest = 0
         self._is_finished = False
@@ -221,7 +221,7 @@ class Http2Connection:
             self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
         fields = [(_text(name), _text(value)) for name, value in received.headers or ()]
-        stream = _Stream(number, partial(self._consumed, number))
+        stream = Http2Stream(number, partial(self._consumed, number))
         stream.is_malformed = is_malformed(fields)
         pseudo = {name: value for name, value in fields if name.startswith(":")}
         for name, value in fields:
@@ -253,7 +253,7 @@ class Http2Connection:
 
     # What goes.
 
-    async def _answer(self, stream: "_Stream", method: str, target: str) -> None:
+    async def _answer(self, stream: Http2Stream, method: str, target: str) -> None:
         named = CIMultiDictProxy(stream.named)
         body = Body(stream, named, stream, self._limits, self._budget)
         try:
@@ -278,7 +278,7 @@ class Http2Connection:
         finally:
             body.release()
 
-    async def _send(self, stream: "_Stream", response: Response, *, with_body: bool) -> None:
+    async def _send(self, stream: Http2Stream, response: Response, *, with_body: bool) -> None:
         if stream.is_over:
             return
         left = memoryview(response.body)
@@ -300,7 +300,7 @@ class Http2Connection:
         if not stream.is_eof():  # section 8.1: the rest of the request is not wanted
             self._reset(stream, ErrorCodes.NO_ERROR)
 
-    def _reset(self, stream: "_Stream", error: ErrorCodes) -> None:
+    def _reset(self, stream: Http2Stream, error: ErrorCodes) -> None:
         with suppress(ProtocolError):
             self._h2.reset_stream(stream.number, error)
         self._write()
@@ -327,77 +327,3 @@ def _reason(error: OSError) -> str:
 
 def _text(field: bytes | str) -> str:
     return field if isinstance(field, str) else field.decode("utf-8", "surrogateescape")
-
-
-class _Stream:
-    """One request: what `Body` reads, and what its connection tells it.
-
-    Attributes:
-        number: Of the stream.
-        named: The headers, without the pseudo headers.
-        window: Set when more may be sent, or nothing ever will.
-        is_malformed: Whether its header fields are.
-        is_over: Whether the client is gone, or wants no answer.
-    """
-
-    def __init__(self, number: int, consumed: Callable[[int], None]) -> None:
-        self.number = number
-        self.named: CIMultiDict[str] = CIMultiDict()
-        self.window = asyncio.Event()
-        self.is_malformed = False
-        self.is_over = False
-        self._consumed = consumed
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._news = asyncio.Event()
-
-    @property
-    def has_ended(self) -> bool:
-        return self.is_over
-
-    def send_continue(self) -> None:
-        """Who asks for it has not to wait for it (RFC 9110 section 10.1.1)."""
-
-    def feed(self, data: bytes, size: int) -> None:
-        """Takes a piece that took `size` bytes of the window."""
-        self._pieces.append(data)
-        self._size += size
-        self._news.set()
-
-    def feed_eof(self) -> None:
-        self._ended = True
-        self._news.set()
-
-    def end(self) -> None:
-        """The client is gone, or the answer was given."""
-        self.is_over = True
-        self._consumed(self._size)
-        self._size = 0
-        self._pieces.clear()
-        self._news.set()
-        self.window.set()
-
-    def is_eof(self) -> bool:
-        return self._ended
-
-    def at_eof(self) -> bool:
-        return self._ended and not self._pieces
-
-    def set_read_chunk_size(self, n: int) -> None:
-        """The window is what it is."""
-
-    async def readany(self) -> bytes:
-        while not (self._pieces or self._ended or self.is_over):
-            self._news.clear()
-            await self._news.wait()
-        return self.read_nowait()
-
-    def read_nowait(self) -> bytes:
-        if self.is_over:
-            raise ConnectionResetError("the request was given up")
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        size, self._size = self._size, 0
-        self._consumed(size)
-        return data

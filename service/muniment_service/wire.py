@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Final, TypeVar, overload
 
 from aiohttp import HttpVersion10, HttpVersion11
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
 from multidict import CIMultiDictProxy, istr
 
 from muniment_service.http import Problem
@@ -83,6 +84,14 @@ def head_too_large() -> Problem:
     return Problem(
         431, "head-too-large", f"more than {MAX_HEAD} bytes or {MAX_HEADERS} headers in the head"
     )
+
+
+def refusal_of(error: HttpProcessingError) -> Problem:
+    """What is told to a client whose request aiohttp cannot parse."""
+    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
+        return head_too_large()
+    reason = error.message.partition("\n")[0].rstrip(":")
+    return Problem(400, "bad-request", f"not HTTP/1.1: {reason}")
 
 
 def check_head(message: RawRequestMessage) -> bool:
