@@ -42,7 +42,7 @@ def head_of(response: Response, minor: int, *, stays: bool) -> bytes:
 def _usual_head(
     minor: int, status: int, content_type: str, length: int, second: int, *, stays: bool
 ) -> bytes:
-    """That of a response without headers of its own: answers of one second are much alike."""
+    """The head of a response without headers of its own; many of one second are the same."""
     return _end(
         _first_lines(minor, status, content_type), minor, status, length, second, stays=stays
     )

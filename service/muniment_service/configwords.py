@@ -1,6 +1,6 @@
 """What is wrong with a configuration, in plain words: from msgspec's message and the struct's type.
 
-Imported when there is an error to tell alone, since it looks into types.
+Imported only when there is an error to tell, since looking into types takes a while.
 """
 
 import difflib

@@ -105,8 +105,9 @@ async def find_public(
 ) -> str | None:
     """The key of an object among the addenda that can be read without credentials; None if none.
 
-    It leaves an object below `addenda/` and one below `arriving/`. What cannot be found out counts
-    as private.
+    A bucket that serves tiles to the world must not show along with them what records withhold. It
+    leaves an object below `addenda/` and one below `arriving/`. What cannot be found out counts as
+    private, and what a CDN or web server shows with credentials of its own cannot be seen here.
     """
     anybody = ObjectStore.open(url, environment=environment, is_anonymous=True)
     try:

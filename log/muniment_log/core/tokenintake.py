@@ -1,8 +1,8 @@
 """How records of producers that cannot sign come to wait for the next commit.
 
 Most have to wait for nothing first: they are new, and their producer's stream is known. Those are
-queued at once, by who takes them from several processes without a task for each. The others wait
-for what `submit` says.
+queued at once, so that a process that orders for several needs no task for each. The others wait
+for what came before them, and are looked up; see `submit`.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class TokenIntake:
     def submit_at_once(self, producer: str, request: RequestRecords, done: Told) -> bool:
         """Queues records, if nothing has to be waited for before; see `SequencerPort`.
 
-        `done` is told the receipt, or why there is none; that may be a RecalledError: something of
-        them was logged before, and nothing now.
+        `done` is told the receipt, or why there is none. A RecalledError says that something of
+        them was logged before: then nothing was logged now, and they are for `submit`.
 
         Returns False, and `done` is told nothing, if they are to be ordered by `submit`. Raises
         what that does.

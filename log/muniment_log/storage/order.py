@@ -30,7 +30,7 @@ class EmbeddedOrder:
         self._edge = edge
         self._listener = listener
         self._kept = kept
-        # What the store tells of streams it tells itself.
+        # Of streams the store answers the same calls in the same way.
         self.stream, self.accepted, self.recall = store.stream, store.accepted, store.recall
         self.keep_refused = store.keep_refused
 

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     Questions = Mapping[str, Callable[[Any], Awaitable[Any]]]
     Notices = Mapping[str, Callable[[Any], object]]
-    Answer = Callable[[object], None]
-    Prompt = Mapping[str, Callable[[Any, Answer], object]]
+    Prompt = Mapping[str, Callable[[Any, Callable[[object], None]], object]]
 
 GONE: Final = "the process on the other side has ended; what became of the request is not known"
 
@@ -80,9 +79,9 @@ class Channel(asyncio.Protocol):
     def __init__(self, questions: Questions, notices: Notices, prompt: Prompt) -> None:
         """Takes what answers the other side's questions, and who is told of its notices.
 
-        What answers `prompt` ones has a callback for the answer, or the error, in place of a task:
-        for questions that are many and that nothing has to be waited for. It calls that once, then
-        or later, and goes on when nobody waits for the answer any more.
+        What answers `prompt` questions gets a callback for the answer, or the error, and no task:
+        for those that are many and have to wait for nothing. It calls back once, at once or later,
+        also when nobody waits for the answer any more.
         """
         self.ended: Final = asyncio.Event()
         self._questions = questions

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from muniment_log.core.repeats import RequestRecords
     from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.embedded import EmbeddedTiles
-    from muniment_log.workers.channel import Answer, Notices, Prompt, Questions
+    from muniment_log.workers.channel import Notices, Prompt, Questions
     from muniment_service.http import Responder
 
 
@@ -97,7 +97,7 @@ class Desk:
         sent = SentParts.whole(order.sent)
         return await self._ports.orders.records(order.producer, order.request, sent)
 
-    def _records_at_once(self, value: Any, answer: Answer) -> None:
+    def _records_at_once(self, value: Any, answer: Callable[[object], None]) -> None:
         """None is the answer if they are to be sent as `records`."""
         order = msgspec.convert(value, RecordsOrder)
         if not self._ports.at_once(order.producer, order.request, partial(_told, answer)):
@@ -128,7 +128,7 @@ class Desk:
         self._ports.damaged(DamagedTileError(value, "is damaged"))
 
 
-def _told(answer: Answer, outcome: Receipt | Exception) -> None:
+def _told(answer: Callable[[object], None], outcome: Receipt | Exception) -> None:
     answer(None if isinstance(outcome, RecalledError) else outcome)
 
 
