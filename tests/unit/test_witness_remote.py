@@ -5,22 +5,26 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from muniment_witness.cli import main
 from muniment_witness.cli.exits import EXIT_UNREACHABLE
-from muniment_witness.cli.remote import read_status
+from muniment_witness.cli.remote import read_all, read_status
 from muniment_witness.gossip.net import TransportAnswer, UnreachableError
 from witness_tools import log_signer
 
 
 class Elsewhere:
-    """A server that has nothing of a witness's."""
+    """A server that has nothing of a witness's, but for what it is given."""
+
+    def __init__(self, given: dict[str, TransportAnswer] | None = None) -> None:
+        self.given = given or {}
 
     async def get(self, url: str, *, most: int = 0, etag: str = "") -> TransportAnswer:
-        del url, most, etag
-        return TransportAnswer(404)
+        del most, etag
+        return self.given.get(url, TransportAnswer(404))
 
     async def post(self, url: str, body: bytes) -> TransportAnswer:
         raise AssertionError(f"{len(body)} bytes to {url}")
@@ -31,6 +35,21 @@ async def test_who_is_no_witness_is_named() -> None:
     words = f"{url}/status.json: HTTP 404: is that a witness?"
     with pytest.raises(UnreachableError, match=re.escape(words)):
         await read_status(Elsewhere(), url)
+
+
+async def test_an_export_is_whole_but_for_what_has_gone_meanwhile() -> None:
+    url, gone, busy = "http://127.0.0.1:8100", "ab" * 32, "cd" * 32
+    one = {"origin": "log.example", "cosigned": {"size": 1}, "evidence": [{"hash": gone}]}
+    seen = {f"{url}/status.json": TransportAnswer(200, msgspec.json.encode({"logs": [one]}))}
+    assert [*await read_all(Elsewhere(seen), url)] == ["status.json"]
+    seen[f"{url}/gossip/evidence/{gone}"] = TransportAnswer(200, b"it")
+    assert (await read_all(Elsewhere(seen), url))[f"{gone}.evidence"] == b"it"
+    one["evidence"] = [{"hash": gone}, {"hash": busy}]
+    seen[f"{url}/status.json"] = TransportAnswer(200, msgspec.json.encode({"logs": [one]}))
+    seen[f"{url}/gossip/evidence/{busy}"] = TransportAnswer(503)
+    words = f"{url}/gossip/evidence/{busy}: HTTP 503"
+    with pytest.raises(UnreachableError, match=re.escape(words)):
+        await read_all(Elsewhere(seen), url)
 
 
 @pytest.fixture

@@ -53,26 +53,36 @@ async def read_status(transport: Transport, url: str) -> dict[str, Any]:
 
 
 async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
-    """Reads the status, the latest checkpoints and all evidence of a witness, by file name."""
+    """Reads the status, the latest checkpoints and all evidence of a witness, by file name.
+
+    Without what has gone since the status was made; UnreachableError if anything else is missing.
+    """
     status = await read_status(transport, url)
     files = {"status.json": msgspec.json.format(msgspec.json.encode(status))}
     try:
         for log in status["logs"]:
-            name = origin_hash(log["origin"])
             if log["cosigned"] is not None:
-                answer = await transport.get(f"{url}/{name}/checkpoint")
-                if answer.status == 200:
-                    files[f"{name}.checkpoint"] = answer.body
+                name = origin_hash(log["origin"])
+                files |= await _read(transport, f"{url}/{name}/checkpoint", f"{name}.checkpoint")
             for each in log["evidence"]:
                 digest = bytes.fromhex(each["hash"]).hex()  # also keeps it a plain file name
-                answer = await transport.get(
-                    f"{url}{EVIDENCE_PATH}/{digest}", most=MAX_EVIDENCE_SIZE
-                )
-                if answer.status == 200:
-                    files[digest + EXTENSION] = answer.body
+                place = f"{url}{EVIDENCE_PATH}/{digest}"
+                files |= await _read(transport, place, digest + EXTENSION, MAX_EVIDENCE_SIZE)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"the status: {error!r}") from error
     return files
+
+
+async def _read(
+    transport: Transport, url: str, name: str, most: int = MAX_ANSWER
+) -> dict[str, bytes]:
+    """What is at a URL, by its file name; nothing if it has gone."""
+    answer = await transport.get(url, most=most)
+    if answer.status == 404:
+        return {}
+    if answer.status != 200:
+        raise UnreachableError(f"{url}: HTTP {answer.status}")
+    return {name: answer.body}
 
 
 def write_all(files: Mapping[str, bytes], folder: Path) -> list[Path]:
