@@ -46,13 +46,15 @@ def _keys(type_: type, place: str) -> list[str]:
 
 
 def _words(type_: type, place: str) -> list[str]:
-    """What may stand at a place: texts in quotes, and a number."""
+    """What may stand at a place: texts in quotes, a number, a list."""
     words: list[str] = []
     for found in _at(type_, place):
         if isinstance(found, inspect.LiteralType):
             words += [repr(value) for value in found.values]
         elif isinstance(found, inspect.IntType):
             words.append("a number")
+        elif isinstance(found, inspect.VarTupleType | inspect.ListType):
+            words.append("a list")
     return words
 
 

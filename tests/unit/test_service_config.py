@@ -33,6 +33,7 @@ class Outer(Config, frozen=True):
     level: str = "info"
     mode: Literal["enforce", "observe"] = "enforce"
     quorum: Literal["all", "any"] | Annotated[int, Meta(ge=1)] = "all"
+    logs: Literal["all"] | tuple[str, ...] = "all"
 
 
 GOOD = 'listen = "127.0.0.1:80"\nkeys = ["a.pem", "/abs/b.pem"]\n'
@@ -64,6 +65,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ),
         (GOOD + "mode = 'enforced'", "mode: 'enforced' is none of 'enforce', 'observe'"),
         (GOOD + "quorum = 'most'", "quorum: 'most' is none of 'all', 'any', a number"),
+        (GOOD + "logs = 'log.example'", "logs: 'log.example' is none of 'all', a list"),
         (GOOD + "[[gateway]]\nweight = 1", "gateway[0].vkey: missing"),
         (GOOD + "[[gateway]]\nvkey = 3", "gateway[0].vkey: Expected `str`, got `int`"),
         ('listen = "127.0.0.1:80"', "keys: missing"),
