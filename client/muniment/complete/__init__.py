@@ -2,5 +2,5 @@
 
 `keys` is what can be asked, `listing` the leaves of a key, `prooffile` the file with its proof,
 `wording` what that states; `facts` is what follows for lineage and permits. `asking` asks a log,
-`exploring` for all that somebody looks up, and `tracing` traces a run by it.
+also for all that somebody looks up, and `tracing` traces a run by it.
 """

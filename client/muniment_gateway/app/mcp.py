@@ -23,12 +23,11 @@ from aiohttp import web
 from muniment.errors import MunimentError
 from muniment.http.client import HttpSession
 from muniment.local.lifecycle import stop_requested
-from muniment.local.outside import Contained
 from muniment.records.addenda import ARGUMENTS
 from muniment.records.preparation import RecordInput
 from muniment_gateway.config import GatewayConfig
 from muniment_gateway.deciding.approvals import Approvals
-from muniment_gateway.deciding.changes import ChangeReporter
+from muniment_gateway.deciding.changes import ChangeReporter, tell_in_force
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.decisions import RequestDetails
@@ -228,7 +227,7 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[M
             panel = Panel(own.authorities, http, counts, own.quorum, own.file.grace_seconds)
             approvals = await resources.enter_async_context(approvals_of(own, submit))
             decider = Decider(own, panel, link, changes, counts, approvals)
-            await _tell(link, changes, panel, own)
+            await tell_in_force(own, changes, panel, link)
             work = [
                 asyncio.create_task(link.run()),
                 asyncio.create_task(_keep_telling(link, changes, panel, own)),
@@ -301,17 +300,4 @@ async def _keep_telling(
     while True:
         is_told = changes.is_told("mode", config.file.mode)
         await asyncio.sleep(TELL_SECONDS if is_told else 0.2)
-        await _tell(link, changes, panel, config)
-
-
-async def _tell(
-    link: LogLink, changes: ChangeReporter, panel: Panel, config: GatewayConfig
-) -> None:
-    """Tells the log what is in force, as far as it can be told now."""
-    with Contained("what is in force"):
-        if not link.away:
-            await changes.tell_mode(config.file.mode)
-            await changes.tell_key(str(config.signer.vkey))
-        for name, policy in (await panel.look()).items():
-            if not link.away:
-                await changes.tell_policy(name, policy)
+        await tell_in_force(config, changes, panel, link)

@@ -21,7 +21,7 @@ from muniment_gateway.core.authzen import REQUESTS_PATH
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding.approvals import Approvals
 from muniment_gateway.deciding.callbacks import CallbackSender
-from muniment_gateway.deciding.changes import ChangeReporter
+from muniment_gateway.deciding.changes import ChangeReporter, tell_in_force
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.loglink import LogLink
@@ -329,13 +329,7 @@ class RunningGateway:
         """Tells the log what is in force, as far as it can be told now; counts what waits."""
         with Contained("what waits for people"):
             await self._waiting()
-        with Contained("what is in force"):
-            if not self._link.away:
-                await self._changes.tell_mode(self._config.file.mode)
-                await self._changes.tell_key(str(self._config.signer.vkey))
-            for name, policy in (await self._panel.look()).items():
-                if not self._link.away:
-                    await self._changes.tell_policy(name, policy)
+        await tell_in_force(self._config, self._changes, self._panel, self._link)
 
     def _pause(self) -> float:
         told = self._changes.is_told("mode", self._config.file.mode)

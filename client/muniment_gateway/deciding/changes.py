@@ -17,8 +17,12 @@ from typing import Any, Final
 import msgspec
 
 from muniment.local.logs import event
+from muniment.local.outside import Contained
 from muniment.records.artifact import PolicyRef
 from muniment.records.preparation import RecordInput
+from muniment_gateway.config import GatewayConfig
+from muniment_gateway.deciding.loglink import LogLink
+from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.store.inforce import InForceStore
 
 ACTION: Final = "muniment.change"
@@ -121,6 +125,23 @@ class ChangeReporter:
                 before=before,
                 index=index,
             )
+
+
+async def tell_in_force(
+    config: GatewayConfig, changes: ChangeReporter, panel: Panel, link: LogLink
+) -> None:
+    """Tells the log what is in force, as far as it can be told now."""
+    mode = config.file.mode
+    with Contained("what is in force"):
+        if not link.away:
+            await changes.tell_mode(mode)
+            await changes.tell_key(str(config.signer.vkey))
+        # Until the log knows the mode this is done five times a second: too often to have those
+        # who are silent asked something.
+        found = await (panel.look() if changes.is_told("mode", mode) else panel.policies())
+        for name, policy in found.items():
+            if not link.away:
+                await changes.tell_policy(name, policy)
 
 
 def _name(authority: str, policy: PolicyRef) -> str:
