@@ -149,6 +149,20 @@ async def test_a_server_that_has_too_much_to_do_is_asked_singly_from_then_on(sta
         assert turned.asked == []
 
 
+async def test_an_answer_too_many_is_none_to_what_is_asked_alone() -> None:
+    """As a proxy sends it that confuses requests in turn: late, when the next one has come."""
+
+    def answer(number: int, path: str) -> bytes:
+        return ok(content("surplus" if number >= len(TILES) else path))
+
+    async with serving(answer) as (url, _), LogClient(url, connections=1) as client:
+        wanted = [content(f"/{one.path}") for one in TILES]
+        assert await client.tiles_in_turn(TILES) == wanted
+        assert await client.tile(TILES[3]) == wanted[3]
+        client.ask_one_by_one()
+        assert await client.tiles_in_turn(TILES) == [None] * 6
+
+
 async def test_a_log_of_data_tiles_is_not_asked_for_bundles_in_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -255,7 +255,7 @@ async def _told_right(
         except (Refused, BadAnswer, FormatError, VerificationError) as error:
             if isinstance(error, Refused) and error.is_retriable:
                 raise
-        await client.ask_one_by_one()
+        client.ask_one_by_one()
     return report, *(await read(report))
 
 

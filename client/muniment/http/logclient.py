@@ -63,7 +63,8 @@ class LogClient:
     Args:
         url: The log's base URL (http or https).
         timeout: Seconds for one request.
-        connections: Most connections open at the same time.
+        connections: Most connections open at the same time; and as many beside them for
+            ``tiles_in_turn``.
         access: CA, client certificate and read token; by default the environment's.
         pauses: Seconds to wait, one after the other, for a tile that is not there yet, or for a
             checkpoint that is not too old; None for CATCH_UP_PAUSES.
@@ -101,7 +102,7 @@ class LogClient:
 
     @property
     def connections(self) -> int:
-        """Most connections that are open at the same time."""
+        """Most connections that are open at the same time, for each way of asking."""
         return self._requests.connections
 
     def limit_connections(self, most: int) -> None:
@@ -187,18 +188,16 @@ class LogClient:
         """Whether ``tiles_in_turn`` asks for anything: of logs on this machine, by usual paths."""
         return self.is_local and self._tiles.has_usual_paths and self._requests.takes_several
 
-    async def ask_one_by_one(self) -> None:
-        """Asks for nothing in turn any more, and over new connections."""
+    def ask_one_by_one(self) -> None:
+        """Asks for nothing in turn any more."""
         self._requests.takes_several = False
-        await self._requests.close()
-        self._requests.open()
 
     async def tiles_in_turn(self, tiles: Sequence[Tile]) -> list[bytes | None]:
         """Reads tiles as ``tile`` does, over each connection several in turn, where that is likely.
 
         That is on this machine: elsewhere somebody between may confuse the answers. Here, too, if
-        it is a tunnel or a proxy: what turns out wrong is to be read again by ``tile``. So is what
-        did not come, for which None stands.
+        it is a tunnel or a proxy: what turns out wrong is to be read again by ``tile``, which has
+        other connections. So is what did not come, for which None stands.
         """
         if not self.asks_in_turn:
             return [None] * len(tiles)

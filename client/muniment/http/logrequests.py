@@ -49,6 +49,7 @@ class LogRequests:
         self.connections = connections
         self._pause = pause
         self._http: HttpClient | None = None
+        self._several: HttpClient | None = None
         self.takes_several = True
 
     def limit_connections(self, most: int) -> None:
@@ -59,7 +60,10 @@ class LogRequests:
 
     def open(self) -> None:
         """Makes requests possible, until it is closed."""
-        self._http = HttpClient(
+        self._http = self._client()
+
+    def _client(self) -> HttpClient:
+        return HttpClient(
             self.url,
             headers={
                 "User-Agent": self._access.agent(),
@@ -72,13 +76,15 @@ class LogRequests:
 
     async def close(self) -> None:
         """Closes the connections; safe to call twice."""
-        http, self._http = self._http, None
-        if http is not None:
-            await http.close()
+        clients = self._http, self._several
+        self._http = self._several = None
+        for http in clients:
+            if http is not None:
+                await http.close()
 
     def __getstate__(self) -> dict[str, Any]:
         # Pickled for another process, which opens its own connections.
-        return {**vars(self), "_http": None}
+        return {**vars(self), "_http": None, "_several": None}
 
     @property
     def is_local(self) -> bool:
@@ -116,12 +122,14 @@ class LogRequests:
         not all were answered, the server takes no such requests, and gets none any more; nor does
         one that has too much to do.
         """
-        http = self._http
-        if http is None:
+        if self._http is None:
             raise RuntimeError("LogClient is used outside of its `async with`")
         if not self.takes_several:
             return [None] * len(asked)
-        answers = await http.ask_in_turn(asked, seconds=self.timeout)
+        # By connections of their own: who confuses the answers may send one too many, and late.
+        if self._several is None:
+            self._several = self._client()
+        answers = await self._several.ask_in_turn(asked, seconds=self.timeout)
         if len(answers) < len(asked) or any(one.status in _BUSY for one in answers):
             self.takes_several = False
         found = [one.body if one.status == 200 else None for one in answers]
