@@ -43,8 +43,8 @@ PROBE: Final[dict[str, Any]] = {
 }
 """What a silent engine is asked, so that it is seen to answer again though nobody else asks."""
 
-PROBE_SECONDS: Final = 5.0
-"""How long it has for that at most: who looks has more to do."""
+PROBE_TIMEOUT: Final = 5.0
+"""Deadline of that, if its own is not sooner: who looks has more to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ class Panel:
     async def _probe(self, seat: Seat) -> None:
         """Asks a silent engine; what nobody asked for is not counted among its answers."""
         answered = False
-        seconds = min(seat.authority.entry.deadline_seconds, PROBE_SECONDS)
+        seconds = min(seat.authority.entry.deadline_seconds, PROBE_TIMEOUT)
         with Contained(seat.name) as outcome, suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await seat.engine.evaluate(PROBE, PassedOn({}))
