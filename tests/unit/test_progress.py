@@ -32,6 +32,21 @@ def test_a_bar_has_position_rate_and_remaining_time(monkeypatch: pytest.MonkeyPa
     assert "1,000 a second" in shown
 
 
+def test_what_begins_anew_has_a_bar_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an audit does that reads all again before it finds fault."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("click._termui_impl.time.time", iter(range(1000)).__next__)
+    times = iter([0.0, 0.0, 2.0, 5.0, 5.0, 7.0])
+    with progress("Auditing", lambda: next(times)) as show:
+        for done in (0, 8000, 0, 4000):
+            show(done, 8000)
+    first, again = terminal.getvalue().rstrip("\n").split("\n")
+    assert "8000/8000" in first
+    assert "4000/8000" in again
+    assert "2,000 a second" in again
+
+
 def test_nothing_is_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with progress("Auditing") as show:
         show(1, 2)

@@ -293,6 +293,9 @@ def progress(
 
     def show(done: int, total: int) -> None:
         nonlocal bar, began
+        if bar is not None and done < bar.pos:  # it begins anew, which no bar can show
+            bar.__exit__(None, None, None)
+            bar = None
         if bar is None:
             if not total:
                 return
