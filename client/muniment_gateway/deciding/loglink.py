@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from muniment.errors import Denied, MunimentError, NotPublished, Unreachable
+from muniment.errors import Denied, MunimentError, NotPublished, StreamError, Unreachable
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.logstream import LogStream
 from muniment.gateway.outcomes import PendingOutcome
@@ -107,22 +107,23 @@ class LogLink:
             if await self._is_ready():
                 await self._reopen()
             return
-        if trouble := await self._trouble():
+        if trouble := self._trouble():
             if self.away and self.away != trouble:
                 event(_LOGGER, logging.ERROR, "the log stays away", reason=trouble)
             self.mark_away(trouble)
         elif await self._is_ready():
             self._is_back()
 
-    async def _trouble(self) -> str:
+    def _trouble(self) -> str:
         """What ended the stream for good, or keeps the spool from being written; empty for none."""
         assert self._gateway is not None  # noqa: S101
-        try:
-            await self._gateway.submit([])
-        except MunimentError as error:
-            return f"{error}; it stays so until the gateway is restarted"
-        failure = self._gateway.spool.failure
-        return "" if failure is None else f"the spool: {failure}"
+        lost, kept = self._gateway.log.failure, self._gateway.spool.failure
+        if lost is None and kept is None:
+            return ""
+        trouble = str(lost) if lost is not None else f"the spool: {kept}"
+        # The spool recovers by itself of all else.
+        for_good = lost is not None or isinstance(kept, StreamError)
+        return f"{trouble}; it stays so until the gateway is restarted" if for_good else trouble
 
     async def _is_ready(self) -> bool:
         url = f"{self._config.file.log.rstrip('/')}/readyz"
