@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from muniment.errors import Denied, MunimentError, NotPublished, StreamError, Unreachable
+from muniment.errors import Denied, MunimentError, NotPublished, Unreachable
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.logstream import LogStream
 from muniment.gateway.outcomes import PendingOutcome
@@ -117,13 +117,11 @@ class LogLink:
     def _trouble(self) -> str:
         """What ended the stream for good, or keeps the spool from being written; empty for none."""
         assert self._gateway is not None  # noqa: S101
-        lost, kept = self._gateway.log.failure, self._gateway.spool.failure
-        if lost is None and kept is None:
-            return ""
-        trouble = str(lost) if lost is not None else f"the spool: {kept}"
-        # The spool recovers by itself of all else.
-        for_good = lost is not None or isinstance(kept, StreamError)
-        return f"{trouble}; it stays so until the gateway is restarted" if for_good else trouble
+        lost = self._gateway.log.failure
+        if lost is not None:
+            return f"{lost}; it stays so until the gateway is restarted"
+        failure = self._gateway.spool.failure  # it tries again by itself
+        return "" if failure is None else f"the spool: {failure}"
 
     async def _is_ready(self) -> bool:
         url = f"{self._config.file.log.rstrip('/')}/readyz"
