@@ -7,7 +7,7 @@ from typing import Any
 import logsim
 from decisions import request
 from muniment.lineage import Head, MemoryFacts
-from muniment.permit import Permit
+from muniment.permit import Context, ExpectedPolicy, Permit
 from muniment.records.approval import SignedApproval, call_digest, sign_approval
 from muniment.records.artifact import (
     Actor,
@@ -19,12 +19,14 @@ from muniment.records.artifact import (
     Scope,
     Validity,
 )
+from muniment.records.authority import authority_vkey
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_record
 from muniment.records.kinds import (
     Decision,
     Denial,
     Edge,
+    Entity,
     Outcome,
     Record,
     Revocation,
@@ -36,11 +38,36 @@ from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoi
 from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
 from muniment.tlog.tlogproof import TlogProof
 from rfc6962 import MTH, PATH
-from signing import NOW, ORIGIN, ed25519, log_signer, witness, witness_mldsa44
+from signing import NOW, ORIGIN, ed25519, log_signer, mldsa44, witness, witness_mldsa44
 
 GATEWAY = "gateway.example/one"
 DIGEST = "sha256:" + "ab" * 32
 WITNESSES = ("w1.example", "w2.example", "w3.example")
+AUTHORITY = authority_vkey("authority.example", ed25519("authority"))
+SECOND = authority_vkey("second.example", mldsa44("second"))
+SPIFFE = "spiffe://example.org/agent/sub"
+RUNTIME: dict[str, Any] = {
+    "now": NOW,
+    "action": "read",
+    "resource": {"type": "document", "id": "7"},
+    "subject": {"type": "agent", "id": "sub"},
+    "execution": "call",
+    "spiffe_id": SPIFFE,
+    "measurements": {"image": DIGEST},
+    "policy": {"id": "main", "revision": "3", "digest": DIGEST},
+    "governance": {"region": "eu"},
+}
+"""What a runtime knows of the call of `story` before it begins, as JSON."""
+
+
+def runtime(**members: Any) -> Context:
+    """The same, unless members say otherwise."""
+    known = RUNTIME | {
+        "resource": Entity(**RUNTIME["resource"]),
+        "subject": Entity(**RUNTIME["subject"]),
+        "policy": ExpectedPolicy(**RUNTIME["policy"]),
+    }
+    return Context(**(known | members))
 
 
 def policy(*, post_quantum: bool = False) -> Policy:
@@ -59,7 +86,7 @@ def artifact(**members: Any) -> Artifact:
             "scope": Scope(
                 actions=("read", "list"), resources=(ResourceScope(type="document", id="7"),)
             ),
-            "binding": Binding(spiffe_id="spiffe://example.org/agent/sub"),
+            "binding": Binding(spiffe_id=SPIFFE),
             "environment": {"image": DIGEST},
             "policy": PolicyRef(id="main", revision="3", digest=DIGEST),
             "validity": Validity(not_before=NOW - 1000, not_after=NOW + 1000),

@@ -14,7 +14,7 @@ import gateway_service
 from commands import muniment, online
 from decisions import request
 from gateway_service import evaluation
-from governed import DIGEST, artifact
+from governed import RUNTIME, artifact, runtime
 from log_deployment import ORIGIN, Deployment, deployed
 from muniment import Context, Denied, Entity, Gateway, LogClient, Trust, refresh_status
 from muniment.index.reader import IndexReader
@@ -91,17 +91,11 @@ async def chain(gateway: Gateway, name: str) -> Permit:
 
 
 def context(name: str) -> Context:
-    return Context(
+    return runtime(
         now=int(time.time()),
-        action="read",
-        resource=Entity("document", "7"),
-        subject=Entity("agent", "sub"),
         execution=f"{name}-call",
         parent=f"{name}-plan",
-        spiffe_id="spiffe://example.org/agent/sub",
-        measurements={"image": DIGEST},
         policy=ExpectedPolicy(id="main"),
-        governance={"region": "eu"},
     )
 
 
@@ -151,15 +145,8 @@ async def test_the_commands(deployment: Deployment, place: Path) -> None:
     async with Gateway(deployment.url, deployment.signer, policy=deployment.policy) as gateway:
         permit = await chain(gateway, "two")
         put("call.permit", permit.with_status().encode())
-        about = {
-            "action": "read",
-            "resource": {"type": "document", "id": "7"},
-            "execution": "two-call",
-            "spiffe_id": "spiffe://example.org/agent/sub",
-            "measurements": {"image": DIGEST},
-            "policy": {"id": "main"},
-            "governance": {"region": "eu"},
-        }
+        about = RUNTIME | {"execution": "two-call", "policy": {"id": "main"}}
+        del about["now"]
         put("context.json", json.dumps(about).encode())
         judge = (
             "permit",

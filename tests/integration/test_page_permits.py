@@ -12,7 +12,18 @@ import browser
 import page_cases
 from decisions import request
 from fuzzing import corpus
-from governed import DIGEST, GATEWAY, World, approved, artifact, policy, story
+from governed import (
+    AUTHORITY,
+    DIGEST,
+    GATEWAY,
+    RUNTIME,
+    SECOND,
+    World,
+    approved,
+    artifact,
+    policy,
+    story,
+)
 from muniment import withhold
 from muniment.page import schema
 from muniment.permit import Permit
@@ -28,21 +39,7 @@ from muniment.tlog.policy import format_policy
 from page_cases import Case, same
 from signing import NOW, ed25519, mldsa44, witness
 
-AUTHORITY = authority_vkey("authority.example", ed25519("authority"))
-SECOND = authority_vkey("second.example", mldsa44("second"))
 ARGUED: dict[str, Any] = {"to": "ada", "amount": 2.5, "\U0001f600": 1, "\uffff": [1, {"x/~": None}]}
-
-CONTEXT: dict[str, Any] = {
-    "now": NOW,
-    "action": "read",
-    "resource": {"type": "document", "id": "7"},
-    "subject": {"type": "agent", "id": "sub"},
-    "execution": "call",
-    "spiffe_id": "spiffe://example.org/agent/sub",
-    "measurements": {"image": DIGEST},
-    "policy": {"id": "main", "revision": "3", "digest": DIGEST},
-    "governance": {"region": "eu"},
-}
 
 OTHER_CONTEXTS: list[dict[str, Any]] = [
     {"now": NOW + 5000},
@@ -78,7 +75,7 @@ OTHER_CONTEXTS: list[dict[str, Any]] = [
 
 def case(permit: Permit, *, post_quantum: bool = False, **context: Any) -> Case:
     trusted = format_policy(policy(post_quantum=post_quantum))
-    stated = json.dumps({**CONTEXT, **context}).encode()
+    stated = json.dumps({**RUNTIME, **context}).encode()
     return Case("permit", {"file": permit.encode(), "policy": trusted, "context": stated})
 
 
@@ -120,7 +117,7 @@ def test_good_permits_are_permitted(page: browser.Page, tmp_path: Path) -> None:
 
 def test_each_context_gets_the_same_reasons(page: browser.Page, tmp_path: Path) -> None:
     cases = [
-        one.with_file("context", json.dumps({**CONTEXT, **other}).encode())
+        one.with_file("context", json.dumps({**RUNTIME, **other}).encode())
         for one in permits()
         for other in OTHER_CONTEXTS
     ]

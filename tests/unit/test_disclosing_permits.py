@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from governed import DIGEST, World, artifact, policy, story
+from governed import World, artifact, policy, runtime, story
 from muniment import Erasure, FormatError, withhold
 from muniment.permit import (
     Context,
-    ExpectedPolicy,
     Permit,
     Trust,
     Verdict,
@@ -25,7 +24,7 @@ from muniment.permit.permitfile import HEADER, MAX_PERMIT_SIZE
 from muniment.records.addenda import ARGUMENTS, named_digests
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import parse_record
-from muniment.records.kinds import Decision, Entity
+from muniment.records.kinds import Decision
 from muniment.tlog.tlogproof import parse_tlog_proof
 from signing import NOW, mutations
 
@@ -55,20 +54,7 @@ TRUST = Trust(policy=policy())
 
 
 def context(world: World = WORLD, **members: Any) -> Context:
-    return Context(
-        **{
-            "now": NOW,
-            "action": "read",
-            "resource": Entity("document", "7"),
-            "execution": "call",
-            "spiffe_id": "spiffe://example.org/agent/sub",
-            "measurements": {"image": DIGEST},
-            "policy": ExpectedPolicy(id="main", revision="3", digest=DIGEST),
-            "governance": {"region": "eu"},
-            "facts": world.facts(),
-            **members,
-        }
-    )
+    return runtime(**({"subject": None, "facts": world.facts()} | members))
 
 
 def reasons(verdict: Verdict) -> list[str]:

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from decisions import request
-from governed import GATEWAY, World, approved, artifact, policy
+from governed import GATEWAY, World, approved, artifact, policy, runtime
 from muniment.lineage import Head, MemoryFacts
-from muniment.permit import Context, Trust, verify_permit
+from muniment.permit import Trust, verify_permit
 from muniment.permit.verdict import Verdict
 from muniment.records.api import (
     Approval,
@@ -19,7 +19,7 @@ from muniment.records.api import (
     approver_vkey,
     key_reference,
 )
-from muniment.records.kinds import Decision, Entity
+from muniment.records.kinds import Decision
 from signing import NOW, ORIGIN, ed25519
 
 CAROL = approver_vkey("people.example/carol", ed25519("carol"))
@@ -49,16 +49,7 @@ class Setup:
         index = world.decide("call", subject=self.subject, artifact=rests_on)
         self.after(world)
         known = MemoryFacts(Head(ORIGIN, len(world.records), NOW), list(enumerate(world.records)))
-        context = Context(
-            now=NOW,
-            action="read",
-            resource=Entity("document", "7"),
-            execution="call",
-            spiffe_id="spiffe://example.org/agent/sub",
-            measurements={"image": "sha256:" + "ab" * 32},
-            governance={"region": "eu"},
-            facts=known if facts else None,
-        )
+        context = runtime(subject=None, policy=None, facts=known if facts else None)
         trust: dict[str, Any] = {
             "approvers": (CAROL, DAVE),
             "require_approval": True,

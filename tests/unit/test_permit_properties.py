@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from governed import DIGEST, World, artifact, policy, story
+from governed import AUTHORITY, DIGEST, World, artifact, policy, runtime, story
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import (
     Context,
@@ -18,7 +18,7 @@ from muniment.permit import (
     verify_permit,
     verify_permit_bytes,
 )
-from muniment.records.authority import authority_vkey, sign_decision
+from muniment.records.authority import sign_decision
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_record, parse_record
 from muniment.records.kinds import Decision, Entity
@@ -28,8 +28,6 @@ from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.tlogproof import TlogProof
 from rfc6962 import MTH, PATH
 from signing import NOW, ORIGIN, ed25519, log_signer, mutations
-
-AUTHORITY = authority_vkey("authority.example", ed25519("authority"))
 
 
 def signed_story() -> tuple[World, int]:
@@ -44,17 +42,7 @@ WORLD, INDEX = signed_story()
 PERMIT = WORLD.permit(INDEX)
 DATA = PERMIT.encode()
 TRUST = Trust(policy=policy(), authorities=(AUTHORITY,))
-CONTEXT = Context(
-    now=NOW,
-    action="read",
-    resource=Entity("document", "7"),
-    execution="call",
-    spiffe_id="spiffe://example.org/agent/sub",
-    measurements={"image": DIGEST},
-    policy=ExpectedPolicy(id="main", revision="3", digest=DIGEST),
-    governance={"region": "eu"},
-    facts=WORLD.facts(),
-)
+CONTEXT = runtime(subject=None, facts=WORLD.facts())
 
 
 def test_the_example_is_permitted() -> None:

@@ -10,32 +10,21 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from complete_tools import Indexed
-from governed import DIGEST, GATEWAY, World, artifact, policy, story
+from governed import DIGEST, GATEWAY, World, artifact, policy, runtime, story
 from muniment.complete.asking import Ask
 from muniment.complete.keys import Key
 from muniment.complete.listing import KeyList
 from muniment.complete.prooffile import CompleteProof, verify_complete
-from muniment.permit import Context, Permit, Trust, Verdict, parse_permit, verify_permit
+from muniment.permit import Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
 from muniment.permit.status import fetch_status, refresh_status, revocation_keys
 from muniment.records.artifact import Actor, Attribution
-from muniment.records.kinds import Entity
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from signing import NOW, log_signer
 
 OTHER = "gateway.example/two"
 TRUST = Trust(policy=policy())
-CONTEXT = Context(
-    now=NOW,
-    action="read",
-    resource=Entity("document", "7"),
-    subject=Entity("agent", "sub"),
-    execution="call",
-    spiffe_id="spiffe://example.org/agent/sub",
-    measurements={"image": DIGEST},
-    policy=ExpectedPolicy(id="main"),
-    governance={"region": "eu"},
-)
+CONTEXT = runtime(policy=ExpectedPolicy(id="main"))
 
 
 class Asked:
