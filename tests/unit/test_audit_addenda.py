@@ -1,6 +1,7 @@
 """What an audit says of withheld members: withheld, erased by a record, missing without one."""
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -8,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logsim import GATEWAY, GATEWAY_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
+from auditing import OPTIONS, audit
+from logsim import GATEWAY, NOW, ORIGIN, LogSim, decision
 from muniment import Erasure, encode_record
 from muniment.audit import reader
 from muniment.audit.addenda import Addenda, AddendumAnswer, AddendumState, ErasedMember, events_of
 from muniment.audit.asking import describe
-from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.events import Named, tag_of
 from muniment.audit.relations import judge
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
-from muniment.http.logclient import LogClient
 from muniment.records.addenda import addendum_path
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
@@ -65,9 +65,7 @@ def log_of(count: int, *, kept: bool = True) -> tuple[LogSim, list[str]]:
 
 
 async def check(sim: LogSim, state: AuditState | None = None, *, asks: bool = True) -> Report:
-    options = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,), addenda=asks)
-    async with sim.serve() as url, LogClient(url) as client:
-        return (await audit_log(client, options, state, now=NOW)).report
+    return (await audit(sim, state, replace(OPTIONS, addenda=asks))).report
 
 
 def found(report: Report) -> list[tuple[str, int | None]]:
@@ -215,21 +213,17 @@ async def test_what_is_erased_during_the_audit_is_not_missing() -> None:
 
 async def _checked_while_it_moves(sim: LogSim) -> Report:
     """Audits the frozen checkpoint of a log, which shows its newest one from the second on."""
-    options = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,), addenda=True)
     sim.frozen = sim.checkpoint(301)
 
     def thaw(_done: int, _total: int) -> None:
         sim.frozen = None
 
-    async with sim.serve() as url, LogClient(url) as client:
-        return (await audit_log(client, options, None, now=NOW, progress=thaw)).report
+    return (await audit(sim, options=replace(OPTIONS, addenda=True), progress=thaw)).report
 
 
 async def test_an_audit_that_goes_on_asks_for_what_the_new_part_names() -> None:
     sim, digests = log_of(3)
-    options = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,), addenda=True)
-    async with sim.serve() as url, LogClient(url) as client:
-        state = (await audit_log(client, options, None, now=NOW)).state
+    state = (await audit(sim, options=replace(OPTIONS, addenda=True))).state
     sim.append_token([erasure(1, *digests[:2])], ORIGIN)
     del sim.addenda[digests[0]]
     report = await check(sim, state)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditing import audit
 from governed import World, approved, artifact
 from logsim import GATEWAY, NOW, POLICY, LogSim
-from muniment.audit.auditor import AuditOptions, audit_log
+from muniment.audit.auditor import AuditOptions
 from muniment.audit.events import promises
 from muniment.audit.report import Report, Verdict
-from muniment.http.logclient import LogClient
 from muniment.records.api import (
     Approval,
     SignedApproval,
@@ -49,8 +49,7 @@ class Log(World):
 async def audited(world: World, *, now: int = NOW, **options: Any) -> Report:
     sim = LogSim()
     sim.append(world.entries())
-    async with sim.serve() as url, LogClient(url) as client:
-        outcome = await audit_log(client, AuditOptions(POLICY, **options), None, now=now)
+    outcome = await audit(sim, options=AuditOptions(POLICY, **options), now=now)
     assert outcome.report.verdict is Verdict.CLEAN
     return outcome.report
 

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 
-from logsim import GATEWAY_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
+from auditing import OPTIONS, grown
+from logsim import NOW, ORIGIN, LogSim
 from muniment.audit import reader
-from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.auditor import AuditOutcome, audit_log
 from muniment.audit.report import Verdict
 from muniment.errors import Unreachable
 from muniment.http.logclient import LogClient
@@ -20,7 +21,6 @@ from muniment.local.forkpool import ForkServer, fork_server
 from muniment.tlog.encoding import frame
 from muniment.tlog.tiles import ENTRIES, Tile
 
-OPTIONS = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,))
 MANY = 4  # requests at once, from which on the proxies of these tests do wrong
 
 Confuse = Callable[[list[bytes]], list[bytes]]
@@ -112,13 +112,6 @@ async def proxy(behind: str, confuse: Confuse, many: int) -> AsyncIterator[str]:
         await asyncio.gather(*[one for one in tasks if one is not None])
 
 
-def grown(batches: int = 20) -> LogSim:
-    sim = LogSim()
-    for number in range(batches):
-        sim.append([decision(number * 40 + k) for k in range(40)], stream=f"s{number % 3}")
-    return sim
-
-
 async def audited(
     sim: LogSim,
     confuse: Confuse,
@@ -140,13 +133,13 @@ async def audited(
 
 @pytest.mark.parametrize("confuse", CONFUSED.values(), ids=CONFUSED)
 async def test_a_clean_log_is_not_accused(confuse: Confuse) -> None:
-    outcome = await audited(grown(), confuse)
+    outcome = await audited(grown(20), confuse)
     assert outcome.report.verdict is Verdict.CLEAN, outcome.report.findings
-    assert outcome == await audited(grown(), list)
+    assert outcome == await audited(grown(20), list)
 
 
 async def test_half_an_answer_holds_an_audit_up_for_no_longer_than_one_request() -> None:
-    outcome = await audited(grown(), lambda answers: [answers[0], answers[1][:-100]], seconds=1)
+    outcome = await audited(grown(20), lambda answers: [answers[0], answers[1][:-100]], seconds=1)
     assert outcome.report.verdict is Verdict.CLEAN, outcome.report.findings
 
 
@@ -156,7 +149,7 @@ def but_for_checkpoints(answers: list[bytes]) -> list[bytes]:
 
 async def test_a_server_that_falls_silent_is_told_of() -> None:
     with pytest.raises(Unreachable, match="no answer in time"):
-        await audited(grown(), but_for_checkpoints, many=1, seconds=0.1)
+        await audited(grown(20), but_for_checkpoints, many=1, seconds=0.1)
 
 
 def wrong_leaf(sim: LogSim) -> None:
@@ -184,7 +177,7 @@ def bad_record(sim: LogSim) -> None:
 async def test_a_log_is_accused_of_what_is_wrong_with_it(
     spoil: Callable[[LogSim], None], confuse: Confuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sim = grown()
+    sim = grown(20)
     spoil(sim)
     found = await audited(sim, confuse)
     assert found.report.verdict is not Verdict.CLEAN

@@ -12,19 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import logsim
+from auditing import PLAIN, audit
 from commands import online
 from decisions import decisions
 from governed import World, artifact, plain_decision, story
-from logsim import GATEWAY, NOW, POLICY, LogSim
+from logsim import GATEWAY, NOW, LogSim
 from muniment.audit import relations, relationstore
-from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.events import EVENT, INDEX_BITS, PARTITIONS, EventRole, extract
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
-from muniment.audit.statefile import AuditState
 from muniment.audit.thingkeys import NameKey, name_key, probe, thing_key
-from muniment.http.logclient import LogClient
 from muniment.records.api import Denial, Outcome, encode_record
 from muniment.records.artifact import Validity
 from muniment.records.forms import Forms
@@ -276,11 +274,6 @@ def test_bytes_that_are_no_record_make_no_event() -> None:
     assert b"".join(extract(junk, [None] * len(junk), leaf_hashes(junk), 0, "o")) == b""
 
 
-async def check(sim: LogSim, state: AuditState | None = None) -> AuditOutcome:
-    async with sim.serve() as url, LogClient(url) as client:
-        return await audit_log(client, AuditOptions(POLICY), state, now=NOW)
-
-
 def troubled() -> LogSim:
     world, _ = story()
     world.producer = GATEWAY
@@ -292,7 +285,7 @@ def troubled() -> LogSim:
 
 async def test_warnings_do_not_touch_the_verdict_and_are_in_the_json() -> None:
     sim = troubled()
-    outcome = await check(sim)
+    outcome = await audit(sim, options=PLAIN)
     report = outcome.report
     assert report.verdict is Verdict.CLEAN
     shown: dict[str, Any] = json.loads(json.dumps(report.as_json()))
@@ -303,7 +296,7 @@ async def test_warnings_do_not_touch_the_verdict_and_are_in_the_json() -> None:
         "counts": {"outcome-without-decision": 1},
     }
     assert shown["warnings"][0]["index"] == 0
-    again = (await check(sim, outcome.state)).report
+    again = (await audit(sim, outcome.state, options=PLAIN)).report
     assert not again.warnings
     assert not again.are_relations_whole
 
@@ -321,7 +314,7 @@ async def test_times_that_a_log_would_not_take_any_more_are_warned_of() -> None:
     )
     world.decide("call", artifact=artifact(validity=Validity(not_before=NOW, not_after=2**33)))
     sim.append([encode_record(one) for one in world.records if one.producer == GATEWAY])
-    report = (await check(sim)).report
+    report = (await audit(sim, options=PLAIN)).report
     assert report.verdict is Verdict.CLEAN
     assert [(one.kind, one.index) for one in report.warnings] == [
         ("implausible-time", 0),

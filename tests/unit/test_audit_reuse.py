@@ -4,19 +4,17 @@ from itertools import count
 
 import pytest
 
+from auditing import PLAIN, audit
 from governed import plain_decision
-from logsim import GATEWAY, NOW, POLICY, LogSim
+from logsim import GATEWAY, NOW, LogSim
 from muniment.audit import reader, reuse
-from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.events import tag_of
 from muniment.audit.relations import Warned
 from muniment.audit.report import Verdict
-from muniment.http.logclient import LogClient
 
 
 async def warned(sim: LogSim) -> list[Warned]:
-    async with sim.serve() as url, LogClient(url) as client:
-        report = (await audit_log(client, AuditOptions(POLICY), None, now=NOW)).report
+    report = (await audit(sim, options=PLAIN)).report
     assert report.verdict is Verdict.CLEAN
     return report.warnings
 

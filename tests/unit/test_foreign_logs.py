@@ -9,12 +9,13 @@ from random import Random
 import pytest
 from aiohttp import web
 
+from auditing import OPTIONS, audit
 from commands import online
 from logsim import GATEWAY_SIGNER, NOW, ORIGIN, POLICY, POLICY_TEXT, LogSim, decision
 from muniment.audit import reader
-from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.auditor import AuditOptions, AuditOutcome
 from muniment.audit.report import Verdict
-from muniment.audit.statefile import AuditState, format_state, parse_state
+from muniment.audit.statefile import format_state, parse_state
 from muniment.errors import BadAnswer, InputError
 from muniment.http.logclient import LogClient
 from muniment.index.replica import Watched, follow_once
@@ -25,7 +26,6 @@ from muniment.tlog.tiles import ENTRIES, Tile, parse_tile_path
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
-OPTIONS = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,))
 TREE = AuditOptions(POLICY, tree_only=True)
 
 OTHERS = [
@@ -42,13 +42,6 @@ OTHERS = [
 """Leaves that other logs may have."""
 
 
-async def check(
-    sim: LogSim, options: AuditOptions = OPTIONS, state: AuditState | None = None
-) -> AuditOutcome:
-    async with sim.serve() as url, LogClient(url) as client:
-        return await audit_log(client, options, state, now=NOW)
-
-
 def kinds(outcome: AuditOutcome) -> list[str]:
     return [finding.kind for finding in outcome.report.findings]
 
@@ -58,7 +51,7 @@ async def test_a_log_of_another_maker_is_said_to_be_one(size: int) -> None:
     sim = LogSim(entries=[OTHERS[n % len(OTHERS)] + b"%d" % n for n in range(size)])
     if size == 878:
         sim.entries = [b"%d" % n + OTHERS[n % 8] for n in range(size)]
-    outcome = await check(sim)
+    outcome = await audit(sim)
     report = outcome.report
     assert kinds(outcome) == ["foreign"]
     assert report.verdict is Verdict.UNVERIFIED
@@ -83,7 +76,7 @@ async def test_a_log_with_some_leaves_of_others() -> None:
             sim.entries.insert(len(sim.entries) - 1, b"in between %d" % number)
             foreign += 1
     first = next(at for at, one in enumerate(sim.entries) if is_foreign(one))
-    outcome = await check(sim)
+    outcome = await audit(sim)
     assert kinds(outcome) == ["foreign"]
     assert outcome.report.findings[0].index == first
     assert (outcome.report.foreign, outcome.report.manifests) == (foreign, 40)
@@ -102,7 +95,7 @@ async def test_however_it_is_cut(span: int, monkeypatch: pytest.MonkeyPatch) -> 
     sim.append([decision(k) for k in range(300)])
     sim.entries += [b"other %d" % n for n in range(700)]
     sim.append([decision(k) for k in range(300, 900)])
-    outcome = await check(sim)
+    outcome = await audit(sim)
     assert kinds(outcome) == ["foreign"]
     assert (outcome.report.foreign, outcome.report.records) == (700, 900)
 
@@ -111,7 +104,7 @@ async def test_what_a_manifest_covers_was_admitted_and_is_a_bad_record() -> None
     sim = LogSim()
     records = [decision(1), b"nonsense"]
     sim.commit(build_batch(ORIGIN, GATEWAY_SIGNER, "s", 0, NO_PREVIOUS, records))
-    outcome = await check(sim)
+    outcome = await audit(sim)
     assert kinds(outcome) == ["bad-record"]
     assert outcome.report.verdict is Verdict.MISBEHAVIOUR
 
@@ -122,33 +115,33 @@ async def test_a_mixed_log_is_accused_of_nothing_else() -> None:
     sim.streams.clear()
     sim.receipts.clear()
     sim.append([decision(1)], stream="a")
-    outcome = await check(sim)
+    outcome = await audit(sim)
     assert set(kinds(outcome)) == {"stream-fork", "foreign"}
     assert outcome.report.verdict is Verdict.UNVERIFIED
 
 
 async def test_the_tree_alone() -> None:
     sim = LogSim(entries=[b"%d" % n for n in range(600)])
-    first = await check(sim, TREE)
+    first = await audit(sim, options=TREE)
     assert first.report.verdict is Verdict.CLEAN
     assert first.report.is_tree_verified
     assert first.state is not None
     assert parse_state(format_state(first.state)) == first.state
     assert b"tree_only" in format_state(first.state)
     sim.entries += [b"more %d" % n for n in range(100)]
-    after = await check(sim, TREE, first.state)
+    after = await audit(sim, first.state, TREE)
     assert (after.report.verdict, after.report.entries) == (Verdict.CLEAN, 100)
     with pytest.raises(InputError, match="tree alone"):
-        await check(sim, OPTIONS, first.state)
+        await audit(sim, first.state, OPTIONS)
     ours = LogSim()
     ours.append([decision(1)])
-    whole = (await check(ours)).state
+    whole = (await audit(ours)).state
     assert whole is not None
     assert b"tree_only" not in format_state(whole)
     with pytest.raises(InputError, match="one of its own"):
-        await check(ours, TREE, whole)
+        await audit(ours, whole, TREE)
     sim.overrides[Tile(0, 1).path] = sim.tile(Tile(0, 0))
-    assert (await check(sim, TREE)).report.verdict is Verdict.UNVERIFIED
+    assert (await audit(sim, options=TREE)).report.verdict is Verdict.UNVERIFIED
 
 
 async def test_the_command(tmp_path: Path) -> None:
@@ -216,10 +209,10 @@ class Sunlit(LogSim):
 @pytest.mark.parametrize("size", [1, 255, 256, 700])
 async def test_data_tiles_are_read(size: int, packed: bool, tmp_path: Path) -> None:
     sim = Sunlit(packed=packed).grow(size)
-    outcome = await check(sim)
+    outcome = await audit(sim)
     assert kinds(outcome) == ["foreign"]
     assert outcome.report.is_tree_verified
-    assert (await check(sim, TREE)).report.verdict is Verdict.CLEAN
+    assert (await audit(sim, options=TREE)).report.verdict is Verdict.CLEAN
     async with sim.serve() as url:
         watched = Watched(url, POLICY)
         done = await follow_once(watched, tmp_path / "replica", progress=lambda *_: None)
@@ -230,7 +223,7 @@ async def test_data_tiles_are_read(size: int, packed: bool, tmp_path: Path) -> N
 async def test_a_partial_data_tile_that_is_gone_is_cut_from_the_full_one() -> None:
     sim = Sunlit(drops_partial_tiles=True).grow(512)
     sim.published_size = 300
-    assert (await check(sim, TREE)).report.verdict is Verdict.CLEAN
+    assert (await audit(sim, options=TREE)).report.verdict is Verdict.CLEAN
 
 
 async def test_a_data_tile_that_is_none() -> None:

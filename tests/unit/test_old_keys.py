@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 import logsim
+from auditing import audit
 from governed import story
 from logsim import LOG_SIGNER, NOW, ORIGIN, WITNESSES, LogSim, decision
 from muniment import Guard, Trust
-from muniment.audit.auditor import AuditOptions, audit_log
+from muniment.audit.auditor import AuditOptions
 from muniment.audit.report import Verdict
 from muniment.audit.statefile import AuditState, load_state
 from muniment.audit.trust import ProvenMisbehaviour
 from muniment.cli import cli
 from muniment.errors import Denied, InputError
-from muniment.http.logclient import LogClient
 from muniment.index.replica import Watched, follow_once
 from muniment.monitor.core import AlarmLimits, Core
 from muniment.monitor.heads import EARLIER, LOG, HeadReader
@@ -70,8 +70,7 @@ def grown(*ids: int, signer: Ed25519Signer = LOG_SIGNER) -> Keyed:
 
 
 async def state_of(sim: LogSim) -> AuditState:
-    async with sim.serve() as url, LogClient(url) as client:
-        outcome = await audit_log(client, AuditOptions(OLD_POLICY), None, now=NOW)
+    outcome = await audit(sim, options=AuditOptions(OLD_POLICY))
     assert outcome.state is not None
     return outcome.state
 
@@ -287,8 +286,7 @@ async def test_a_contradiction_that_does_not_verify_is_not_called_proven(
     monkeypatch.setattr("muniment.audit.auditor.check_kept", lambda *_: None)
     both = parse_policy(policy_text(NEW).encode())
     other.signer = NEW_SIGNER
-    async with other.serve() as url, LogClient(url) as client:
-        outcome = await audit_log(client, AuditOptions(both), state, now=NOW)
+    outcome = await audit(other, state, AuditOptions(both))
     assert outcome.report.verdict is Verdict.UNVERIFIED
     assert outcome.report.misbehaviour is None
     assert outcome.state == state

@@ -9,8 +9,9 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 import logsim
+from auditing import PLAIN, audit
 from logsim import NOW, POLICY, POLICY_TEXT, LogSim, decision
-from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.report import Verdict
 from muniment.cli import cli
 from muniment.errors import Refused, Unreachable, VerificationError
@@ -63,11 +64,6 @@ def copies(**how: object) -> Copies:
     return sim
 
 
-async def audited(sim: LogSim) -> AuditOutcome:
-    async with sim.serve() as url, LogClient(url) as client:
-        return await audit_log(client, AuditOptions(POLICY), None, now=NOW)
-
-
 async def run(*arguments: str) -> Result:
     """A command beside the log, which runs on this loop."""
     return await asyncio.to_thread(CliRunner().invoke, cli, arguments)
@@ -76,7 +72,7 @@ async def run(*arguments: str) -> Result:
 @pytest.mark.parametrize("says_so", [True, False])
 @pytest.mark.parametrize("behind", [1, 256, 300, 512, 699])
 async def test_a_moment_behind_is_waited_for(says_so: bool, behind: int, tmp_path: Path) -> None:
-    outcome = await audited(copies(answers=5, says_so=says_so, behind=behind))
+    outcome = await audit(copies(answers=5, says_so=says_so, behind=behind), options=PLAIN)
     assert outcome.report.verdict is Verdict.CLEAN, outcome.report.findings
     sim = copies(answers=3, says_so=says_so, behind=behind)
     async with sim.serve() as url:
@@ -89,7 +85,7 @@ async def test_a_moment_behind_is_waited_for(says_so: bool, behind: int, tmp_pat
 async def test_one_that_stays_behind_cannot_be_reached(says_so: bool, tmp_path: Path) -> None:
     sim = copies(says_so=says_so)
     with pytest.raises(Unreachable, match="behind"):
-        await audited(sim)
+        await audit(sim, options=PLAIN)
     async with sim.serve() as url:
         with pytest.raises(Unreachable, match="behind"):
             await follow_once(Watched(url, POLICY), tmp_path / "r", progress=lambda *_: None)
@@ -109,7 +105,7 @@ async def test_one_that_stays_behind_cannot_be_reached(says_so: bool, tmp_path: 
 async def test_a_part_that_is_missing_between_others_is_told_from_a_copy_behind() -> None:
     sim = copies(answers=0)
     sim.overrides[Tile(ENTRIES, 1).path] = 404
-    outcome = await audited(sim)
+    outcome = await audit(sim, options=PLAIN)
     [finding] = outcome.report.findings
     assert (finding.kind, outcome.report.verdict) == ("missing", Verdict.UNVERIFIED)
     async with sim.serve() as url, LogClient(url) as client:
@@ -120,7 +116,7 @@ async def test_a_part_that_is_missing_between_others_is_told_from_a_copy_behind(
 
 async def test_a_head_that_is_behind_is_asked_for_again(tmp_path: Path) -> None:
     sim = copies(answers=0, shows="head")
-    state = (await audited(sim)).state
+    state = (await audit(sim, options=PLAIN)).state
     sim.append([decision(1)])
     sim.behind, sim.answers = 300, 3
     async with sim.serve() as url, LogClient(url) as client:
@@ -149,7 +145,7 @@ async def test_damage_that_the_log_admits_is_not_verified(tmp_path: Path) -> Non
     sim = copies(answers=0)
     for path in (Tile(ENTRIES, 1).path, Tile(0, 1).path):
         sim.damaged = {path}
-        outcome = await audited(sim)
+        outcome = await audit(sim, options=PLAIN)
         assert [finding.kind for finding in outcome.report.findings] == ["damaged"]
         assert outcome.report.verdict is Verdict.UNVERIFIED
     async with sim.serve() as url:
