@@ -343,3 +343,12 @@ class Deployed:
         for process in (*self.witnesses, *(each.process for each in self.mirrors)):
             if process is not None:
                 process.kill()
+
+
+def start_fails(config: Path, code: int, *words: str) -> None:
+    done = processes.run(processes.muniment_log("serve", "--config", config), code=code)
+    assert done.stdout == ""
+    last = done.stderr.strip().split("\n")[-1]
+    assert last.startswith("muniment-log: ")
+    for word in words:
+        assert word in last

@@ -1,21 +1,16 @@
 """The log as a real process with real witnesses: every endpoint, every refusal."""
 
 import asyncio
-import contextlib
 import gzip
 import json
-import shutil
-import sqlite3
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 import decisions
-import processes
 import rfc6962
 import signing
 from log_deployment import (
@@ -30,7 +25,7 @@ from log_deployment import (
     ask,
     cluster_for,
     deployed,
-    run,
+    start_fails,
     workers_for,
 )
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, NO_PREVIOUS, build_batch
@@ -183,25 +178,18 @@ def test_records_with_a_token(deployment: Deployment) -> None:
     }
     auth = {"Authorization": f"Bearer {TOKEN}"}
     url = f"{deployment.url}/v1/records"
-    one = ask(
-        url + PUBLISHED,
-        json.dumps(plain).encode(),
-        {**auth, "Content-Type": "application/json"},
-    ).json
-    assert one["count"] == 1
-    many = ask(
-        url + PUBLISHED,
-        json.dumps([plain] * 3).encode(),
-        {**auth, "Content-Type": "application/json; charset=utf-8"},
-    ).json
-    assert many["count"] == 3
-    lines = b"\n".join([json.dumps(plain).encode()] * 2) + b"\n\n"
-    third = ask(url + PUBLISHED, lines, {**auth, "Content-Type": "application/x-ndjson"}).json
-    assert third["count"] == 2
-    entry = ask(f"{deployment.url}/v1/entries/{third['first'] + 1}").json
+    text = json.dumps(plain).encode()
+    for kind, body, count in (
+        ("application/json", text, 1),
+        ("application/json; charset=utf-8", json.dumps([plain] * 3).encode(), 3),
+        ("application/x-ndjson", b"\n".join([text] * 2) + b"\n\n", 2),
+    ):
+        last = ask(url + PUBLISHED, body, {**auth, "Content-Type": kind}).json
+        assert last["count"] == count
+    entry = ask(f"{deployment.url}/v1/entries/{last['first'] + 1}").json
     assert entry["producer"] == PRODUCER
     assert entry["kind"] == "decision"
-    manifest = ask(f"{deployment.url}/v1/entries/{third['manifest']}").body.decode()
+    manifest = ask(f"{deployment.url}/v1/entries/{last['manifest']}").body.decode()
     label = manifest.split("\n")[2].split(" ")[1]
     assert label.startswith("token:")
     # Visibly not signed by a gateway: the signature is the log's.
@@ -309,19 +297,14 @@ def test_bad_records_each_have_their_problem(deployment: Deployment) -> None:
     ask(url, good, {**json_type, "Authorization": "Basic x"}).problem(401, "no-token")
     ask(url, good, {**json_type, "Authorization": "Bearer x"}).problem(401, "bad-token")
     ask(url, good, {**auth, "Content-Type": "text/plain"}).problem(415, "content-type")
-    ask(url, b"{", auth).problem(400, "malformed")
-    ask(url, b"[]", auth).problem(400, "malformed")
-    ask(url, b"\xff", auth).problem(400, "malformed")
-    ask(url, b'{"v":1,"v":1}', auth).problem(400, "malformed")
-    for deep in (b"[" * 5000, b"[{" + b"[" * 5000):
-        ask(url, deep, auth).problem(422, "bad-record")
-    ask(url, b"{}", auth).problem(422, "bad-record")
-    bad = ask(url, b"[" + good + b",{}]", auth).problem(422, "bad-record")
-    assert bad["entry"] == 1
+    for body in (b"{", b"[]", b"\xff", b'{"v":1,"v":1}'):
+        ask(url, body, auth).problem(400, "malformed")
     foreign = good[:-1] + b',"producer":"somebody.else"}'
-    ask(url, foreign, auth).problem(422, "bad-record")
+    for body in (b"[" * 5000, b"[{" + b"[" * 5000, b"{}", foreign):
+        ask(url, body, auth).problem(422, "bad-record")
     lines = {**auth, "Content-Type": "application/x-ndjson"}
-    assert ask(url, good + b"\nnope\n", lines).problem(422, "bad-record")["entry"] == 1
+    for body, kind in (b"[" + good + b",{}]", auth), (good + b"\nnope\n", lines):
+        assert ask(url, body, kind).problem(422, "bad-record")["entry"] == 1
     ask(url, b"\n\n", lines).problem(400, "malformed")
     many = b"[" + b",".join([b"{}"] * (MAX_BATCH_RECORDS + 1)) + b"]"
     assert ask(url, many, auth).status in {413, 422}
@@ -329,33 +312,27 @@ def test_bad_records_each_have_their_problem(deployment: Deployment) -> None:
     ask(url + "?wait=never", good, auth).problem(400, "bad-query")
 
 
+BAD_READS = {
+    (404, "not-found"): "/nothing",
+    (400, "malformed"): """
+        /tile/ /tile/0/0 /tile/0/000.p/0 /tile/0/000.p/256 /tile/64/000 /tile/00/000
+        /tile/0/x000/000 /v1/entries/ /v1/entries/+1 /v1/entries/01 /v1/entries/%31
+        /v1/entries/99999999999999999999
+    """,
+    (400, "bad-query"): """
+        /tile/0/000?x=1 /v1/proofs/inclusion /v1/proofs/inclusion?index=x
+        /v1/proofs/inclusion?index=1&index=2 /v1/proofs/inclusion?index=1&color=red
+        /v1/proofs/inclusion?index=1&size=1 /v1/proofs/consistency?from=1
+        /v1/proofs/consistency?from=2&to=1
+    """,
+    (404, "no-checkpoint"): "/v1/proofs/inclusion?index=0&size=1",
+    (405, "method-not-allowed"): "/v1/batches",
+}
+
+
 @pytest.mark.parametrize(
     ("path", "status", "slug"),
-    [
-        ("/nothing", 404, "not-found"),
-        ("/tile/", 400, "malformed"),
-        ("/tile/0/0", 400, "malformed"),
-        ("/tile/0/000.p/0", 400, "malformed"),
-        ("/tile/0/000.p/256", 400, "malformed"),
-        ("/tile/64/000", 400, "malformed"),
-        ("/tile/00/000", 400, "malformed"),
-        ("/tile/0/x000/000", 400, "malformed"),
-        ("/tile/0/000?x=1", 400, "bad-query"),
-        ("/v1/entries/", 400, "malformed"),
-        ("/v1/entries/+1", 400, "malformed"),
-        ("/v1/entries/01", 400, "malformed"),
-        ("/v1/entries/%31", 400, "malformed"),
-        ("/v1/entries/99999999999999999999", 400, "malformed"),
-        ("/v1/proofs/inclusion", 400, "bad-query"),
-        ("/v1/proofs/inclusion?index=x", 400, "bad-query"),
-        ("/v1/proofs/inclusion?index=1&index=2", 400, "bad-query"),
-        ("/v1/proofs/inclusion?index=1&color=red", 400, "bad-query"),
-        ("/v1/proofs/inclusion?index=1&size=1", 400, "bad-query"),
-        ("/v1/proofs/inclusion?index=0&size=1", 404, "no-checkpoint"),
-        ("/v1/proofs/consistency?from=1", 400, "bad-query"),
-        ("/v1/proofs/consistency?from=2&to=1", 400, "bad-query"),
-        ("/v1/batches", 405, "method-not-allowed"),
-    ],
+    [(path, *said) for said, paths in BAD_READS.items() for path in paths.split()],
 )
 def test_bad_reads(deployment: Deployment, path: str, status: int, slug: str) -> None:
     deployment.post(deployment.stream().take(RECORDS[:2]), PUBLISHED)
@@ -431,10 +408,7 @@ def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> No
         "Health": healthy(base),
         "Problem": ask(f"{base}/nothing").json,
     }.items():
-        schema = {
-            "$ref": f"#/components/schemas/{name}",
-            "components": shown["components"],
-        }
+        schema = {"$ref": f"#/components/schemas/{name}", "components": shown["components"]}
         jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
 
 
@@ -462,107 +436,8 @@ def test_many_gateways_at_once(deployment: Deployment) -> None:
     assert all(b - a == 51 for a, b in pairwise(firsts))
 
 
-# What refuses to start, and says why.
-
-
-def start_fails(config: Path, code: int, *words: str) -> None:
-    done = processes.run(processes.muniment_log("serve", "--config", config), code=code)
-    assert done.stdout == ""
-    last = done.stderr.strip().split("\n")[-1]
-    assert last.startswith("muniment-log: ")
-    for word in words:
-        assert word in last
-
-
 def test_two_processes_on_one_database(deployment: Deployment) -> None:
     if deployment.cluster is not None:
         pytest.skip("the processes of a cluster share theirs")
     start_fails(deployment.config, 4, "in use by another process")
     assert ask(f"{deployment.url}/healthz").status == 200
-
-
-def test_a_wrong_key_or_origin_for_the_database(tmp_path: Path) -> None:
-    for name, origin in (("a", ORIGIN), ("b", ORIGIN), ("c", "log.example/other")):
-        run(
-            processes.muniment_log(
-                "init", tmp_path / name, "--origin", origin, "--listen", "127.0.0.1:0"
-            )
-        )
-    with processes.start(
-        processes.muniment_log("serve", "--config", tmp_path / "a" / "log.toml")
-    ) as log:
-        assert log.terminate() == 0
-    for name, word in (("b", "belongs to the keys"), ("c", "not log.example/other")):
-        shutil.copy(tmp_path / "a" / "log.db", tmp_path / name / "log.db")
-        start_fails(tmp_path / name / "log.toml", 6, word)
-
-
-def test_a_restored_old_copy_is_refused(tmp_path: Path) -> None:
-    with deployed(tmp_path) as made:
-        stream = made.stream()
-        made.post(stream.take(RECORDS[:5]), PUBLISHED)
-        assert made.log.terminate() == 0
-        old = tmp_path / "old.db"
-        database = made.config.parent / "log.db"
-        shutil.copy(database, old)
-        made.start_log()
-        receipt = made.post(stream.take(RECORDS[:5]), PUBLISHED).json
-        assert receipt["published"]
-        assert made.log.terminate() == 0
-        new = tmp_path / "new.db"
-        shutil.copy(database, new)
-        shutil.copy(old, database)
-        start_fails(made.config, 7, "rolled back", "witness")
-        # With the right database it starts again; without witnesses it only warns.
-        shutil.copy(new, database)
-        made.start_log()
-        assert made.post(stream.take(RECORDS[:1]), PUBLISHED).status == 200
-        made.log.terminate()
-        for witness in made.witnesses:
-            witness.kill()
-        made.start_log()
-        assert "a witness cannot be asked" in made.log.stderr
-
-
-def test_without_a_quorum_it_says_so_and_loses_nothing(tmp_path: Path) -> None:
-    with deployed(tmp_path) as made:
-        stream = made.stream()
-        before = made.post(stream.take(RECORDS[:5]), PUBLISHED).json
-        for witness in made.witnesses[:2]:
-            witness.kill()
-        problem = made.post(stream.take(RECORDS[:5]), "?wait=published&timeout=1").problem(
-            503, "not-published"
-        )
-        receipt = problem["receipt"]
-        assert receipt["first"] == before["size"]
-        assert (
-            parse_signed_checkpoint(ask(f"{made.url}/checkpoint").body).checkpoint.size
-            == before["size"]
-        )
-        waiting = ask(f"{made.url}/readyz").problem(503, "no-quorum")
-        assert waiting["integrated"] == receipt["size"]
-        assert waiting["published"] == before["size"]
-        ask(f"{made.url}/v1/entries/{receipt['first']}").problem(404, "not-published-yet")
-        assert made.log.terminate() == 0
-
-
-def test_a_dead_sequencer_ends_the_process_and_nothing_is_lost(tmp_path: Path) -> None:
-    with deployed(tmp_path) as made:
-        stream = made.stream()
-        receipt = made.post(stream.take(RECORDS[:5]), PUBLISHED).json
-        # Answered when the head is stored: storing it would find the intruder, too.
-        assert ask(f"{made.url}/checkpoint").status == 200
-        # Somebody else writes to the database, against all locks.
-        with contextlib.closing(sqlite3.connect(made.config.parent / "log.db")) as intruder:
-            intruder.execute("PRAGMA wal_autocheckpoint=0")
-            intruder.execute("UPDATE tree SET size = size + 1")
-            intruder.commit()
-            made.post(stream.peek(RECORDS[:5])).problem(503, "unavailable")
-            assert made.log.wait() == 1
-            assert "something else wrote to the database" in made.log.stderr
-            start_fails(made.config, 4, "the partial bundle")
-            intruder.execute("UPDATE tree SET size = size - 1")
-            intruder.commit()
-        made.start_log()
-        again = made.post(stream.take(RECORDS[:5]), PUBLISHED).json
-        assert again["first"] == receipt["size"]

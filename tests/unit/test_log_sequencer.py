@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Coroutine
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 import log_tools
-import signing
 from log_tools import (
     GATEWAY,
     LIMITS,
@@ -29,24 +27,13 @@ from log_tools import (
 )
 from muniment.local.sqlitefile import Writer
 from muniment.records.manifest import Batch
-from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
-from muniment.tlog.note import Signer, parse_note, verify_note
-from muniment_log.core.heads import HeadSigner
 from muniment_log.core.ports import Receipt, StreamKey
-from muniment_log.core.sequencer import SequencerLimits
-from muniment_log.errors import (
-    StorageError,
-    StreamConflictError,
-    StreamGapError,
-    UnavailableError,
-)
+from muniment_log.errors import StorageError, StreamConflictError, StreamGapError, UnavailableError
 from muniment_log.storage import sqlite as store_module
-from muniment_log.storage.sqlite import MAX_REFUSED, SQLiteStore
-from waiting import until
+from muniment_log.storage.sqlite import SQLiteStore
 
 T = TypeVar("T")
-
 COUNTS = st.integers(1, 5) | st.sampled_from([120, 254, 256, 300])
 
 
@@ -341,190 +328,3 @@ async def test_a_head_that_cannot_be_stored_is_not_given_out(
     note = loaded.signed if step == "put_signed" else loaded.published
     assert note == (b"note" if persisted else None)
     await store.close()
-
-
-# Heads
-
-
-async def test_the_signed_head_commits_with_its_batch(tmp_path: Path) -> None:
-    stream = GatewayStream()
-    async with log_tools.embedded(tmp_path / "log.db") as log:
-        signer = HeadSigner(log_tools.ORIGIN, [signing.log_signer()], lambda: 5, None)
-        log.listener.sign = signer.sign
-        await log.sequencer.submit(stream.take(2))
-        head, note = log.listener.heads[-1]
-        assert note is not None
-        assert head == log.head == signer.last
-    async with log_tools.embedded(tmp_path / "log.db") as log:
-        assert (await log.store.load()).signed == note
-
-
-def test_no_head_is_signed_that_contradicts_an_earlier_one() -> None:
-    signer = HeadSigner(log_tools.ORIGIN, [signing.log_signer()], lambda: 5, None)
-    note = signer.sign(Head(7, bytes(32)))
-    for again in (signer, HeadSigner(log_tools.ORIGIN, [signing.log_signer()], lambda: 5, note)):
-        with pytest.raises(StorageError, match="contradicts"):
-            again.sign(Head(6, bytes(32)))
-        with pytest.raises(StorageError, match="contradicts"):
-            again.sign(Head(7, b"\1" * 32))
-        assert again.sign(Head(7, bytes(32))) == note
-
-
-async def test_slow_keys_sign_while_the_note_of_the_others_is_stored() -> None:
-    keys = [signing.log_signer(), signing.log_mldsa44()]
-    verifiers = [verifier_for(signer.vkey) for signer in keys]
-    signer = HeadSigner(log_tools.ORIGIN, keys, lambda: 50, None)
-    head = Head(7, bytes(32))
-    stored = signer.begin(head)
-    # What is stored has a signature that readers know, and nothing else that they look at.
-    found = verify_note(parse_note(stored), verifiers)
-    assert [each.vkey for each in found.signatures] == [keys[0].vkey]
-    shown = await signer.complete(stored)
-    assert shown == signer.completed(stored)
-    assert shown.checkpoint.head == head
-    found = verify_note(shown.note, verifiers)
-    assert [each.vkey for each in found.signatures] == [each.vkey for each in keys]
-    assert len(shown.note.signatures) == 2
-    # After a crash the same head is signed again, and no time goes back.
-    again = HeadSigner(log_tools.ORIGIN, keys, lambda: 40, stored)
-    assert again.last == head
-    assert not again.has_signed(stored)
-    note = again.sign(head)
-    assert again.has_signed(note)
-    times = [each.timestamp for each in verify_note(parse_note(note), verifiers).signatures]
-    assert times == [None, 50]
-
-
-@pytest.mark.parametrize("keys", [[signing.log_signer()], [signing.log_mldsa44()]])
-async def test_a_log_with_one_key_signs_at_once(keys: list[Signer]) -> None:
-    signer = HeadSigner(log_tools.ORIGIN, keys, lambda: 50, None)
-    stored = signer.begin(Head(7, bytes(32)))
-    assert signer.has_signed(stored)
-    assert signer.completed(stored) == await signer.complete(stored) == signer.read(stored)
-
-
-async def until_parked(log: Embedded, count: int) -> None:
-    streams = log.sequencer.remembered
-    await until(lambda: sum(len(one.parked) for one in streams) >= count)
-
-
-# Bounds
-
-
-async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> None:
-    limits = SequencerLimits(commit_leaves=10, commit_bytes=1000)
-    streams = [GatewayStream(f"s{i}") for i in range(30)]
-    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
-        await asyncio.gather(
-            *(log.sequencer.submit(stream.take(3)) for stream in streams),
-            *(log.sequencer.submit_records(f"p{i}.example", [b"x" * 400] * 2) for i in range(9)),
-            log.sequencer.submit(GatewayStream("big").take(200)),
-        )
-        assert log.head.size == 30 * 4 + 9 * 3 + 201
-        sizes = [head.size for head, _ in log.listener.heads]
-        steps = [b - a for a, b in zip([0, *sizes], sizes, strict=False)]
-        assert max(step for step in steps if step != 201) <= 201
-        assert len(sizes) > 10
-
-
-async def test_batches_and_records_that_fill_commits_take_turns(tmp_path: Path) -> None:
-    limits = SequencerLimits(commit_leaves=10)
-    streams = [GatewayStream(f"s{i}") for i in range(12)]
-    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
-        for one in streams:  # whose places are known then
-            await log.sequencer.submit(one.take())
-        await log.sequencer.submit_records("p.example", [record("known")])
-        batches = [asyncio.create_task(log.sequencer.submit(one.take(8))) for one in streams]
-        requests = [
-            asyncio.create_task(log.sequencer.submit_records("p.example", [record(f"{i}")] * 8))
-            for i in range(12)
-        ]
-        places = {(await task).first: 1 for task in batches}
-        places |= {(await task).first: -1 for task in requests}
-    ahead = [*accumulate(places[first] for first in sorted(places))]
-    assert max(map(abs, ahead)) <= 2, ahead
-
-
-async def test_parked_batches_are_bounded(tmp_path: Path) -> None:
-    limits = replace(LIMITS, parked_batches=2)
-    stream = GatewayStream()
-    batches = [stream.take(1) for _ in range(4)]
-    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
-        waiting = [asyncio.create_task(log.sequencer.submit(b)) for b in batches[1:3]]
-        await until_parked(log, 2)
-        with pytest.raises(StreamGapError):
-            await log.sequencer.submit(batches[3])
-        await log.sequencer.submit(batches[0])
-        assert [r.first for r in await asyncio.gather(*waiting)] == [2, 4]
-
-
-async def test_a_parked_fork_is_refused_when_its_turn_comes(tmp_path: Path) -> None:
-    stream = GatewayStream()
-    fork = stream.copy()
-    first = stream.take(1)
-    fork.take(1, text="other")
-    forked = fork.take(1)
-    async with log_tools.embedded(tmp_path / "log.db") as log:
-        waiting = asyncio.create_task(log.sequencer.submit(forked))
-        await until_parked(log, 1)
-        await log.sequencer.submit(first)
-        with pytest.raises(StreamConflictError):
-            await waiting
-        assert (await log.sequencer.submit(stream.take(1))).first == 2
-
-
-async def test_a_client_that_went_away_does_not_take_its_batch_along(tmp_path: Path) -> None:
-    stream = GatewayStream()
-    batch = stream.take(2)
-    async with log_tools.embedded(tmp_path / "log.db") as log:
-        task = asyncio.create_task(log.sequencer.submit(batch))
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert (await log.sequencer.submit(batch)).first == 0
-        assert log.head.size == 3
-
-
-async def test_records_of_a_client_that_went_away_are_logged_and_their_room_is_given_back(
-    tmp_path: Path,
-) -> None:
-    async with log_tools.embedded(tmp_path / "log.db") as log:
-        sequencer = log.sequencer
-        await sequencer.submit_records("p.example", [record("w")])
-        task = asyncio.create_task(sequencer.submit_records("p.example", [record("x")]))
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert sequencer.waiting_bytes > 0  # it is still on its way
-        assert (await sequencer.submit_records("p.example", [record("y")])).first in {3, 4}
-        leaves = await all_entries(log.tiles, log.head.size)
-        assert [leaf for leaf in leaves if leaf.startswith(b"{")] == list(map(record, "wxy"))
-        assert sequencer.waiting_bytes == 0
-        assert all(stream.is_idle for stream in sequencer.remembered)
-
-
-async def test_memory_of_streams_is_bounded(tmp_path: Path) -> None:
-    limits = SequencerLimits(streams=8)
-    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
-        streams = [GatewayStream(f"s{i}") for i in range(40)]
-        await asyncio.gather(*(log.sequencer.submit(stream.take(1)) for stream in streams))
-        for stream in streams:
-            await log.sequencer.submit(stream.take(1))
-        assert len(log.sequencer.remembered) <= 8
-        assert log.sequencer.waiting_bytes == 0
-        for stream in streams:
-            assert (await log.sequencer.stream(StreamKey(GATEWAY, stream.label))).next == 2
-
-
-async def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert MAX_REFUSED >= 100
-    monkeypatch.setattr(store_module, "MAX_REFUSED", 3)
-    stream = GatewayStream()
-    async with log_tools.embedded(tmp_path / "log.db") as log:
-        await log.sequencer.submit(stream.take(1))
-        forks = [GatewayStream().take(1, text=f"fork {i}") for i in range(6)]
-        for fork in forks:
-            with pytest.raises(StreamConflictError):
-                await log.sequencer.submit(fork)
-        kept = await log.store.refused(StreamKey(GATEWAY, "main"))
-        assert sorted(kept) == sorted((0, fork.manifest_note) for fork in forks[:3])
