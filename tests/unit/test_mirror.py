@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clocks import WallClock
-from mirror_tools import MIRROR, NOW, MirrorLog, info, mirror, mirror_signer
+from mirror_tools import MIRROR, NOW, MirrorLog, Running, info, mirror, mirror_signer
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
@@ -46,54 +46,57 @@ def cosigned(response: Response, size: int) -> None:
     verify_note(note, [verifier_for(key.vkey) for key in KEYS])
 
 
-async def test_all_entries_are_cosigned_and_served(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        assert (await m.pend(0, 700)).body == b""
-        assert (await m.read("checkpoint")).status == 404
-        answer = await m.send(LOG.upload(0, 700))
-        cosigned(answer, 700)
-        assert answer.content_type.startswith("text/plain")
-        served = parse_signed_checkpoint((await m.read("checkpoint")).body)
-        assert served.checkpoint == LOG.checkpoint(700).checkpoint
-        # "The checkpoint served from this prefix MUST include a cosignature from the mirror", and
-        # "The mirror MUST retain the log's signature".
-        keys = [*LOG.verifiers, *(verifier_for(key.vkey) for key in KEYS)]
-        assert len(verify_note(served.note, keys).signatures) == 4
-        found = b""
-        for tile in tiles_of(700):
-            response = await m.read(tile.path)
-            assert (response.status, len(response.body)) == (200, 32 * tile.width)
-            found += response.body
-        leaves: list[bytes] = []
-        for index in range(3):
-            bundle = tile_at(ENTRIES, index, 700)
-            leaves += check_bundle(bundle, (await m.read(bundle.path)).body)
-        assert leaves == LOG.leaves(700)
-        for path in ("tile/entries/002", "tile/0/003", "tile/0/002.p/189", "tile/7/000", "x"):
-            assert (await m.read(path)).status in {400, 404}
+@pytest.fixture
+async def m(tmp_path: Path) -> AsyncIterator[Running]:
+    async with mirror(tmp_path, LOG, KEYS) as running:
+        yield running
 
 
-async def test_what_is_partial_stays_readable_when_it_is_full(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        cosigned(await m.send(LOG.upload(0, 300)), 300)
-        before = {path: (await m.read(path)).body for path in ("tile/0/001.p/44", "tile/1/000.p/1")}
-        before["tile/entries/001.p/44"] = (await m.read("tile/entries/001.p/44")).body
-        await m.pend(300, 600)
-        cosigned(await m.send(LOG.upload(300, 600)), 600)
-        for path, body in before.items():
-            assert (await m.read(path)).body == body
+async def test_all_entries_are_cosigned_and_served(m: Running) -> None:
+    assert (await m.pend(0, 700)).body == b""
+    assert (await m.read("checkpoint")).status == 404
+    answer = await m.send(LOG.upload(0, 700))
+    cosigned(answer, 700)
+    assert answer.content_type.startswith("text/plain")
+    served = parse_signed_checkpoint((await m.read("checkpoint")).body)
+    assert served.checkpoint == LOG.checkpoint(700).checkpoint
+    # "The checkpoint served from this prefix MUST include a cosignature from the mirror", and
+    # "The mirror MUST retain the log's signature".
+    keys = [*LOG.verifiers, *(verifier_for(key.vkey) for key in KEYS)]
+    assert len(verify_note(served.note, keys).signatures) == 4
+    found = b""
+    for tile in tiles_of(700):
+        response = await m.read(tile.path)
+        assert (response.status, len(response.body)) == (200, 32 * tile.width)
+        found += response.body
+    leaves: list[bytes] = []
+    for index in range(3):
+        bundle = tile_at(ENTRIES, index, 700)
+        leaves += check_bundle(bundle, (await m.read(bundle.path)).body)
+    assert leaves == LOG.leaves(700)
+    for path in ("tile/entries/002", "tile/0/003", "tile/0/002.p/189", "tile/7/000", "x"):
+        assert (await m.read(path)).status in {400, 404}
 
 
-async def test_the_mirror_signs_no_checkpoint_that_is_pending(tmp_path: Path) -> None:
+async def test_what_is_partial_stays_readable_when_it_is_full(m: Running) -> None:
+    await m.pend(0, 300)
+    cosigned(await m.send(LOG.upload(0, 300)), 300)
+    before = {path: (await m.read(path)).body for path in ("tile/0/001.p/44", "tile/1/000.p/1")}
+    before["tile/entries/001.p/44"] = (await m.read("tile/entries/001.p/44")).body
+    await m.pend(300, 600)
+    cosigned(await m.send(LOG.upload(300, 600)), 600)
+    for path, body in before.items():
+        assert (await m.read(path)).body == body
+
+
+async def test_the_mirror_signs_no_checkpoint_that_is_pending(m: Running) -> None:
     """The mirror cosigner "MUST NOT sign the checkpoint in this process"."""
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        response = await m.pend(0, 5)
-        assert (response.status, response.body) == (200, b"")
-        assert (await m.read("checkpoint")).status == 404
-        assert (await m.call("GET", f"/{origin_hash(LOG.origin)}/checkpoint")).status == 404
-        response = await m.pend(0, 7)
-        assert (response.status, response.body) == (409, b"5\n")  # "identically to … a witness"
+    response = await m.pend(0, 5)
+    assert (response.status, response.body) == (200, b"")
+    assert (await m.read("checkpoint")).status == 404
+    assert (await m.call("GET", f"/{origin_hash(LOG.origin)}/checkpoint")).status == 404
+    response = await m.pend(0, 7)
+    assert (response.status, response.body) == (409, b"5\n")  # "identically to … a witness"
 
 
 async def test_beside_a_witness_each_signs_its_own(tmp_path: Path) -> None:
@@ -111,10 +114,9 @@ async def test_beside_a_witness_each_signs_its_own(tmp_path: Path) -> None:
         assert {line.name for line in note.signatures} == {LOG.origin, MIRROR}
 
 
-async def test_a_log_that_is_not_known_is_404(tmp_path: Path) -> None:
+async def test_a_log_that_is_not_known_is_404(m: Running) -> None:
     other = MirrorLog("other.example/log")
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        assert problem(await m.send(other.upload(0, 3))) == (404, "unknown-origin")
+    assert problem(await m.send(other.upload(0, 3))) == (404, "unknown-origin")
 
 
 async def test_a_log_of_the_witness_that_is_not_mirrored_is_404(tmp_path: Path) -> None:
@@ -126,168 +128,153 @@ async def test_a_log_of_the_witness_that_is_not_mirrored_is_404(tmp_path: Path) 
         assert problem(await m.send(other.upload(0, 3))) == (404, "unknown-origin")
 
 
-async def test_a_way_that_is_for_other_logs_is_404(tmp_path: Path) -> None:
+async def test_a_way_that_is_for_other_logs_is_404(m: Running) -> None:
     """A bastion may be for some logs only."""
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 3)
-        headers = {"Content-Type": "application/octet-stream"}
-        for about, status in ((frozenset({"other"}), 404), (frozenset({LOG.origin}), 200)):
-            request = Request("POST", "/add-entries", headers, Body(LOG.upload(0, 3)))
-            request.about = about
-            assert (await m.app.respond(request)).status == status
+    await m.pend(0, 3)
+    headers = {"Content-Type": "application/octet-stream"}
+    for about, status in ((frozenset({"other"}), 404), (frozenset({LOG.origin}), 200)):
+        request = Request("POST", "/add-entries", headers, Body(LOG.upload(0, 3)))
+        request.about = about
+        assert (await m.app.respond(request)).status == status
 
 
-async def test_without_a_pending_checkpoint_it_is_422(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        assert problem(await m.send(LOG.upload(0, 3))) == (422, "no-checkpoint")
+async def test_without_a_pending_checkpoint_it_is_422(m: Running) -> None:
+    assert problem(await m.send(LOG.upload(0, 3))) == (422, "no-checkpoint")
 
 
-async def test_an_end_that_was_never_pending_is_409(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        for end in (299, 301):
-            found = info(await m.send(LOG.upload(0, end)), 409)
-            assert (found.size, found.next_entry) == (300, 0)
-            assert found.ticket
-        cosigned(await m.send(LOG.upload(0, 300, found.ticket)), 300)
-
-
-async def test_an_end_before_the_mirror_checkpoint_is_409(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 10)
-        await m.pend(10, 20)
-        cosigned(await m.send(LOG.upload(0, 20)), 20)
-        found = info(await m.send(LOG.upload(0, 10)), 409)
-        assert (found.size, found.next_entry) == (20, 20)
-
-
-async def test_a_start_after_the_next_entry_is_409(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        found = info(await m.send(LOG.upload(1, 300)), 409)
+async def test_an_end_that_was_never_pending_is_409(m: Running) -> None:
+    await m.pend(0, 300)
+    for end in (299, 301):
+        found = info(await m.send(LOG.upload(0, end)), 409)
         assert (found.size, found.next_entry) == (300, 0)
+        assert found.ticket
+    cosigned(await m.send(LOG.upload(0, 300, found.ticket)), 300)
 
 
-async def test_too_much_that_is_here_already_is_409(tmp_path: Path) -> None:
+async def test_an_end_before_the_mirror_checkpoint_is_409(m: Running) -> None:
+    await m.pend(0, 10)
+    await m.pend(10, 20)
+    cosigned(await m.send(LOG.upload(0, 20)), 20)
+    found = info(await m.send(LOG.upload(0, 10)), 409)
+    assert (found.size, found.next_entry) == (20, 20)
+
+
+async def test_a_start_after_the_next_entry_is_409(m: Running) -> None:
+    await m.pend(0, 300)
+    found = info(await m.send(LOG.upload(1, 300)), 409)
+    assert (found.size, found.next_entry) == (300, 0)
+
+
+async def test_too_much_that_is_here_already_is_409(m: Running) -> None:
     size = 2400
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, size)
-        cosigned(await m.send(LOG.upload(0, size)), size)
-        found = info(await m.send(LOG.upload(0, size, packages=1)), 409)
-        assert (found.size, found.next_entry) == (size, size)
-        cosigned(await m.send(LOG.upload(size - 2048, size)), size)
+    await m.pend(0, size)
+    cosigned(await m.send(LOG.upload(0, size)), size)
+    found = info(await m.send(LOG.upload(0, size, packages=1)), 409)
+    assert (found.size, found.next_entry) == (size, size)
+    cosigned(await m.send(LOG.upload(size - 2048, size)), size)
 
 
-async def test_a_prefix_is_202_and_goes_on(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 600)
-        found = info(await m.send(LOG.upload(0, 600, packages=2)), 202)
-        assert (found.size, found.next_entry) == (600, 512)
-        assert (await m.read("checkpoint")).status == 404
-        assert (await m.read("tile/entries/001")).status == 200  # "MAY commit … as soon as"
-        cosigned(await m.send(LOG.upload(512, 600, found.ticket)), 600)
+async def test_a_prefix_is_202_and_goes_on(m: Running) -> None:
+    await m.pend(0, 600)
+    found = info(await m.send(LOG.upload(0, 600, packages=2)), 202)
+    assert (found.size, found.next_entry) == (600, 512)
+    assert (await m.read("checkpoint")).status == 404
+    assert (await m.read("tile/entries/001")).status == 200  # "MAY commit … as soon as"
+    cosigned(await m.send(LOG.upload(512, 600, found.ticket)), 600)
 
 
-async def test_a_body_that_ends_before_its_first_package_is_400(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        whole = LOG.upload(0, 300)
-        head = len(Upload(LOG.origin, 0, 300).encode())
-        for size in (0, 5, head - 1, head, head + 10):
-            assert problem(await m.send(whole[:size])) == (400, "incomplete-body")
-        backwards = Upload(LOG.origin, 0, 0).encode()[:-10] + bytes(10)
-        assert (await m.send(backwards[:-11] + b"\1" + bytes(10))).status == 400
+async def test_a_body_that_ends_before_its_first_package_is_400(m: Running) -> None:
+    await m.pend(0, 300)
+    whole = LOG.upload(0, 300)
+    head = len(Upload(LOG.origin, 0, 300).encode())
+    for size in (0, 5, head - 1, head, head + 10):
+        assert problem(await m.send(whole[:size])) == (400, "incomplete-body")
+    backwards = Upload(LOG.origin, 0, 0).encode()[:-10] + bytes(10)
+    assert (await m.send(backwards[:-11] + b"\1" + bytes(10))).status == 400
 
 
-async def test_a_proof_that_does_not_hold_is_422_and_nothing_of_it_stays(tmp_path: Path) -> None:
+async def test_a_proof_that_does_not_hold_is_422_and_nothing_of_it_stays(m: Running) -> None:
     fork = LOG.fork(280)
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 600)
-        packages = LOG.packages(0, 600)
-        wrong = MirrorLog(LOG.origin, LOG.signers, 280).packages(0, 600)
-        head = Upload(LOG.origin, 0, 600).encode()
-        assert fork.root(600) != LOG.root(600)
-        assert problem(await m.send(head + wrong[0])) == (422, "bad-proof")
-        assert m.mirror.copies[LOG.origin].next_entry == 0
-        answer = await m.send(head + packages[0] + wrong[1] + packages[2])
-        assert problem(answer) == (422, "bad-proof")
-        assert m.mirror.copies[LOG.origin].next_entry == 256
-        cosigned(await m.send(LOG.upload(256, 600)), 600)
+    await m.pend(0, 600)
+    packages = LOG.packages(0, 600)
+    wrong = MirrorLog(LOG.origin, LOG.signers, 280).packages(0, 600)
+    head = Upload(LOG.origin, 0, 600).encode()
+    assert fork.root(600) != LOG.root(600)
+    assert problem(await m.send(head + wrong[0])) == (422, "bad-proof")
+    assert m.mirror.copies[LOG.origin].next_entry == 0
+    answer = await m.send(head + packages[0] + wrong[1] + packages[2])
+    assert problem(answer) == (422, "bad-proof")
+    assert m.mirror.copies[LOG.origin].next_entry == 256
+    cosigned(await m.send(LOG.upload(256, 600)), 600)
 
 
-async def test_a_package_of_too_many_hashes_ends_the_body(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        first, last = LOG.packages(0, 300)
-        head = Upload(LOG.origin, 0, 300).encode()
-        entries = b"\0\0" * 44
-        bad = entries + b"\x40" + bytes(64 * 32)
-        assert (await m.send(head + b"\0\0" * 256 + b"\x40" + bytes(64 * 32))).status == 400
-        assert info(await m.send(head + first + bad), 202).next_entry == 256
-        assert encode_package(b"", []) == b"\0"
-        cosigned(await m.send(head + first + last), 300)
+async def test_a_package_of_too_many_hashes_ends_the_body(m: Running) -> None:
+    await m.pend(0, 300)
+    first, last = LOG.packages(0, 300)
+    head = Upload(LOG.origin, 0, 300).encode()
+    entries = b"\0\0" * 44
+    bad = entries + b"\x40" + bytes(64 * 32)
+    assert (await m.send(head + b"\0\0" * 256 + b"\x40" + bytes(64 * 32))).status == 400
+    assert info(await m.send(head + first + bad), 202).next_entry == 256
+    assert encode_package(b"", []) == b"\0"
+    cosigned(await m.send(head + first + last), 300)
 
 
-async def test_nothing_to_send_is_cosigned_again(tmp_path: Path) -> None:
+async def test_nothing_to_send_is_cosigned_again(m: Running) -> None:
     """An upload whose start is its end has no packages, and must not be a 400."""
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        cosigned(await m.send(LOG.upload(0, 300)), 300)
-        cosigned(await m.send(LOG.upload(300, 300)), 300)
-        cosigned(await m.send(LOG.upload(20, 300)), 300)
+    await m.pend(0, 300)
+    cosigned(await m.send(LOG.upload(0, 300)), 300)
+    cosigned(await m.send(LOG.upload(300, 300)), 300)
+    cosigned(await m.send(LOG.upload(20, 300)), 300)
 
 
-async def test_the_empty_log_is_mirrored(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 0)
-        cosigned(await m.send(LOG.upload(0, 0)), 0)
-        await m.pend(0, 2)
-        cosigned(await m.send(LOG.upload(0, 2)), 2)
+async def test_the_empty_log_is_mirrored(m: Running) -> None:
+    await m.pend(0, 0)
+    cosigned(await m.send(LOG.upload(0, 0)), 0)
+    await m.pend(0, 2)
+    cosigned(await m.send(LOG.upload(0, 2)), 2)
 
 
-async def test_an_earlier_pending_checkpoint_is_still_good(tmp_path: Path) -> None:
+async def test_an_earlier_pending_checkpoint_is_still_good(m: Running) -> None:
     """ "Mirrors SHOULD accept any of the last several pending checkpoint values"."""
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 100)
-        await m.pend(100, 300)
-        await m.pend(300, 310)
-        cosigned(await m.send(LOG.upload(0, 100)), 100)
-        found = info(await m.send(LOG.upload(100, 300, packages=1)), 202)
-        assert (found.size, found.next_entry) == (300, 256)
-        cosigned(await m.send(LOG.upload(256, 310)), 310)
+    await m.pend(0, 100)
+    await m.pend(100, 300)
+    await m.pend(300, 310)
+    cosigned(await m.send(LOG.upload(0, 100)), 100)
+    found = info(await m.send(LOG.upload(100, 300, packages=1)), 202)
+    assert (found.size, found.next_entry) == (300, 256)
+    cosigned(await m.send(LOG.upload(256, 310)), 310)
 
 
 async def test_a_ticket_is_good_when_the_witness_has_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    m: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        found = info(await m.send(LOG.upload(0, 300, packages=1)), 202)
-        await m.pend(300, 310)
+    await m.pend(0, 300)
+    found = info(await m.send(LOG.upload(0, 300, packages=1)), 202)
+    await m.pend(300, 310)
 
-        async def forgotten(*_: object) -> list[bytes]:
-            return []
+    async def forgotten(*_: object) -> list[bytes]:
+        return []
 
-        monkeypatch.setattr(HeadStore, "notes_at", forgotten)
-        assert info(await m.send(LOG.upload(256, 300)), 409).size == 310
-        cosigned(await m.send(LOG.upload(256, 300, found.ticket)), 300)
+    monkeypatch.setattr(HeadStore, "notes_at", forgotten)
+    assert info(await m.send(LOG.upload(256, 300)), 409).size == 310
+    cosigned(await m.send(LOG.upload(256, 300, found.ticket)), 300)
 
 
-async def test_a_ticket_that_was_changed_is_believed_in_nothing(tmp_path: Path) -> None:
+async def test_a_ticket_that_was_changed_is_believed_in_nothing(m: Running) -> None:
     """ "The mirror MUST authenticate any information it derives from a ticket"."""
     fork = LOG.fork(3)
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        ticket = info(await m.send(LOG.upload(0, 300, packages=1)), 202).ticket
-        note = fork.checkpoint(301).encode()  # signed by the log: only the mirror's word is missing
-        forged = [ticket[:32] + note, bytes(32) + note, note, ticket[:-1], b"x" + ticket[1:], b"x"]
-        for bad in forged:
-            assert info(await m.send(LOG.upload(256, 301, bad, packages=0)), 409).size == 300
-        for at in range(0, len(ticket), 97):
-            changed = bytearray(ticket)
-            changed[at] ^= 1
-            answer = await m.send(LOG.upload(256, 301, bytes(changed), packages=0))
-            assert info(answer, 409).size == 300
+    await m.pend(0, 300)
+    ticket = info(await m.send(LOG.upload(0, 300, packages=1)), 202).ticket
+    note = fork.checkpoint(301).encode()  # signed by the log: only the mirror's word is missing
+    forged = [ticket[:32] + note, bytes(32) + note, note, ticket[:-1], b"x" + ticket[1:], b"x"]
+    for bad in forged:
+        assert info(await m.send(LOG.upload(256, 301, bad, packages=0)), 409).size == 300
+    for at in range(0, len(ticket), 97):
+        changed = bytearray(ticket)
+        changed[at] ^= 1
+        answer = await m.send(LOG.upload(256, 301, bytes(changed), packages=0))
+        assert info(answer, 409).size == 300
 
 
 async def test_a_ticket_of_another_log_is_none(tmp_path: Path) -> None:
@@ -299,51 +286,47 @@ async def test_a_ticket_of_another_log_is_none(tmp_path: Path) -> None:
         assert info(await m.send(other.upload(0, 300, ticket)), 409).size == 290
 
 
-async def test_gzip_is_received_and_announced(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        body = LOG.upload(0, 300)
-        bad = await m.send(body, Content_Encoding="br")
-        assert problem(bad) == (415, "content-encoding")
-        assert bad.headers["Accept-Encoding"] == "gzip"
-        two = gzip.compress(body[:700]) + gzip.compress(body[700:])
-        assert info(await m.send(two[:-50], Content_Encoding="gzip"), 202).next_entry == 256
-        damaged = b"\x1f\x8b" + two[2:300] + bytes(300)
-        assert (await m.send(damaged, Content_Encoding="gzip")).status == 400
-        answer = await m.send(two, Content_Encoding="gzip")
-        cosigned(answer, 300)
-        assert answer.headers["Accept-Encoding"] == "gzip"
+async def test_gzip_is_received_and_announced(m: Running) -> None:
+    await m.pend(0, 300)
+    body = LOG.upload(0, 300)
+    bad = await m.send(body, Content_Encoding="br")
+    assert problem(bad) == (415, "content-encoding")
+    assert bad.headers["Accept-Encoding"] == "gzip"
+    two = gzip.compress(body[:700]) + gzip.compress(body[700:])
+    assert info(await m.send(two[:-50], Content_Encoding="gzip"), 202).next_entry == 256
+    damaged = b"\x1f\x8b" + two[2:300] + bytes(300)
+    assert (await m.send(damaged, Content_Encoding="gzip")).status == 400
+    answer = await m.send(two, Content_Encoding="gzip")
+    cosigned(answer, 300)
+    assert answer.headers["Accept-Encoding"] == "gzip"
 
 
-async def test_bundles_are_compressed_for_who_takes_that(tmp_path: Path) -> None:
+async def test_bundles_are_compressed_for_who_takes_that(m: Running) -> None:
     path = f"/mirror/{origin_hash(LOG.origin)}/tile"
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        cosigned(await m.send(LOG.upload(0, 300)), 300)
-        plain = await m.call("GET", f"{path}/entries/000")
-        coded = await m.call("GET", f"{path}/entries/000", Accept_Encoding="gzip")
-        assert gzip.decompress(coded.body) == plain.body
-        assert coded.headers["Content-Encoding"] == "gzip"
-        assert coded.headers["ETag"] != plain.headers["ETag"]
-        assert plain.headers["Vary"] == coded.headers["Vary"] == "Accept-Encoding"
-        for other in ("entries/001.p/44", "0/000"):  # short, and hashes
-            answer = await m.call("GET", f"{path}/{other}", Accept_Encoding="gzip")
-            assert "Content-Encoding" not in answer.headers
+    await m.pend(0, 300)
+    cosigned(await m.send(LOG.upload(0, 300)), 300)
+    plain = await m.call("GET", f"{path}/entries/000")
+    coded = await m.call("GET", f"{path}/entries/000", Accept_Encoding="gzip")
+    assert gzip.decompress(coded.body) == plain.body
+    assert coded.headers["Content-Encoding"] == "gzip"
+    assert coded.headers["ETag"] != plain.headers["ETag"]
+    assert plain.headers["Vary"] == coded.headers["Vary"] == "Accept-Encoding"
+    for other in ("entries/001.p/44", "0/000"):  # short, and hashes
+        answer = await m.call("GET", f"{path}/{other}", Accept_Encoding="gzip")
+        assert "Content-Encoding" not in answer.headers
 
 
-async def test_another_content_type_is_415(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 3)
-        answer = await m.send(LOG.upload(0, 3), Content_Type="text/plain")
-        assert problem(answer) == (415, "content-type")
+async def test_another_content_type_is_415(m: Running) -> None:
+    await m.pend(0, 3)
+    answer = await m.send(LOG.upload(0, 3), Content_Type="text/plain")
+    assert problem(answer) == (415, "content-type")
 
 
-async def test_the_log_s_signature_must_be_of_a_key_that_is_still_trusted(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        others = GrowingLog(LOG.origin).verifiers
-        await m.mirror.follow({LOG.origin: KnownLog(LOG.origin, others)})
-        assert problem(await m.send(LOG.upload(0, 300))) == (422, "no-checkpoint")
+async def test_the_log_s_signature_must_be_of_a_key_that_is_still_trusted(m: Running) -> None:
+    await m.pend(0, 300)
+    others = GrowingLog(LOG.origin).verifiers
+    await m.mirror.follow({LOG.origin: KnownLog(LOG.origin, others)})
+    assert problem(await m.send(LOG.upload(0, 300))) == (422, "no-checkpoint")
 
 
 async def test_uploads_beyond_the_budget_are_told_to_come_again(tmp_path: Path) -> None:
@@ -434,11 +417,10 @@ async def test_the_document_has_every_route(tmp_path: Path, witness: list[Signer
         assert not gone
 
 
-async def test_what_a_mirror_tells_of_itself(tmp_path: Path) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        told = json.loads((await m.call("GET", "/mirror/mirror.v0.json")).body)
-        assert told["name"] == MIRROR
-        assert told["verifier_keys"] == [str(key.vkey) for key in KEYS]
+async def test_what_a_mirror_tells_of_itself(m: Running) -> None:
+    told = json.loads((await m.call("GET", "/mirror/mirror.v0.json")).body)
+    assert told["name"] == MIRROR
+    assert told["verifier_keys"] == [str(key.vkey) for key in KEYS]
 
 
 async def test_a_subtree_is_signed_by_the_key_that_cosigned_its_reference(tmp_path: Path) -> None:
@@ -472,18 +454,17 @@ async def test_a_subtree_is_signed_by_the_key_that_cosigned_its_reference(tmp_pa
         "DELETE FROM tile WHERE level = 0 AND idx = 1",
     ],
 )
-async def test_a_copy_that_rots_is_not_cosigned(tmp_path: Path, rot: str) -> None:
-    async with mirror(tmp_path, LOG, KEYS) as m:
-        await m.pend(0, 300)
-        await m.pend(300, 600)
-        assert info(await m.send(LOG.upload(0, 600, packages=2)), 202).next_entry == 512
-        with closing(sqlite3.connect(tmp_path / "m.db")) as database:
-            database.execute(rot)
-            database.commit()
-        assert problem(await m.send(LOG.upload(300, 300))) == (503, "copy-damaged")
-        assert (await m.read("checkpoint")).status == 404
-        if "8192" not in rot:
-            assert problem(await m.read("tile/0/001.p/44")) == (503, "copy-damaged")
+async def test_a_copy_that_rots_is_not_cosigned(tmp_path: Path, m: Running, rot: str) -> None:
+    await m.pend(0, 300)
+    await m.pend(300, 600)
+    assert info(await m.send(LOG.upload(0, 600, packages=2)), 202).next_entry == 512
+    with closing(sqlite3.connect(tmp_path / "m.db")) as database:
+        database.execute(rot)
+        database.commit()
+    assert problem(await m.send(LOG.upload(300, 300))) == (503, "copy-damaged")
+    assert (await m.read("checkpoint")).status == 404
+    if "8192" not in rot:
+        assert problem(await m.read("tile/0/001.p/44")) == (503, "copy-damaged")
 
 
 def rotten(table: str, old: str, new: str) -> str:

@@ -7,25 +7,15 @@ from hypothesis import strategies as st
 import rfc6962
 from muniment.tlog.auditpath import PathsPlan, plan_inclusions, plan_path
 from muniment.tlog.encoding import MAX_SIZE
-from muniment.tlog.merkle import leaf_hashes, root_of
+from muniment.tlog.merkle import root_of
 from muniment.tlog.proofs import (
     nodes_from_tiles,
     plan_inclusion,
     root_from_inclusion,
     verify_inclusion,
 )
-from muniment.tlog.tiles import Tile, tiles_of
-
-ENTRIES = [b"entry %d" % index for index in range(700)]
-LEAVES = leaf_hashes(ENTRIES)
-
-
-def tiles_at(size: int) -> dict[Tile, bytes]:
-    spans = {tile: range(tile.start, tile.end, 256**tile.level) for tile in tiles_of(size)}
-    return {
-        tile: b"".join(root_of(LEAVES[start : start + starts.step]) for start in starts)
-        for tile, starts in spans.items()
-    }
+from muniment.tlog.tiles import Tile
+from proving import ENTRIES, LEAVES, tiles_at
 
 
 def prove(plan: PathsPlan, tiles: dict[Tile, bytes]) -> list[tuple[bytes, ...]]:

@@ -1,22 +1,16 @@
-"""Proofs against the oracle, the accumulated vectors of the draft, peers' probes, and mutations."""
+"""Proofs against the oracle; and what does not hold, or is of another tree, does not verify."""
 
-import base64
 import hashlib
-import json
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.tlog.encoding import MAX_SIZE, FormatError, VerificationError
-from muniment.tlog.merkle import EMPTY_ROOT, CompactRange, leaf_hash, leaf_hashes, root_of
+from muniment.tlog.encoding import MAX_SIZE, VerificationError
+from muniment.tlog.merkle import EMPTY_ROOT, CompactRange, leaf_hash, root_of
 from muniment.tlog.proofs import (
     MAX_PROOF,
-    Node,
     Plan,
     is_subtree,
     nodes_from_tiles,
@@ -30,29 +24,8 @@ from muniment.tlog.proofs import (
     verify_inclusion,
     verify_subtree,
 )
-from muniment.tlog.tiles import Tile, tile_at, tiles_of
-
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
-
-ENTRIES = [b"entry %d" % index for index in range(700)]
-LEAVES = leaf_hashes(ENTRIES)
-SIZES = st.integers(1, 100) | st.integers(1, 700) | st.sampled_from([255, 256, 257, 511, 512, 513])
-
-
-@cache
-def root(size: int) -> bytes:
-    return rfc6962.MTH(ENTRIES[:size])
-
-
-@cache
-def tiles_at(size: int) -> dict[Tile, bytes]:
-    """Every tile of the tree, straight from the formula of tlog-tiles."""
-    tiles = {}
-    for tile in tiles_of(size):
-        span = 256**tile.level
-        starts = range(tile.start, tile.end, span)
-        tiles[tile] = b"".join(root_of(LEAVES[start : start + span]) for start in starts)
-    return tiles
+from muniment.tlog.tiles import tile_at
+from proving import ENTRIES, LEAVES, SIZES, root, tiles_at
 
 
 def prove(plan: Plan, size: int) -> list[bytes]:
@@ -148,115 +121,6 @@ def test_peaks_from_tiles() -> None:
     hashes = nodes_from_tiles(plan.nodes, size, tiles_at(size))
     restored = CompactRange.from_peaks(size, [hashes[node] for node in plan.nodes])
     assert restored == CompactRange.EMPTY.extend(LEAVES[:size])
-
-
-# The accumulated vectors: a digest over the outputs for all inputs up to size 130.
-
-ACCUMULATED = 130
-VECTOR_ENTRIES = [bytes([index]) for index in range(ACCUMULATED)]
-VECTOR_LEAVES = leaf_hashes(VECTOR_ENTRIES)
-
-
-@pytest.fixture(scope="module")
-def vector_nodes() -> dict[Node, bytes]:
-    level, hashes = 0, VECTOR_LEAVES
-    nodes = {}
-    while hashes:
-        nodes |= {Node(level, index): value for index, value in enumerate(hashes)}
-        pairs = range(0, len(hashes) - 1, 2)
-        level, hashes = level + 1, [root_of(hashes[at : at + 2]) for at in pairs]
-    return nodes
-
-
-def vector_subtrees(most: int = ACCUMULATED) -> list[tuple[int, int]]:
-    ends = range(most + 1)
-    return [(start, end) for end in ends for start in range(end + 1) if is_subtree(start, end)]
-
-
-def test_vector_of_subtree_hashes(vector_nodes: dict[Node, bytes]) -> None:
-    """merkle-tree-certs appendix "Subtree Hashes"."""
-    digest = hashlib.sha256()
-    for start, end in vector_subtrees():
-        [value] = plan_subtree_root(start, end).assemble(vector_nodes)
-        assert value == root_of(VECTOR_LEAVES[start:end])
-        digest.update(f"[{start}, {end}) {value.hex()}\n".encode())
-    want = "b82806ad4265bb151c1119c0f4db437bb4d1a1f887b3a7fba1cd4ebf552e3e81"
-    assert digest.hexdigest() == want
-
-
-def test_vector_of_subtree_inclusion_proofs(vector_nodes: dict[Node, bytes]) -> None:
-    """merkle-tree-certs appendix "Subtree Inclusion Proofs": index - start, in end - start."""
-    digest = hashlib.sha256()
-    for start, end in vector_subtrees():
-        for index in range(start, end):
-            plan = plan_inclusion(index - start, end - start)
-            moved = tuple(
-                tuple(Node(level, at + (start >> level)) for level, at in part)
-                for part in plan.parts
-            )
-            proof = Plan(moved).assemble(vector_nodes)
-            digest.update(f"{index} [{start}, {end})".encode())
-            digest.update("".join(f" {value.hex()}" for value in proof).encode() + b"\n")
-    want = "ac2a8f989e44d99e399db448050ff5f19757df53cfb716aa81015d3955d8163f"
-    assert digest.hexdigest() == want
-
-
-def test_vector_of_subtree_consistency_proofs(vector_nodes: dict[Node, bytes]) -> None:
-    """merkle-tree-certs appendix "Subtree Consistency Proofs"; each of them verifies."""
-    digest = hashlib.sha256()
-    hashes = {(start, end): root_of(VECTOR_LEAVES[start:end]) for start, end in vector_subtrees()}
-    for size in range(ACCUMULATED + 1):
-        for start, end in vector_subtrees(size):
-            proof = plan_subtree(start, end, size).assemble(vector_nodes)
-            verify_subtree(start, end, hashes[start, end], size, hashes[0, size], proof)
-            digest.update(f"[{start}, {end}) {size}".encode())
-            digest.update("".join(f" {value.hex()}" for value in proof).encode() + b"\n")
-    want = "10fa99b37bf9bf9ffa26b412fbd98bd75363256d0b75d61bc4538b9c9c5a0a74"
-    assert digest.hexdigest() == want
-
-
-# The probes of transparency-dev/merkle, one file each.
-
-
-def probes(kind: str) -> list[Any]:
-    paths = sorted((VECTORS / kind).rglob("*.json"))
-    if not paths:
-        reason = "the shared vectors are not beside this repository"
-        return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="absent")]
-    names = [path.relative_to(VECTORS).with_suffix("").as_posix() for path in paths]
-    return [pytest.param(path, id=name) for path, name in zip(paths, names, strict=True)]
-
-
-def read_probe(path: Path) -> tuple[dict[str, Any], list[bytes]]:
-    probe = json.loads(path.read_text())
-    return probe, [base64.b64decode(value) for value in probe["proof"] or []]
-
-
-@pytest.mark.parametrize("path", probes("inclusion"))
-def test_inclusion_probe(path: Path) -> None:
-    probe, proof = read_probe(path)
-    leaf, tree = (base64.b64decode(probe[name]) for name in ("leafHash", "root"))
-    if probe["wantErr"]:
-        with pytest.raises(VerificationError):
-            verify_inclusion(leaf, probe["leafIdx"], probe["treeSize"], proof, tree)
-    else:
-        verify_inclusion(leaf, probe["leafIdx"], probe["treeSize"], proof, tree)
-
-
-@pytest.mark.parametrize("path", probes("consistency"))
-def test_consistency_probe(path: Path) -> None:
-    """The probes from size 0 all fail here for their roots, which are not hashes.
-
-    Their authors call any proof from size 0 useless and refuse it. merkle-tree-certs accepts the
-    empty proof for the empty subtree, which is what a witness that never saw a log needs.
-    """
-    probe, proof = read_probe(path)
-    old, new = (base64.b64decode(probe[name]) for name in ("root1", "root2"))
-    if probe["wantErr"]:
-        with pytest.raises(VerificationError):
-            verify_consistency(probe["size1"], old, probe["size2"], new, proof)
-    else:
-        verify_consistency(probe["size1"], old, probe["size2"], new, proof)
 
 
 # What does not hold does not verify.
@@ -421,87 +285,3 @@ def test_the_largest_proofs(size: int, index: int) -> None:
         root_from_inclusion(LEAVES[0], index, size, [*proof, LEAVES[0]])
     if size < 2**62:
         assert len(plan_consistency(index, size).parts) <= MAX_PROOF
-
-
-# Tiles are untrusted input.
-
-
-def test_only_the_planned_tiles_are_read() -> None:
-    size = 700
-    plan = plan_inclusion(300, size)
-    assert set(plan.tiles(size)) == {Tile(0, 1), Tile(0, 2, 188), Tile(1, 0, 2)}
-    assert plan_consistency(512, 700).tiles(700) == (Tile(0, 2, 188),)
-    assert plan_root(256).tiles(700) == (Tile(1, 0, 2),)
-
-
-def test_a_tile_of_wrong_length_is_refused() -> None:
-    size = 700
-    plan = plan_inclusion(300, size)
-    for tile in plan.tiles(size):
-        good = tiles_at(size)[tile]
-        for bad in (b"", good[:-1], good[:-32], good + bytes(32)):
-            with pytest.raises(FormatError, match="bytes instead of"):
-                nodes_from_tiles(plan.nodes, size, {**tiles_at(size), tile: bad})
-
-
-def test_a_missing_tile_is_named() -> None:
-    size = 700
-    plan = plan_inclusion(300, size)
-    for tile in plan.tiles(size):
-        rest = {other: data for other, data in tiles_at(size).items() if other != tile}
-        with pytest.raises(ValueError, match=f"{tile.path} is missing"):
-            nodes_from_tiles(plan.nodes, size, rest)
-
-
-def test_the_full_tile_stands_in_for_a_partial_one() -> None:
-    """tlog-tiles "Partial Tiles": clients "MAY fetch the full tile in parallel as a fallback"."""
-    old, size = 300, 700
-    plan = plan_inclusion(260, old)
-    partial = Tile(0, 1, 44)
-    assert partial in plan.tiles(old)
-    tiles = {tile: data for tile, data in tiles_at(old).items() if tile != partial}
-    tiles[partial.full] = tiles_at(size)[partial.full]
-    proof = plan.assemble(nodes_from_tiles(plan.nodes, old, tiles))
-    verify_inclusion(LEAVES[260], 260, old, proof, root(old))
-    with pytest.raises(FormatError, match="instead of 8192"):
-        nodes_from_tiles(plan.nodes, old, {**tiles, partial.full: tiles[partial.full][:-32]})
-
-
-def test_a_node_outside_the_tree_is_a_bug_of_the_caller() -> None:
-    for node in (Node(0, 13), Node(2, 3), Node(4, 0)):
-        with pytest.raises(ValueError, match="has no Node"):
-            nodes_from_tiles([node], 13, tiles_at(13))
-    with pytest.raises(ValueError, match="has no Node"):
-        plan_inclusion(3, 13).tiles(12)
-
-
-@settings(max_examples=30, deadline=None)
-@given(SIZES, st.data())
-def test_a_false_tile_makes_a_false_proof(size: int, data: st.DataObject) -> None:
-    """Planning trusts nothing, assembling proves nothing: only verifying decides."""
-    index = data.draw(st.integers(0, size - 1))
-    plan = plan_inclusion(index, size)
-    for tile in plan.tiles(size):
-        tiles = dict(tiles_at(size))
-        tiles[tile] = bytes(byte ^ 1 for byte in tiles[tile])
-        proof = plan.assemble(nodes_from_tiles(plan.nodes, size, tiles))
-        with pytest.raises(VerificationError, match="not in the tree"):
-            verify_inclusion(LEAVES[index], index, size, proof, root(size))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 256), st.integers(0, 2)), min_size=1, max_size=12))
-def test_nodes_of_a_tile_that_grew_shrank_or_forked(steps: list[tuple[int, int]]) -> None:
-    """What was computed of a tile before is used for its prefix alone, and never for another's."""
-    for width, fork in steps:
-        # Forks begin with the same hash, by which tiles are recognised, and part later.
-        hashes = [
-            LEAVES[0],
-            *leaf_hashes([b"%d %d" % (fork * (at > 9), at) for at in range(width)]),
-        ]
-        hashes = hashes[:width]
-        nodes = [Node(level, at) for level in range(8) for at in range(width >> level)]
-        found = nodes_from_tiles(nodes, width, {tile_at(0, 0, width): b"".join(hashes)})
-        for node in nodes:
-            under = hashes[node.index << node.level : node.index + 1 << node.level]
-            assert found[node] == root_of(under)
