@@ -1,6 +1,7 @@
 """A mirror in this process, beside a witness or alone, and uploads made by the RFC 6962 oracle."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,12 +11,14 @@ from typing import Any
 
 import rfc6962
 from clocks import WallClock
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import frame
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.mirrorwire import MirrorInfo, Upload, encode_package, parse_mirror_info
-from muniment.tlog.note import Signer
+from muniment.tlog.note import Signer, verify_note
 from muniment.tlog.tiles import bundles_of, check_bundle, tiles_of
-from muniment.tlog.witnesswire import origin_hash
+from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 from muniment_service.config import Address
 from muniment_service.http import Problem, Request, Response
 from muniment_service.metrics import Metrics
@@ -31,7 +34,7 @@ from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.mirrordb import MirrorStore, create_mirror
 from muniment_witness.witnessfile import LogEntry, WitnessFile
 from rawhttp import Body
-from witness_tools import WITNESS, GrowingLog, witness_signer
+from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
 
 MIRROR = "mirror.example/m1"
 NOW = 1_700_000_000
@@ -213,3 +216,22 @@ async def mirror(
 
 def mirror_signer(algorithm: str = "ed25519", name: str = MIRROR) -> Signer:
     return witness_signer(algorithm, name)
+
+
+LOG = MirrorLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
+KEYS = [mirror_signer(), mirror_signer("mldsa44")]
+
+
+def problem(response: Response) -> tuple[int, str]:
+    return response.status, json.loads(response.body)["type"].rpartition(":")[2]
+
+
+def cosigned(response: Response, size: int) -> None:
+    """Checks a 200: cosignatures of every mirror key, and of no other, over the tree."""
+    assert response.status == 200, response.body
+    lines = parse_cosignatures(response.body)
+    assert [(line.name, line.key_id) for line in lines] == [
+        (MIRROR, key.vkey.key_id) for key in KEYS
+    ]
+    note = parse_signed_checkpoint(LOG.checkpoint(size).encode() + response.body).note
+    verify_note(note, [verifier_for(key.vkey) for key in KEYS])
