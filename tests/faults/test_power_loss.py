@@ -210,8 +210,13 @@ def on_disk(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
 
 
-async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
+async def test_log_keeps_its_word_through_any_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     strace.needed()
+    # As long as it was for the process: each start would write 32 MiB of zeros.
+    for module in launch.WAL_OF["muniment_log.cli"]:
+        monkeypatch.setattr(f"{module}.WAL_PAGES", PAGES)
     recorded = await asyncio.to_thread(record_log, tmp_path)
     checkpoints = sum(
         call.name == "sync" and call.path.endswith("log.db") for call in recorded.trace
