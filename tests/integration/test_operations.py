@@ -112,6 +112,35 @@ def test_prometheus_takes_the_rules() -> None:
     subprocess.run(checked, check=True, capture_output=True, timeout=60)
 
 
+UNREACHABLE_BUCKET = """
+rule_files: [alerts.yml]
+evaluation_interval: 15s
+tests:
+- interval: 15s
+  input_series:
+  - {series: 'muniment_log_led{instance="a"}', values: '1 1 1 1 0 1 1 1 0 1 1 0 1 1 1 0 1 1 1 1 0 1'}
+  - {series: 'muniment_log_database_unseen{instance="a"}', values: '0x21'}
+  - {series: 'muniment_log_integration_lag_seconds{instance="a"}', values: '0+15x21'}
+  alert_rule_test:
+  - {eval_time: 5m, alertname: ClusterNotLed, exp_alerts: []}
+  - eval_time: 5m
+    alertname: ClusterIntegratesLate
+    exp_alerts:
+    - exp_labels: {severity: ticket, instance: a}
+      exp_annotations: {summary: a sees records that have waited 300 s for the tree}
+"""
+"""Each term ends after seconds there: the lease is held most of the time, and nothing is done."""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_somebody_is_told_of_terms_that_come_to_nothing(tmp_path: Path) -> None:
+    shutil.copy(ALERTS, tmp_path)
+    (tmp_path / "test.yml").write_text(UNREACHABLE_BUCKET)
+    tested = ["promtool", "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(tested, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("service", ["log", "witness", "gateway"])
 def test_a_service_manager_is_told(service: str, folders: Path, tmp_path: Path) -> None:
     """sd_notify(3), as the units' `Type=notify` needs it."""
