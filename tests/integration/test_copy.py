@@ -131,6 +131,35 @@ def test_the_head_that_was_signed_last_can_be_read_when_it_is_published(
             assert s3_server.filer("GET", partial)
 
 
+def test_an_integrator_that_runs_meanwhile_begins_anew(
+    tmp_path: Path, database: str, bucket: engines.Bucket
+) -> None:
+    """Without witnesses nothing tells it that the log is not empty."""
+    cluster = Cluster(database, bucket)
+    with deployed(tmp_path) as log:
+        text = log.config.read_text()
+        log.config.write_text(text.replace('policy = "witnesses.policy"', ""))
+        log.log.terminate()
+        log.start_log()
+        stream = log.stream()
+        size = 0
+        for count in (400, 1):
+            body = stream.take([outcome(f"{count}-{i}") for i in range(count)])
+            size = log.post(body, PUBLISHED).json["size"]
+        log.log.terminate()
+        config = cluster_config(log, cluster)
+        with start_log(config, cluster, "integrator") as integrator:
+            eventually(lambda: bool(ask(f"{integrator.url}/readyz").json["integrating"]))
+            code, stderr = copy(log, config, cluster)
+            assert code == 0, stderr
+            eventually(
+                lambda: f"size={size}" in integrator.stderr or integrator.returncode is not None,
+                lambda: integrator.stderr,
+            )
+            assert integrator.terminate() == 0, integrator.stderr
+        assert "Traceback" not in integrator.stderr
+
+
 def objects_in(server: engines.SeaweedFS, bucket: engines.Bucket) -> bool:
     return server.filer("GET", f"buckets/{bucket.name}/tile/entries/")
 

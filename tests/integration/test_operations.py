@@ -118,9 +118,9 @@ evaluation_interval: 15s
 tests:
 - interval: 15s
   input_series:
-  - {series: 'muniment_log_led{instance="a"}', values: '1 1 1 1 0 1 1 1 0 1 1 0 1 1 1 0 1 1 1 1 0 1'}
-  - {series: 'muniment_log_database_unseen{instance="a"}', values: '0x21'}
-  - {series: 'muniment_log_integration_lag_seconds{instance="a"}', values: '0+15x21'}
+  - {series: 'muniment_log_led{instance="a"}', values: '1 1 1 1 0 1 1 1 0 1 1 0 1 1 1 0 1 1 0 1 1'}
+  - {series: 'muniment_log_database_unseen{instance="a"}', values: '0x20'}
+  - {series: 'muniment_log_integration_lag_seconds{instance="a"}', values: '0+15x20'}
   alert_rule_test:
   - {eval_time: 5m, alertname: ClusterNotLed, exp_alerts: []}
   - eval_time: 5m

@@ -17,6 +17,7 @@ from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.adoptaddenda import copy_addenda
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.cluster.keys import claim
+from muniment_log.cluster.lease import end_term
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.view import CLOSED_BYTES
@@ -196,6 +197,8 @@ async def _adopt(
     head = loaded.head
     if await _state(db, head):
         return False
+    # Whoever leads goes by an empty tree, and would find leaves missing.
+    await end_term(db)
     for streams in contents.streams():
         keys = list(zip(*(key for key, _ in streams), strict=True))
         states = list(zip(*(state for _, state in streams), strict=True))

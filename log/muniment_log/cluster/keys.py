@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment_log.cluster.lease import fence
+from muniment_log.cluster.lease import end_term
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
 from muniment_log.errors import StorageError
@@ -77,11 +77,7 @@ async def rebind(config: LogConfig, after: Collection[VKey], commit: Callable[[]
             check_signed(note, sorted(owned.keys() - leaving))
         await db.execute("DELETE FROM identity WHERE vkey = ANY($1::text[])", sorted(leaving))
         await _insert(db, origin, [str(key) for key in fresh if str(key) not in owned])
-        epoch = await db.fetchval(
-            "UPDATE lease SET epoch = epoch + 1, holder = '', until = now(), status = ''"
-            " WHERE id = 0 RETURNING epoch"
-        )
-        await fence(db, epoch)
+        await end_term(db)
         commit()
 
     database = await Startup(config.cluster).database(2)

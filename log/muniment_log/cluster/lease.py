@@ -51,8 +51,27 @@ UPDATE lease SET until = now(), holder = '' WHERE id = 0 AND epoch = $1 AND hold
 """
 
 
+_END: Final = """
+UPDATE lease SET epoch = epoch + 1, holder = '', until = now(), status = ''
+WHERE id = 0 RETURNING epoch
+"""
+
+
 class LeaseLostError(LogError):
-    """Another integrator has taken over, or this one could not renew its lease in time."""
+    """The term was ended by another process, or this one could not renew its lease in time."""
+
+    def __init__(
+        self, what: str = "another integrator has taken over, or a command has ended this term"
+    ) -> None:
+        super().__init__(what)
+
+
+async def end_term(db: DatabaseConnection) -> None:
+    """Ends the term of whoever leads, in a transaction that changes what it goes by.
+
+    Whoever leads next begins by looking at all of it.
+    """
+    await fence(db, await db.fetchval(_END))
 
 
 async def fence(db: DatabaseConnection, epoch: int) -> None:
@@ -139,7 +158,7 @@ class Lease:
                 event(_LOGGER, logging.WARNING, "cannot renew the lease", error=str(error))
             else:
                 if mine is None:
-                    raise LeaseLostError("another integrator has taken over")
+                    raise LeaseLostError
                 self._until, sent = before + self._seconds, news
             due = before + self._seconds / RENEWALS
 

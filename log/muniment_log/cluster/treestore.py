@@ -112,7 +112,7 @@ class TreeStore:
             lambda db: db.fetchval("SELECT epoch FROM tree WHERE id = 0"), "reading the epoch"
         )
         if epoch != self._epoch:
-            raise LeaseLostError("another integrator has taken over")
+            raise LeaseLostError
 
     async def runs(self, first: int) -> list[PlacedRow]:
         """The ordered entries from a leaf index on, bounded; empty when there are none yet.
@@ -149,7 +149,7 @@ class TreeStore:
             if moved is None:
                 tree = await db.fetchrow("SELECT epoch, size, root FROM tree WHERE id = 0")
                 if tree is not None and tree["epoch"] != self._epoch:
-                    raise LeaseLostError("another integrator has taken over")
+                    raise LeaseLostError
                 if tree is None or (tree["size"], tree["root"]) != head:
                     raise StorageError(
                         "the stored tree is not the one of size "
@@ -190,5 +190,5 @@ class TreeStore:
         if await db.fetchval(_PUT_HEAD, kind, size, note, self._epoch) is None:
             epoch = await db.fetchval("SELECT epoch FROM tree WHERE id = 0")
             if epoch != self._epoch:
-                raise LeaseLostError("another integrator has taken over")
+                raise LeaseLostError
             raise StorageError(f"a {kind} checkpoint larger than {size} is stored already")
