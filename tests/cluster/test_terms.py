@@ -15,6 +15,8 @@ import signing
 from log_deployment import GATEWAY, PUBLISHED, Cluster, Deployment, ask, deployed, run, start_log
 from log_tools import ORIGIN, GatewayStream
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment_log.app.cluster import serve
+from muniment_log.app.leadership import Leadership
 from muniment_log.cluster import lease as lease_module
 from muniment_log.cluster.cosigned import CosignedObject
 from muniment_log.cluster.database import Database, DatabaseConnection
@@ -23,10 +25,12 @@ from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.treestore import TreeStore
+from muniment_log.config import load
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
 from muniment_log.core.ordering import Ordering
 from muniment_log.core.ports import StreamKey
 from muniment_log.core.streams import digest_of
+from muniment_service.config import Address
 from tcpproxy import Proxy
 from waiting import eventually
 
@@ -207,6 +211,24 @@ def made(database: str, bucket: engines.Bucket, tmp_path: Path) -> Any:
         deployment.config.write_text(text.replace("lease_seconds = 6.0", f"lease_seconds = {LONG}"))
         deployment.log = start_log(deployment.config, cluster, "frontend")
         yield deployment
+
+
+async def test_who_cannot_serve_does_not_look_at_the_lease(
+    made: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started again and again, it would take the lease from those who can."""
+    began = []
+
+    async def run(_: Leadership) -> None:
+        began.append(True)
+
+    monkeypatch.setattr(Leadership, "run", run)
+    for name, value in made.cluster.bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    taken = Address(made.url.removeprefix("http://"))
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await serve(load(made.config), is_frontend=False, is_integrator=True, listen=taken)
+    assert not began
 
 
 def is_integrating(process: processes.Process) -> bool:
