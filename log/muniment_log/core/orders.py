@@ -44,8 +44,6 @@ class Orders:
 
     async def records(self, producer: str, request: RequestRecords, sent: Sent | None) -> Receipt:
         """See `OrdersPort`."""
-        if sent is None:  # as most come
-            return await self._sequencer.submit_records(producer, request.records, request)
         return await self._keeper.ordered(
             sent, lambda: self._sequencer.submit_records(producer, request.records, request)
         )
