@@ -68,7 +68,10 @@ _PROBLEMS: Final[dict[int, str]] = {
     429: (
         "`over-budget`: the producer, or the address, sends more than it may; see `Retry-After`."
     ),
-    431: "The request line or the headers are too long: ask a proof of fewer keys at a time.",
+    431: (
+        "The request line or the headers are too long. A completeness proof may be asked for in "
+        "several requests of fewer keys each."
+    ),
     503: (
         "Not now; see `Retry-After`. `overloaded`, `busy`, `unavailable`, `storage-failed`, "
         "`index-unavailable`, `index-log-unavailable`, `not-mirrored`: mirrors do not hold as much "
