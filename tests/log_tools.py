@@ -18,6 +18,7 @@ from muniment.tlog.encoding import unframe
 from muniment.tlog.heads import Head
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.tiles import bundles_of
+from muniment_log.cli.setup import init
 from muniment_log.core.integrate import Integration, restore
 from muniment_log.core.orders import Orders
 from muniment_log.core.ports import SequencerPort, TileSource
@@ -208,3 +209,16 @@ async def all_entries(tiles: TileSource, size: int) -> list[bytes]:
 
 def root(entries: Sequence[bytes]) -> bytes:
     return rfc6962.MTH(list(entries))
+
+
+def configured(folder: Path, top: str, more: str = "", *, listen: str = "[::1]:0") -> Path:
+    """Makes a log's folder; its configuration, with a gateway of a rate and a token."""
+    init(folder, origin="log.example/l", listen=listen, passphrase_file=None, passphrase=None)
+    config = folder / "log.toml"
+    vkey = signing.log_signer("gw.example/a").vkey
+    config.write_text(
+        f'{top}\n{config.read_text()}\n[[gateway]]\nvkey = "{vkey}"\nrecords_per_second = 5.0\n'
+        f'[[token]]\nproducer = "p.example"\nsha256 = "{"ab" * 32}"\n'
+        f"expires = 2031-01-01T00:00:00Z\n{more}"
+    )
+    return config

@@ -2,15 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from operator import itemgetter
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from channels import Pair
 from muniment_log.core.addenda import MissingAddendumError
 from muniment_log.core.ingest import BadRecordError
 from muniment_log.core.ports import Receipt
@@ -24,8 +25,6 @@ from muniment_log.errors import (
 )
 from muniment_log.http.problems import problem_of
 from muniment_log.workers.channel import Channel, open_channel
-
-Answers = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 
 async def echo(value: Any) -> Any:
@@ -59,33 +58,12 @@ class Recorder:
         return False
 
 
-class Pair:
-    """Both ends in one process; `asking` asks, and the other end answers."""
-
-    def __init__(self, answers: Answers, told: Mapping[str, Callable[[Any], object]]) -> None:
-        self._answers = answers
-        self._told = told
-
-    async def __aenter__(self) -> Self:
-        one, other = socket.socketpair()
-        self.asking: Channel = await open_channel(one, {}, {})
-        self.answering: Channel = await open_channel(other, self._answers, self._told)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.asking.close()
-        await self.answering.close()
-
-
-def test_an_answer_comes_back_as_what_was_asked_for() -> None:
+async def test_an_answer_comes_back_as_what_was_asked_for() -> None:
     async def receipt(_: Any) -> Receipt:
         return Receipt(3, 2, 5, 6, (3, 9))
 
-    async def scenario() -> None:
-        async with Pair({"receipt": receipt}, {}) as pair:
-            assert await pair.asking.ask_for(Receipt, "receipt") == Receipt(3, 2, 5, 6, (3, 9))
-
-    asyncio.run(scenario())
+    async with Pair({"receipt": receipt}) as pair:
+        assert await pair.asking.ask_for(Receipt, "receipt") == Receipt(3, 2, 5, 6, (3, 9))
 
 
 plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.binary() | st.text()
@@ -94,34 +72,31 @@ values = plain | st.lists(plain, max_size=4) | st.dictionaries(st.text(), plain,
 
 @settings(deadline=None)
 @given(asked=st.lists(st.tuples(values, st.integers()), min_size=1, max_size=20))
-def test_many_questions_are_open_at_once_and_each_gets_its_own_answer(
+async def test_many_questions_are_open_at_once_and_each_gets_its_own_answer(
     asked: list[tuple[Any, int]],
 ) -> None:
     """In whatever order they are answered."""
 
     sent, turns = [value for value, _ in asked], [turn for _, turn in asked]
 
-    async def scenario() -> None:
-        gates: list[asyncio.Event] = []
-        all_there = asyncio.Event()
+    gates: list[asyncio.Event] = []
+    all_there = asyncio.Event()
 
-        async def later(value: Any) -> Any:
-            gate = asyncio.Event()
-            gates.append(gate)
-            if len(gates) == len(sent):
-                all_there.set()
-            await gate.wait()
-            return value
+    async def later(value: Any) -> Any:
+        gate = asyncio.Event()
+        gates.append(gate)
+        if len(gates) == len(sent):
+            all_there.set()
+        await gate.wait()
+        return value
 
-        async with Pair({"later": later}, {}) as pair:
-            asking = [asyncio.create_task(pair.asking.ask("later", value)) for value in sent]
-            await all_there.wait()
-            for _, gate in sorted(zip(turns, gates, strict=True), key=itemgetter(0)):
-                gate.set()
-                await asyncio.sleep(0)
-            assert await asyncio.gather(*asking) == sent
-
-    asyncio.run(scenario())
+    async with Pair({"later": later}) as pair:
+        asking = [asyncio.create_task(pair.asking.ask("later", value)) for value in sent]
+        await all_there.wait()
+        for _, gate in sorted(zip(turns, gates, strict=True), key=itemgetter(0)):
+            gate.set()
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*asking) == sent
 
 
 @settings(deadline=None)
@@ -129,36 +104,30 @@ def test_many_questions_are_open_at_once_and_each_gets_its_own_answer(
     sent=st.lists(st.binary(max_size=300), min_size=1, max_size=20),
     cuts=st.lists(st.integers(1, 50), min_size=1, max_size=30),
 )
-def test_messages_may_come_in_any_pieces(sent: list[bytes], cuts: list[int]) -> None:
-    async def scenario() -> None:
-        told: list[bytes] = []
-        talking, hearing = Channel({}, {}, {}), Channel({}, {"word": told.append}, {})
-        recorder: Any = Recorder()
-        talking.connection_made(recorder)
-        for word in sent:
-            talking.tell("word", word)
-        await asyncio.sleep(0)
-        rest = b"".join(recorder.written)
-        assert len(recorder.written) == 1  # one turn of the event loop, one write
-        number = 0
-        while rest:
-            cut = cuts[number % len(cuts)]
-            hearing.data_received(rest[:cut])
-            rest = rest[cut:]
-            number += 1
-        assert told == sent
-
-    asyncio.run(scenario())
+async def test_messages_may_come_in_any_pieces(sent: list[bytes], cuts: list[int]) -> None:
+    told: list[bytes] = []
+    talking, hearing = Channel({}, {}, {}), Channel({}, {"word": told.append}, {})
+    recorder: Any = Recorder()
+    talking.connection_made(recorder)
+    for word in sent:
+        talking.tell("word", word)
+    await asyncio.sleep(0)
+    rest = b"".join(recorder.written)
+    assert len(recorder.written) == 1  # one turn of the event loop, one write
+    number = 0
+    while rest:
+        cut = cuts[number % len(cuts)]
+        hearing.data_received(rest[:cut])
+        rest = rest[cut:]
+        number += 1
+    assert told == sent
 
 
-def test_a_large_message_passes() -> None:
+async def test_a_large_message_passes() -> None:
     body = bytes(range(256)) * (40 << 12)  # 40 MiB: more than the largest request
 
-    async def scenario() -> None:
-        async with Pair({"echo": echo}, {}) as pair:
-            assert await pair.asking.ask("echo", body) == body
-
-    asyncio.run(scenario())
+    async with Pair({"echo": echo}) as pair:
+        assert await pair.asking.ask("echo", body) == body
 
 
 @pytest.mark.parametrize(
@@ -173,55 +142,47 @@ def test_a_large_message_passes() -> None:
         UnavailableError("stopped"),
     ],
 )
-def test_an_error_of_the_log_is_raised_on_the_other_side(error: LogError) -> None:
+async def test_an_error_of_the_log_is_raised_on_the_other_side(error: LogError) -> None:
     """As the same answer over HTTP."""
 
     async def fail(_: Any) -> None:
         raise error
 
-    async def scenario() -> None:
-        async with Pair({"fail": fail}, {}) as pair:
-            with pytest.raises(type(error)) as caught:
-                await pair.asking.ask("fail")
-        assert type(caught.value) is type(error)
-        one, other = problem_of(error), problem_of(caught.value)
-        assert one.response() == other.response()
-
-    asyncio.run(scenario())
+    async with Pair({"fail": fail}) as pair:
+        with pytest.raises(type(error)) as caught:
+            await pair.asking.ask("fail")
+    assert type(caught.value) is type(error)
+    one, other = problem_of(error), problem_of(caught.value)
+    assert one.response() == other.response()
 
 
-def test_a_defect_on_the_other_side_leaves_the_outcome_unknown(
+async def test_a_defect_on_the_other_side_leaves_the_outcome_unknown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail(_: Any) -> None:
         raise ValueError("a defect")
 
-    async def scenario() -> None:
-        async with Pair({"fail": fail, "echo": echo}, {}) as pair:
-            with pytest.raises(UnavailableError, match="a defect"):
-                await pair.asking.ask("fail")
-            assert await pair.asking.ask("echo", 1) == 1
+    async with Pair({"fail": fail, "echo": echo}) as pair:
+        with pytest.raises(UnavailableError, match="a defect"):
+            await pair.asking.ask("fail")
+        assert await pair.asking.ask("echo", 1) == 1
 
-    asyncio.run(scenario())
     assert "a question failed" in caplog.text
 
 
-def test_whoever_stops_asking_stops_the_work() -> None:
-    async def scenario() -> None:
-        work = Endless()
-        async with Pair({"work": work, "echo": echo}, {}) as pair:
-            asking = asyncio.create_task(pair.asking.ask("work"))
-            await work.begun.wait()
-            asking.cancel()
-            await work.stopped.wait()
-            with pytest.raises(asyncio.CancelledError):
-                await asking
-            assert await pair.asking.ask("echo", "on") == "on"
-
-    asyncio.run(scenario())
+async def test_whoever_stops_asking_stops_the_work() -> None:
+    work = Endless()
+    async with Pair({"work": work, "echo": echo}) as pair:
+        asking = asyncio.create_task(pair.asking.ask("work"))
+        await work.begun.wait()
+        asking.cancel()
+        await work.stopped.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert await pair.asking.ask("echo", "on") == "on"
 
 
-def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
+async def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
     """One that fails is an error to who asked it, and to nobody else."""
     waiting: list[Callable[[object], None]] = []
 
@@ -235,119 +196,99 @@ def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
         else:
             waiting.append(answer)
 
-    async def scenario() -> None:
-        one, other = socket.socketpair()
-        asking = await open_channel(one, {}, {})
-        answering = await open_channel(other, {"echo": echo}, {}, {"later": later})
-        some = ["now", "refused", "a defect", *range(4)]
-        outcomes = asyncio.gather(
-            *(asking.ask("later", value) for value in some), return_exceptions=True
-        )
-        assert await asking.ask("echo", "on") == "on"
-        assert not outcomes.done()
-        for answer, outcome in zip(
-            waiting, (5, None, BadRecordError(4, "no"), "\ud800"), strict=True
-        ):
-            answer(outcome)
-        now, refused, defect, five, none, bad, untold = await outcomes
-        assert (now, five, none) == ("at once", 5, None)
-        assert isinstance(refused, OverloadedError)
-        assert refused.retry_after_s == 7
-        assert isinstance(bad, BadRecordError)
-        assert bad.entry == 4
-        assert isinstance(defect, UnavailableError)
-        assert isinstance(untold, UnavailableError)
-        asked = asyncio.create_task(asking.ask("later", 4))
-        await asking.ask("echo")
-        asked.cancel()
-        await asyncio.gather(asked, return_exceptions=True)
-        waiting[-1]("for nobody")
-        assert await asking.ask("echo", 1) == 1
-        await asking.close()
-        await answering.ended.wait()
-        waiting[-1]("to a process that is gone")
-
-    asyncio.run(scenario())
+    one, other = socket.socketpair()
+    asking = await open_channel(one, {}, {})
+    answering = await open_channel(other, {"echo": echo}, {}, {"later": later})
+    some = ["now", "refused", "a defect", *range(4)]
+    outcomes = asyncio.gather(
+        *(asking.ask("later", value) for value in some), return_exceptions=True
+    )
+    assert await asking.ask("echo", "on") == "on"
+    assert not outcomes.done()
+    for answer, outcome in zip(waiting, (5, None, BadRecordError(4, "no"), "\ud800"), strict=True):
+        answer(outcome)
+    now, refused, defect, five, none, bad, untold = await outcomes
+    assert (now, five, none) == ("at once", 5, None)
+    assert isinstance(refused, OverloadedError)
+    assert refused.retry_after_s == 7
+    assert isinstance(bad, BadRecordError)
+    assert bad.entry == 4
+    assert isinstance(defect, UnavailableError)
+    assert isinstance(untold, UnavailableError)
+    asked = asyncio.create_task(asking.ask("later", 4))
+    await asking.ask("echo")
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    waiting[-1]("for nobody")
+    assert await asking.ask("echo", 1) == 1
+    await asking.close()
+    await answering.ended.wait()
+    waiting[-1]("to a process that is gone")
 
 
-def test_what_is_answered_in_one_turn_is_written_at_once() -> None:
-    async def scenario() -> None:
-        waiting: list[Callable[[object], None]] = []
-        asking, hearing = (
-            Channel({}, {}, {}),
-            Channel({}, {}, {"x": lambda _, a: waiting.append(a)}),
-        )
-        recorder: Any = Recorder()
-        asking.connection_made(recorder)
-        hearing.connection_made(recorder)
-        answers = asyncio.gather(*(asking.ask("x", n) for n in range(50)))
+async def test_what_is_answered_in_one_turn_is_written_at_once() -> None:
+    waiting: list[Callable[[object], None]] = []
+    asking, hearing = (
+        Channel({}, {}, {}),
+        Channel({}, {}, {"x": lambda _, a: waiting.append(a)}),
+    )
+    recorder: Any = Recorder()
+    asking.connection_made(recorder)
+    hearing.connection_made(recorder)
+    answers = asyncio.gather(*(asking.ask("x", n) for n in range(50)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    hearing.data_received(recorder.written.pop())
+    assert recorder.written == []
+    for number, answer in enumerate(waiting):
+        answer(number)
+    await asyncio.sleep(0)
+    asking.data_received(recorder.written.pop())
+    assert recorder.written == []
+    assert await answers == list(range(50))
+
+
+async def test_the_end_of_one_side_ends_what_the_other_waits_for_and_works_on() -> None:
+    work = Endless()
+    async with Pair({"work": work}) as pair:
+        asking = asyncio.create_task(pair.asking.ask("work"))
+        await work.begun.wait()
+        await pair.asking.close()
+        with pytest.raises(UnavailableError):
+            await asking
+        await pair.answering.ended.wait()
+        await work.stopped.wait()
+        with pytest.raises(UnavailableError):
+            await pair.answering.ask("anything")
+        pair.answering.tell("anything")  # nobody is there to be told
+
+
+async def test_what_waits_to_be_sent_is_sent_before_the_end() -> None:
+    told: list[Any] = []
+    async with Pair({}, {"word": told.append}) as pair:
+        pair.asking.tell("word", "last")
+        await pair.asking.close()
+        await pair.answering.ended.wait()
+    assert told == ["last"]
+
+
+async def test_a_side_that_reads_nothing_holds_up_no_end() -> None:
+    one, other = socket.socketpair()
+    with other:
+        channel = await open_channel(one, {}, {})
+        asking = asyncio.create_task(channel.ask("anything", bytes(8 << 20)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        hearing.data_received(recorder.written.pop())
-        assert recorder.written == []
-        for number, answer in enumerate(waiting):
-            answer(number)
-        await asyncio.sleep(0)
-        asking.data_received(recorder.written.pop())
-        assert recorder.written == []
-        assert await answers == list(range(50))
-
-    asyncio.run(scenario())
+        await channel.abort()
+        with pytest.raises(UnavailableError):
+            await asking
 
 
-def test_the_end_of_one_side_ends_what_the_other_waits_for_and_works_on() -> None:
-    async def scenario() -> None:
-        work = Endless()
-        async with Pair({"work": work}, {}) as pair:
-            asking = asyncio.create_task(pair.asking.ask("work"))
-            await work.begun.wait()
-            await pair.asking.close()
-            with pytest.raises(UnavailableError):
-                await asking
-            await pair.answering.ended.wait()
-            await work.stopped.wait()
-            with pytest.raises(UnavailableError):
-                await pair.answering.ask("anything")
-            pair.answering.tell("anything")  # nobody is there to be told
-
-    asyncio.run(scenario())
-
-
-def test_what_waits_to_be_sent_is_sent_before_the_end() -> None:
-    async def scenario() -> None:
-        told: list[Any] = []
-        async with Pair({}, {"word": told.append}) as pair:
-            pair.asking.tell("word", "last")
-            await pair.asking.close()
-            await pair.answering.ended.wait()
-        assert told == ["last"]
-
-    asyncio.run(scenario())
-
-
-def test_a_side_that_reads_nothing_holds_up_no_end() -> None:
-    async def scenario() -> None:
-        one, other = socket.socketpair()
-        with other:
-            channel = await open_channel(one, {}, {})
-            asking = asyncio.create_task(channel.ask("anything", bytes(8 << 20)))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            await channel.abort()
-            with pytest.raises(UnavailableError):
-                await asking
-
-    asyncio.run(scenario())
-
-
-def test_a_struct_travels_as_its_values() -> None:
+async def test_a_struct_travels_as_its_values() -> None:
     class Parts(msgspec.Struct, array_like=True):
         size: int
         hashes: list[bytes]
 
-    async def scenario() -> None:
-        async with Pair({"echo": echo}, {}) as pair:
-            parts = Parts(1, [b"a", b"b"])
-            assert await pair.asking.ask_for(Parts, "echo", parts) == parts
-
-    asyncio.run(scenario())
+    async with Pair({"echo": echo}) as pair:
+        parts = Parts(1, [b"a", b"b"])
+        assert await pair.asking.ask_for(Parts, "echo", parts) == parts

@@ -1,236 +1,40 @@
-"""What workers and the process that orders tell each other, and what each answers."""
+"""Workers: when one is given up and started again, and what each answers, counts and allows."""
 
 import asyncio
 import logging
 import os
-import re
 import signal
 import socket
-from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from prometheus_client.parser import text_string_to_metric_families
 
-import signing
-from log_tools import GatewayStream, all_entries, embedded, ports_of, root
+from channels import Pair
+from log_tools import GatewayStream, all_entries, configured, embedded, ports_of, root
 from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_inclusions, read_root
-from muniment_log.cli.setup import init
 from muniment_log.config import load
-from muniment_log.core.addenda import Addendum, Pack, Sent
 from muniment_log.core.budgets import Rates
-from muniment_log.core.repeats import RequestRecords, Said
-from muniment_log.errors import DamagedTileError, OverBudgetError, UnavailableError
+from muniment_log.errors import OverBudgetError, UnavailableError
 from muniment_log.http.access import AccessControl
 from muniment_log.logfile import LimitsFile
-from muniment_log.workers.channel import Channel, open_channel
 from muniment_log.workers.desk import Desk, Ports
 from muniment_log.workers.front import Front
-from muniment_log.workers.metrics import (
-    families,
-    of_the_service,
-    of_worker,
-    rendered,
-    summed,
-)
+from muniment_log.workers.metrics import families, of_the_service, of_worker, rendered, summed
 from muniment_log.workers.pool import WorkerPool
 from muniment_log.workers.pulse import BEAT_SECONDS, HUNG_SECONDS, Pulse
 from muniment_log.workers.remote import RemoteHead, RemoteOrders, SharedBudgets, WorkerTiles
 from muniment_log.workers.sockets import reserve
-from muniment_log.workers.wire import BatchOrder, RecordsOrder, SentParts, pack_file, unpack_file
 from muniment_service import http
-from muniment_service.config import ConfigError
 from muniment_service.metrics import Metrics
 from muniment_service.readers import Readers
 from waiting import until
-
-
-def travelled(value: Any, kind: Any) -> Any:
-    """What the other process makes of it."""
-    return msgspec.convert(msgspec.msgpack.decode(msgspec.msgpack.encode(value)), kind)
-
-
-digests = st.binary(min_size=32, max_size=32)
-addenda = st.builds(
-    Addendum,
-    digest=digests,
-    data=st.binary(max_size=50),
-    subject=st.none() | digests,
-    execution=st.none() | st.text(max_size=5),
-    labels=st.lists(st.text(max_size=5), max_size=3).map(tuple),
-)
-sent = st.none() | st.builds(
-    Sent, st.lists(addenda, max_size=3), st.dictionaries(digests, st.integers(0, 9999), max_size=3)
-)
-
-
-@given(sent=sent, count=st.integers(1, 40))
-def test_a_batch_is_the_same_on_the_other_side(sent: Sent | None, count: int) -> None:
-    batch = GatewayStream().take(count)
-    order = travelled(BatchOrder.of(batch, sent), BatchOrder)
-    assert order.batch == batch
-    assert SentParts.whole(order.sent) == sent
-
-
-@given(
-    data=st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.none() | st.text(max_size=5))),
-    subject=st.binary(min_size=16, max_size=16),
-)
-def test_a_pack_is_the_same_on_the_other_side(
-    data: list[tuple[bytes, str | None]], subject: bytes
-) -> None:
-    section, ends = b"", []
-    for each, _ in data:
-        section += len(each).to_bytes(4, "big") + each
-        ends.append(len(section))
-    runs = [None if run is None else run.encode() for _, run in data]
-    sent = Sent.packed(
-        Pack(section, ends, [sha256(e).digest() for e, _ in data], subject * len(data), runs)
-    )
-    found = SentParts.whole(travelled(SentParts.of(sent), SentParts))
-    assert (found.pack, found.digests, found.size) == (sent.pack, sent.digests, sent.size)
-    assert found.addenda == sent.addenda
-    assert [each.data for each in found.addenda] == [each for each, _ in data]
-
-
-said = st.none() | st.builds(
-    Said,
-    name=st.binary(min_size=16, max_size=16),
-    content=digests,
-    time=st.none() | st.integers(0, 2**53),
-    logged=st.integers(0, 2**53),
-)
-
-
-@given(
-    sent=sent,
-    records=st.lists(st.tuples(st.binary(min_size=1, max_size=50), said), min_size=1, max_size=5),
-    key=st.none() | st.tuples(digests, digests),
-)
-def test_records_are_the_same_on_the_other_side(
-    sent: Sent | None,
-    records: list[tuple[bytes, Said | None]],
-    key: tuple[bytes, bytes] | None,
-) -> None:
-    request = RequestRecords([record for record, _ in records], [one for _, one in records], key)
-    order = travelled(RecordsOrder.of("p", request, sent), RecordsOrder)
-    assert order.request == request
-    assert SentParts.whole(order.sent) == sent
-
-
-def configured(folder: Path, top: str, more: str = "", *, listen: str = "[::1]:0") -> Path:
-    init(folder, origin="log.example/l", listen=listen, passphrase_file=None, passphrase=None)
-    config = folder / "log.toml"
-    vkey = signing.log_signer("gw.example/a").vkey
-    config.write_text(
-        f'{top}\n{config.read_text()}\n[[gateway]]\nvkey = "{vkey}"\nrecords_per_second = 5.0\n'
-        f'[[token]]\nproducer = "p.example"\nsha256 = "{"ab" * 32}"\n'
-        f"expires = 2031-01-01T00:00:00Z\n{more}"
-    )
-    return config
-
-
-def test_a_configuration_is_the_same_on_the_other_side(tmp_path: Path) -> None:
-    file = load(configured(tmp_path / "log", "workers = 3")).file
-    assert file.workers == 3
-    packed = msgspec.msgpack.decode(msgspec.msgpack.encode(pack_file(file)))
-    found = unpack_file(packed)
-    assert str(found.listen) == str(file.listen)
-    assert msgspec.structs.replace(found, listen=file.listen) == file
-
-
-@pytest.mark.parametrize("value", ["0", "65", '"all"', "1.5"])
-def test_a_number_of_workers_that_cannot_be_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(ConfigError, match="workers"):
-        load(configured(tmp_path / "log", f"workers = {value}"))
-
-
-def test_a_cluster_takes_frontends_instead(tmp_path: Path) -> None:
-    config = configured(tmp_path / "log", "workers = 2")
-    text = re.sub(r'database = ".*"', "", config.read_text())
-    cluster = '[cluster]\npostgres = "postgres://h/d"\nobject_store = "s3://bucket"\n'
-    config.write_text(text + cluster)
-    with pytest.raises(ConfigError, match=r"workers: .*frontends"):
-        load(config)
-
-
-@pytest.mark.parametrize(("text", "least"), [("workers = 3", 3), ('workers = "auto"', 1), ("", 1)])
-def test_there_are_as_many_workers_as_are_said(tmp_path: Path, text: str, least: int) -> None:
-    count = load(configured(tmp_path / "log", text)).file.worker_count
-    assert count >= least
-    assert count == least or "auto" in text
-
-
-async def answer(value: Any) -> Any:
-    """Answers as it is asked: what is asked may not be told in MessagePack."""
-    if value == "a text that cannot be told":
-        return "\ud800"
-    if value == "an error that cannot be told":
-        raise DamagedTileError("\ud800", "is damaged")
-    return value
-
-
-@pytest.fixture
-async def ends() -> AsyncIterator[tuple[Channel, Channel]]:
-    ours, theirs = socket.socketpair()
-    one = await open_channel(ours, {"back": answer}, {})
-    other = await open_channel(theirs, {}, {})
-    try:
-        yield one, other
-    finally:
-        await other.abort()
-        await one.abort()
-
-
-async def test_what_cannot_be_told_is_an_error_to_who_asks(
-    ends: tuple[Channel, Channel], caplog: pytest.LogCaptureFixture
-) -> None:
-    # It is logged, and pytest-xdist cannot tell the report of a test that logged no UTF-8.
-    caplog.set_level(logging.CRITICAL, "muniment_log.workers.channel")
-    _, asking = ends
-    for question in ("a text that cannot be told", "an error that cannot be told"):
-        with pytest.raises(UnavailableError):
-            await asking.ask("back", question)
-    with pytest.raises(UnicodeEncodeError):
-        await asking.ask("back", "\ud800")
-    assert await asking.ask("back", "as before") == "as before"
-
-
-async def test_one_who_no_longer_waits_for_the_end_keeps_it_from_nobody(
-    ends: tuple[Channel, Channel],
-) -> None:
-    _, asking = ends
-    answering = asyncio.create_task(asking.ask("back", 1))
-    await asyncio.sleep(0)
-    waiting = asyncio.create_task(asking.abort())
-    await asyncio.sleep(0)  # it waits
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    with pytest.raises(UnavailableError):
-        await answering
-    await asking.ended.wait()
-
-
-async def test_a_process_that_reads_no_notices_is_given_up() -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        channel = await open_channel(ours, {}, {})
-        for _ in range(100):
-            if channel.ended.is_set():
-                break
-            channel.tell("charged", b"x" * (64 << 10), unread=1 << 20)
-            await asyncio.sleep(0)
-        assert channel.ended.is_set()
-        channel.tell("charged", b"x", unread=1 << 20)
 
 
 class Turns:
@@ -333,11 +137,9 @@ class Repeating:
 
 async def test_a_request_is_handed_on_as_it_came(tmp_path: Path) -> None:
     unused: Any = None
-    ours, theirs = socket.socketpair()
     repeating = Repeating()
-    desk = await open_channel(ours, Desk(unused, repeating).questions, {})
-    channel = await open_channel(theirs, {}, {})
-    try:
+    async with Pair(Desk(unused, repeating).questions) as pair:
+        channel = pair.asking
         front = Front(
             channel=channel,
             access=AccessControl(unused),
@@ -360,21 +162,17 @@ async def test_a_request_is_handed_on_as_it_came(tmp_path: Path) -> None:
             answered = await answering
             assert answered.status == 200
             assert answered.body == (await repeating.respond(request)).body
-    finally:
-        await channel.close()
-        await desk.close()
 
 
 async def test_a_worker_orders_and_reads_what_the_log_does(tmp_path: Path) -> None:
-    async with embedded(tmp_path / "log.db") as log:
-        unused: Any = None
-        ports = ports_of(log)
-        ours, theirs = socket.socketpair()
-        desk = await open_channel(ours, Desk(ports, unused).questions, {})
-        channel = await open_channel(theirs, {}, {})
+    unused: Any = None
+    async with (
+        embedded(tmp_path / "log.db") as log,
+        Pair(Desk(ports_of(log), unused).questions) as pair,
+    ):
         readers = await Readers.open(tmp_path / "log.db", 2)
         try:
-            orders, tiles = RemoteOrders(channel), WorkerTiles(channel, readers, 0)
+            orders, tiles = RemoteOrders(pair.asking), WorkerTiles(pair.asking, readers, 0)
             stream = GatewayStream()
             size = 0
             for count in (1, 3, 250, 1, 255, 300, 1000):
@@ -396,8 +194,6 @@ async def test_a_worker_orders_and_reads_what_the_log_does(tmp_path: Path) -> No
                 await tiles.read([Tile(0, 10_000, 1)])
         finally:
             await readers.close()
-            await channel.close()
-            await desk.close()
 
 
 class Heard:
@@ -420,9 +216,8 @@ def test_budgets_are_those_of_all_workers() -> None:
     )
     here.charge("a", records=6)
     here.failed("192.0.2.1")
-    for budgets, channel in ((there, one),):
-        for name, value in channel.told:
-            (budgets.others_charged if name == "charged" else budgets.others_failed)(value)
+    for name, value in one.told:
+        (there.others_charged if name == "charged" else there.others_failed)(value)
     assert other.told == []  # what was heard is not told on
     for budgets in (here, there):
         budgets.check("a")

@@ -58,6 +58,14 @@ def refused(data: bytes, match: str) -> None:
         parse_note(data)
 
 
+# Verifier keys that are none: of wrong parts, key IDs, or base64.
+MALFORMED = """
++ ++ n+530d903a +530d903a+AAAA n+530D903A+AAAA n+30d903a+AAAA n+0530d903a+AAAA n++530d903+AAAA
+n+-30d903a+AAAA n+0x0d903a+AAAA n+530d_03a+AAAA n+٥30d903a+AAAA n+530d903a+ n+530d903a+AA==
+n+530d903a+AAB= n+530d903a+AAA
+"""
+
+
 class TestExamples:
     def test_vkey_verifies_note(self):
         """signed-note "Example": this vkey verifies this note."""
@@ -340,24 +348,9 @@ class TestVKey:
     @pytest.mark.parametrize(
         "text",
         [
+            *MALFORMED.split(),
             "",
-            "+",
-            "++",
-            "n+530d903a",
-            "+530d903a+AAAA",
             "n n+530d903a+AAAA",
-            "n+530D903A+AAAA",
-            "n+30d903a+AAAA",
-            "n+0530d903a+AAAA",
-            "n++530d903+AAAA",
-            "n+-30d903a+AAAA",
-            "n+0x0d903a+AAAA",
-            "n+530d_03a+AAAA",
-            "n+٥30d903a+AAAA",
-            "n+530d903a+",
-            "n+530d903a+AA==",
-            "n+530d903a+AAB=",
-            "n+530d903a+AAA",
             "n+530d903a+AAAA\n",
             "n\n+530d903a+AAAA",
             "n+530d903a+" + "A" * MAX_VKEY_SIZE,
