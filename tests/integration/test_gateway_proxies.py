@@ -24,31 +24,18 @@ from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
-TABLES = """\
-[[client]]
-name = "edge"
-token_file = "edge.token"
+NGINX = """\
 [[proxy]]
 name = "nginx"
 kind = "nginx"
 path = "/proxy/nginx"
 subject = "header:X-User"
-deadline_seconds = 30
+"""
+PATIENT_NGINX = f"""\
+{NGINX}deadline_seconds = 30
 permit_header_bytes = 16000
-[[proxy]]
-name = "traefik"
-kind = "traefik"
-path = "/proxy/traefik"
-subject = "header:X-User"
-deadline_seconds = 30
-permit_header_bytes = 16000
-client = "edge"
-[[proxy.route]]
-path = "/tools/{tool}/call"
-methods = ["POST"]
-action = "call"
-resource_type = "tool"
-resource_id = "{tool}"
+"""
+ENVOY = """\
 [[proxy]]
 name = "envoy"
 kind = "envoy-http"
@@ -63,7 +50,26 @@ path = "/accounts/{account}/pay"
 action = "pay"
 resource_type = "account"
 resource_id = "{account}"
-[permit]
+"""
+TABLES = f"""\
+[[client]]
+name = "edge"
+token_file = "edge.token"
+{PATIENT_NGINX}[[proxy]]
+name = "traefik"
+kind = "traefik"
+path = "/proxy/traefik"
+subject = "header:X-User"
+deadline_seconds = 30
+permit_header_bytes = 16000
+client = "edge"
+[[proxy.route]]
+path = "/tools/{{tool}}/call"
+methods = ["POST"]
+action = "call"
+resource_type = "tool"
+resource_id = "{{tool}}"
+{ENVOY}[permit]
 spiffe_id = "spiffe://tests/upstream"
 """
 TOKEN = {"Muniment-Client": "Bearer edge-token-0123456789"}
@@ -250,10 +256,8 @@ async def test_the_upstream_verifies_the_permit_on_what_it_has_received(service:
 def test_a_permit_that_is_too_long_for_a_header_is_left_out(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    tables = TABLES[TABLES.index("[[proxy]]") : TABLES.index('[[proxy]]\nname = "traefik"')]
-    service = proxy_tools.made(
-        deployment, tmp_path / "gateway", tables.replace("16000", "100"), "short"
-    )
+    tables = PATIENT_NGINX.replace("16000", "100")
+    service = proxy_tools.made(deployment, tmp_path / "gateway", tables, "short")
     with service.running():
         answer = ask(service.url, "GET", "/proxy/nginx", {"X-User": "ada", **nginx()})
         assert answer.status == 200
@@ -268,14 +272,7 @@ def test_with_the_log_stopped_proxies_are_denied_by_their_own_deadline(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     """The gateway's deadline is that of a minute; a proxy would not wait so long."""
-    tables = """\
-[[proxy]]
-name = "nginx"
-kind = "nginx"
-path = "/proxy/nginx"
-subject = "header:X-User"
-"""
-    service = proxy_tools.made(deployment, tmp_path / "gateway", tables, "stopped")
+    service = proxy_tools.made(deployment, tmp_path / "gateway", NGINX, "stopped")
     service.config.write_text(f"deadline_seconds = 60\n{service.config.read_text()}")
     headers = {"X-User": "ada", **nginx()}
     with service.running():
@@ -298,10 +295,7 @@ subject = "header:X-User"
 def test_doctor_says_where_anybody_could_ask_in_anybodys_name(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    table = (
-        '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/proxy/p"\nsubject = "header:X-User"\n'
-    )
-    service = proxy_tools.made(deployment, tmp_path / "gateway", table, "doctor")
+    service = proxy_tools.made(deployment, tmp_path / "gateway", NGINX, "doctor")
     text = service.config.read_text()
     for listen, code, word in (("127.0.0.1:0", 0, "ok   "), ("0.0.0.0:0", 8, "wrong")):
         service.config.write_text(text.replace("127.0.0.1:0", listen))
@@ -314,8 +308,7 @@ def test_doctor_says_where_anybody_could_ask_in_anybodys_name(
 def test_nginx_lets_through_what_is_allowed_with_our_headers_alone(
     service: Service, deployment: Deployment, tmp_path: Path
 ) -> None:
-    tables = TABLES[TABLES.index("[[proxy]]") : TABLES.index('[[proxy]]\nname = "traefik"')]
-    open_to_all = proxy_tools.made(deployment, tmp_path / "gateway", tables, "nginx")
+    open_to_all = proxy_tools.made(deployment, tmp_path / "gateway", PATIENT_NGINX, "nginx")
     forged = [("X-User", "ada"), ("Muniment-Permit", "forged"), ("Muniment-Evaluation", "forged"),
               ("Muniment-Client", "forged"), ("X-Original-URI", "/todos"),
               ("X-Original-Method", "GET")]  # fmt: skip
@@ -354,16 +347,13 @@ kind = "command"
 command = ["/bin/sleep", "600"]
 deadline_seconds = 60
 """
-    table = (
-        '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/proxy/p"\nsubject = "header:X-User"\n'
-    )
     service = gateway_service.made(
         deployment, tmp_path / "gateway", authority, name="gw.example/engine"
     )
-    service.config.write_text(f"{service.config.read_text()}\n{table}")
+    service.config.write_text(f"{service.config.read_text()}\n{NGINX}")
     service.start()
     try:
-        answer = ask(service.url, "GET", "/proxy/p", {"X-User": "ada", **nginx()})
+        answer = ask(service.url, "GET", "/proxy/nginx", {"X-User": "ada", **nginx()})
         assert denied(answer) == ["could_not_evaluate"]
         recorded(service, answer)
     finally:
@@ -396,9 +386,8 @@ def test_caddy_asks_as_traefik_does_and_lets_through_what_is_allowed(
 def test_a_body_that_comes_too_slowly_is_a_denial_on_record(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    table = TABLES[TABLES.index('[[proxy]]\nname = "envoy"') : TABLES.index("[permit]")]
     limits = "[limits]\nbody_seconds = 0.2\n"
-    service = proxy_tools.made(deployment, tmp_path / "gateway", f"{table}{limits}", "slow")
+    service = proxy_tools.made(deployment, tmp_path / "gateway", f"{ENVOY}{limits}", "slow")
     with service.running():
         host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
         connection = http.client.HTTPConnection(host or "", port, timeout=60)
