@@ -295,9 +295,8 @@ def test_a_bad_signature_poisons_it() -> None:
 def test_order_and_cosignatures_make_no_other_file() -> None:
     one, other = NINE, FORKED_NINE
     cosigned = one.with_signatures([WITNESS.sign(one.note.text, 7)])
-    turned = SignedCheckpoint(
-        one.checkpoint, UnverifiedNote(one.note.text, one.note.signatures[::-1])
-    )
+    backwards = UnverifiedNote(one.note.text, one.note.signatures[::-1])
+    turned = SignedCheckpoint(one.checkpoint, backwards)
     files = {
         same_size(*pair).encode()
         for first in (one, cosigned, turned)
@@ -305,11 +304,11 @@ def test_order_and_cosignatures_make_no_other_file() -> None:
     }
     assert len(files) == 1
     assert WITNESS.vkey.name.encode() not in files.pop()
-    one_proof, other_proof = tlog_proof(LOG, 5, 8), tlog_proof(FORKED, 5, 11)
-    hashes = leaf_hash(LOG.leaves(8)[5]), leaf_hash(FORKED.leaves(11)[5])
-    assert leaf(one_proof, hashes[0], other_proof, hashes[1]) == leaf(
-        other_proof, hashes[1], one_proof, hashes[0]
+    one_leaf, other_leaf = (
+        (tlog_proof(log, 5, size), leaf_hash(log.leaves(size)[5]))
+        for log, size in ((LOG, 8), (FORKED, 11))
     )
+    assert leaf(*one_leaf, *other_leaf) == leaf(*other_leaf, *one_leaf)
 
 
 def test_the_log_cannot_multiply_a_fact() -> None:
@@ -361,9 +360,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "fork from equal": lambda: fork(LOG.checkpoint(7), LOG.checkpoint(9), LOG.root(7), ()),
     "fork of 0": lambda: fork(LOG.checkpoint(0), LOG.checkpoint(9), b"x" * 32, ()),
     "short hash": lambda: fork(LOG.checkpoint(7), FORKED.checkpoint(9), b"x" * 31, ()),
-    "long proof": lambda: fork(
-        LOG.checkpoint(7), FORKED.checkpoint(9), b"x" * 32, (b"x" * 32,) * 64
-    ),
+    "long proof": lambda: fork(LOG.checkpoint(7), FORKED_NINE, b"x" * 32, (b"x" * 32,) * 64),
     "one leaf": lambda: leaves_of(LOG, FORKED, 3, 8, 11),
     "leaf outside": lambda: Leaf(
         8,
@@ -373,9 +370,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "two indices": lambda: leaf(tlog_proof(LOG, 1, 8), b"a" * 32, tlog_proof(LOG, 2, 8), b"b" * 32),
     "the empty root": lambda: empty_root(LOG.checkpoint(0)),
     "not empty": lambda: empty_root(LOG.checkpoint(3)),
-    "roots out of order": lambda: SameSize(
-        EXAMPLES["same-size"].checkpoints[1], EXAMPLES["same-size"].checkpoints[0]
-    ),
+    "roots out of order": lambda: SameSize(*EXAMPLES["same-size"].checkpoints[::-1]),
     "cosigned": lambda: EmptyRoot(
         LOG.checkpoint(0, root=b"x" * 32, more=[WITNESS.sign(LOG.checkpoint(3).note.text, 7)])
     ),
@@ -398,14 +393,11 @@ def test_what_is_no_evidence_is_not_parsed() -> None:
         b"\n",
         good[:-1],
         good + b"\n",
-        good.replace(b"/v1", b"/v2"),
-        good.replace(b"fork", b"Fork"),
+        *(good.replace(*pair) for pair in ((b"/v1", b"/v2"), (b"fork", b"Fork"))),
         header + b"\nextra\n\n" + rest,
         header + b"\r\n\n" + rest,
         b"muniment/evidence/v1\nfork\n\n" + rest,
-        same.replace(b"same-size", b"fork", 1),
-        same.replace(b"same-size", b"empty-root", 1),
-        same.replace(b"same-size", b"leaf\nindex 01", 1),
+        *(same.replace(b"same-size", b, 1) for b in (b"fork", b"empty-root", b"leaf\nindex 01")),
         b"muniment/evidence/v1\nsame-size\n\n" + LOG.checkpoint(9).encode(),
         good + b"\n" + LOG.checkpoint(20).encode(),
         b"muniment/evidence/v1\n" + b"\n" * 9000,
