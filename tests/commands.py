@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner, Result
 
 from muniment.cli import cli
@@ -46,3 +47,14 @@ def write(name: str, data: bytes | str) -> None:
 
 def read(name: str) -> bytes:
     return Path(name).read_bytes()
+
+
+def change_file(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def invoked(command: click.Command, *arguments: object) -> Result:
+    """Another command in this process, however it ends."""
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])

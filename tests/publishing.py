@@ -91,6 +91,10 @@ def fixed(status: int, body: bytes = b"") -> Answer:
 down = fixed(503)
 
 
+async def far_ahead(_witness: "FakeWitness", _body: bytes) -> web.Response:
+    return conflict(format_size(2**62))
+
+
 def after(gate: asyncio.Event) -> Answer:
     """An honest witness that first waits for a gate."""
 

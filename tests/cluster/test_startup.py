@@ -6,6 +6,7 @@ import pytest
 
 import engines
 import processes
+from commands import change_file
 from log_deployment import Cluster, Deployment, ask, deployed
 from muniment.tlog.encoding import FormatError
 from muniment_log.cluster.objects import ObjectStore
@@ -24,12 +25,6 @@ def told(process: processes.Process, words: str) -> None:
         lambda: words in process.stderr or process.returncode is not None, lambda: process.stderr
     )
     assert words in process.stderr, process.stderr
-
-
-def change(config: Path, old: str, new: str) -> None:
-    text = config.read_text()
-    assert old in text
-    config.write_text(text.replace(old, new))
 
 
 def test_a_start_waits_for_the_engines_and_not_for_what_does_not_pass(tmp_path: Path) -> None:
@@ -55,15 +50,15 @@ def test_a_start_waits_for_the_engines_and_not_for_what_does_not_pass(tmp_path: 
                 (url.replace(":of", ":not"), "password authentication failed"),
                 (f"{url}-else", "does not exist"),
             ):
-                change(made.config, f'"{url}"', f'"{wrong}"')
+                change_file(made.config, f'"{url}"', f'"{wrong}"')
                 with integrator(made) as process:
                     assert process.wait() == 4
                     assert word in process.stderr.strip().split("\n")[-1]
                     assert "waiting" not in process.stderr
-                change(made.config, f'"{wrong}"', f'"{url}"')
+                change_file(made.config, f'"{wrong}"', f'"{url}"')
             # In the end it says what was missing.
             store.stop()
-            change(made.config, "\n[cluster]", "\n[cluster]\nengine_seconds = 1.0")
+            change_file(made.config, "\n[cluster]", "\n[cluster]\nengine_seconds = 1.0")
             with integrator(made) as process:
                 assert process.wait() == 1
                 assert str(made.cluster and made.cluster.bucket.url) in process.stderr

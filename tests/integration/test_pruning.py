@@ -12,7 +12,7 @@ import pytest
 
 import logsim
 import processes
-from log_deployment import GATEWAY, PUBLISHED, Deployment, deployed
+from log_deployment import GATEWAY, PUBLISHED, Deployment, ask, deployed
 from muniment.tlog.tiles import ENTRIES, Tile
 from processes import muniment, muniment_log
 from staticserver import static
@@ -33,14 +33,6 @@ def run(*argv: object, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def get(url: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
 class Log:
     """A log of old entries, its proofs, and the commands about it."""
 
@@ -59,7 +51,7 @@ class Log:
         self.made.records += records
         answer = self.made.post(self.stream.take(records), PUBLISHED)
         assert answer.status == 200, answer.body
-        get(f"{self.made.url}/checkpoint")  # it answers when that is stored
+        ask(f"{self.made.url}/checkpoint")  # it answers when that is stored
         return int(answer.json["size"])
 
     def prune(self, *options: object, archive: Path | None = None, code: int = 0) -> str:
@@ -104,7 +96,7 @@ def test_entries_go_and_proofs_stay(log: Log, tmp_path: Path) -> None:
     run(*muniment("prove", "--log", url, *log.policy, *given))
     state = tmp_path / "audit.state"
     log.audit(url, "--state", state)
-    assert get(f"{url}/min_index") == (200, b"0\n")
+    assert ask(f"{url}/min_index").body == b"0\n"
 
     # Nothing goes without a policy, under a younger age than its own, or beside the log.
     log.stop()
@@ -118,12 +110,11 @@ def test_entries_go_and_proofs_stay(log: Log, tmp_path: Path) -> None:
 
     assert "entries from 512 on; 512 went to" in log.prune("--before", "600")
     url = log.start()
-    assert get(f"{url}/min_index") == (200, b"512\n")
+    assert ask(f"{url}/min_index").body == b"512\n"
     for path in (bundle(0), bundle(1), "v1/entries/5"):
-        code, problem = get(f"{url}/{path}")
-        assert (code, json.loads(problem)["type"]) == (410, "urn:muniment:problem:pruned")
+        ask(f"{url}/{path}").problem(410, "pruned")
     for path in ("tile/0/000", "tile/0/001", f"{bundle(2)}.p/100", "v1/entries/600"):
-        assert get(f"{url}/{path}")[0] == 200
+        assert ask(f"{url}/{path}").status == 200
 
     # A proof that was given holds, a new one can be made, and the index tells what it can.
     run(*muniment("verify", proof, "--entry", entry, *log.policy))
@@ -168,7 +159,7 @@ def test_entries_go_and_proofs_stay(log: Log, tmp_path: Path) -> None:
     assert "1024 entries are back" in run(*unprune)
     assert "sound" in run(*muniment_log("check", *log.config))
     url = log.start()
-    assert get(f"{url}/{bundle(0)}")[0] == 200
+    assert ask(f"{url}/{bundle(0)}").status == 200
     assert "clean" in log.audit(url)
 
 
@@ -191,8 +182,8 @@ def test_nothing_goes_when_the_archive_does_not_hold_it(log: Log, tmp_path: Path
         "--before", "512", code=4
     )
     url = log.start()
-    assert get(f"{url}/min_index") == (200, b"0\n")
-    assert get(f"{url}/{bundle(0)}")[0] == 200
+    assert ask(f"{url}/min_index").body == b"0\n"
+    assert ask(f"{url}/{bundle(0)}").status == 200
 
 
 def test_an_export_follows_and_its_archive_does_not(log: Log, tmp_path: Path) -> None:

@@ -1,28 +1,20 @@
 """A witness that learns of logs from lists: what they add, what they cannot change, and quotas."""
 
 import json
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import processes
 from byzantine import View, new_signer
+from log_deployment import ask
 from muniment.tlog.loglist import ListedLog, format_log_list
 from muniment.tlog.witnesswire import origin_hash
 from processes import muniment_witness
 from stand import post
 from staticserver import static
-from waiting import SECONDS, eventually
+from waiting import eventually
 from witness_tools import set_up
-
-
-def get(url: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
 
 
 def view(origin: str, key: str | None = None) -> View:
@@ -40,7 +32,7 @@ def write(folder: Path, logs: Sequence[ListedLog]) -> None:
 
 
 def status(url: str) -> dict[str, Any]:
-    return json.loads(get(f"{url}/status.json")[1])
+    return json.loads(ask(f"{url}/status.json").body)
 
 
 def origins(url: str) -> set[str]:
@@ -86,7 +78,7 @@ def test_lists_only_ever_add(tmp_path: Path) -> None:
             codes = [add(witness.url, first, 5) for _ in range(12)]
             assert codes == [200] * 10 + [429] * 2
             assert add(witness.url, own, 5) == 200
-            metrics = get(f"{witness.url}/metrics")[1].decode()
+            metrics = ask(f"{witness.url}/metrics").body.decode()
             assert 'log_requests_total{origin="first.example",result="over-quota"} 2.0' in metrics
 
             # Whoever sends a public checkpoint again does not keep the log from growing.
@@ -107,12 +99,12 @@ def test_lists_only_ever_add(tmp_path: Path) -> None:
             (lists / "logs").write_text("<html>gone</html>\n")
             assert add(witness.url, second) == 200
 
-            about = json.loads(get(f"{witness.url}/witness.v0.json")[1])
+            about = json.loads(ask(f"{witness.url}/witness.v0.json").body)
             assert about["name"] == "w.example"
             assert about["verifier_keys"] == [str(vkey)]
             assert about["submission_url"] == about["monitoring_url"] == "https://w.example/"
             assert about["log_lists"] == [url]
-            page = get(f"{witness.url}/about")[1].decode()
+            page = ask(f"{witness.url}/about").body.decode()
             assert "https://w.example/add-checkpoint" in page
             assert url in page
         # What lists have brought stays, also without them.
@@ -121,5 +113,5 @@ def test_lists_only_ever_add(tmp_path: Path) -> None:
             assert origins(witness.url) == known | {second.origin}
             assert add(witness.url, second, 5) == 200
             path = f"{witness.url}/{origin_hash(second.origin)}/checkpoint"
-            assert get(path)[0] == 200
+            assert ask(path).status == 200
             assert add(witness.url, first, 7) == 200  # a restart begins with a full quota

@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from bench import Bench, yes
-from logsim import GATEWAY_SIGNER, POLICY, LogSim
+from logsim import GATEWAY_SIGNER, POLICY
 from muniment.errors import Denied
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.runs import current_run
@@ -21,13 +19,6 @@ from muniment.records.commitments import addendum
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
 ARGUMENTS = {"to": "ada@mail.example", "cents": 2**60, "blob": b"\0", "tags": {"b", "a"}}
-
-
-@pytest.fixture(params=["event loop", "threads"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    sim = LogSim()
-    async with sim.serve() as url:
-        yield Bench(request.param, url, sim, tmp_path / "spool")
 
 
 async def in_task(gateway: Any, value: Any = 1, **rules: Any) -> Any:

@@ -1,26 +1,17 @@
 """Which names governed calls take and give: subjects of any script, tools that are told apart."""
 
 import functools
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bench import AGENT, Bench
-from logsim import GATEWAY_SIGNER, LogSim
+from logsim import GATEWAY_SIGNER
 from muniment.gateway import blocking
 from muniment.gateway.callables import tool_name
 from muniment.gateway.governed import governed
 from muniment.records.thingnames import thing_id
-
-
-@pytest.fixture(params=["event loop", "threads"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    sim = LogSim()
-    async with sim.serve() as url:
-        yield Bench(request.param, url, sim, tmp_path / "spool")
-
 
 IDS = ["Research Assistant", "Réseau", "研究员", "агент-7", "x%20y", "a" * 2049, "", "tab\there"]
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
+from commands import invoked
 from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -18,13 +18,9 @@ from muniment_service.config import ConfigError
 ORIGIN = "log.example/decisions"
 
 
-def muniment_log(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    assert muniment_log("init", tmp_path / "log", "--origin", ORIGIN).exit_code == 0
+    assert invoked(main, "init", tmp_path / "log", "--origin", ORIGIN).exit_code == 0
     path = tmp_path / "log" / "log.toml"
     path.write_text(path.read_text() + "[complete]\nenabled = true\n")
     return path
@@ -42,8 +38,8 @@ def test_it_has_the_same_keys_under_its_own_origin(config: Path) -> None:
         assert other.vkey.name == index_log.file.origin
         assert other.vkey.public == own.vkey.public
         assert other.vkey.key_id != own.vkey.key_id
-    assert muniment_log("vkeys", "--index", "--config", config).stdout.split() == index_log.vkeys
-    assert muniment_log("vkeys", "--config", config).stdout.split() == log.vkeys
+    assert invoked(main, "vkeys", "--index", "--config", config).stdout.split() == index_log.vkeys
+    assert invoked(main, "vkeys", "--config", config).stdout.split() == log.vkeys
 
 
 def test_what_one_log_signs_is_not_the_other_s(config: Path) -> None:
@@ -85,10 +81,10 @@ def test_another_map_function_has_another_index_log(
 
 
 def test_its_database_is_made_once(config: Path) -> None:
-    made = muniment_log("new-index-log", "--config", config)
+    made = invoked(main, "new-index-log", "--config", config)
     assert made.exit_code == 0, made.output
     assert made.stdout.split() == load(config).index_log.vkeys
-    again = muniment_log("new-index-log", "--config", config)
+    again = invoked(main, "new-index-log", "--config", config)
     assert again.exit_code == 4
     assert "indexlog.db" in again.stderr
 
@@ -97,8 +93,8 @@ def test_without_the_table_there_is_none(config: Path) -> None:
     config.write_text(config.read_text().replace("enabled = true", "enabled = false"))
     with pytest.raises(ConfigError, match="no index log is kept"):
         assert load(config).index_log
-    assert muniment_log("new-index-log", "--config", config).exit_code == 3
-    assert muniment_log("vkeys", "--index", "--config", config).exit_code == 3
+    assert invoked(main, "new-index-log", "--config", config).exit_code == 3
+    assert invoked(main, "vkeys", "--index", "--config", config).exit_code == 3
 
 
 def test_a_cluster_keeps_none(config: Path) -> None:
@@ -117,7 +113,7 @@ def test_a_log_that_prunes_keeps_none(config: Path) -> None:
 
 def test_an_origin_that_leaves_no_room_is_refused(tmp_path: Path) -> None:
     origin = "log.example/" + "x" * 240  # 252 bytes: ML-DSA-44 signs for names of 255
-    assert muniment_log("init", tmp_path / "log", "--origin", origin).exit_code == 0
+    assert invoked(main, "init", tmp_path / "log", "--origin", origin).exit_code == 0
     path = tmp_path / "log" / "log.toml"
     assert load(path)
     path.write_text(path.read_text() + "[complete]\nenabled = true\n")

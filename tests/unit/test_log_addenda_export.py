@@ -1,17 +1,13 @@
 """Addenda in an export: taken along when that is wanted, removed when they were erased."""
 
-import json
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 import objectserver
-from logsim import LOG_SIGNER, NOW, ORIGIN, LogSim, decision
-from muniment import Erasure, encode_record
+from logsim import LOG_SIGNER, ORIGIN, LogSim
 from muniment.records.addenda import addendum_path
-from muniment.records.commitments import addendum
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.tiles import Tile
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
@@ -19,6 +15,7 @@ from muniment_log.errors import StorageError
 from muniment_log.export import ExportResult, ExportTarget, export
 from muniment_log.export.addenda import ABSENT, PROGRESS
 from muniment_log.storage.staticfolder import StaticFolder
+from withheld_log import content, digest, erase, log
 
 
 class Source:
@@ -39,37 +36,16 @@ class Source:
         return self.sim.addenda.get(digest.hex())
 
     def log(self, *numbers: int) -> None:
-        self.sim.append([withholding(number) for number in numbers])
-        self.sim.addenda |= {digest(number): content(number) for number in numbers}
+        log(self.sim, *numbers)
 
     def erase(self, *numbers: int, producer: str = ORIGIN) -> None:
-        digests = tuple(sorted(map(digest, numbers)))
-        members = {"v": 1, "id": f"e-{self.sim.size}", "time": NOW * 1000, "by": "x"}
-        record = Erasure(**members, producer=producer, digests=digests)  # type: ignore[arg-type]
-        self.sim.append_token([encode_record(record)], producer)
-        if producer == ORIGIN:
-            for one in digests:
-                self.sim.addenda.pop(one, None)
+        erase(self.sim, *numbers, producer=producer)
 
     async def export(self, target: ExportTarget, *, takes: bool) -> ExportResult:
         return await export(
             self, self.sim.checkpoint(), origin=ORIGIN, keys=[verifier_for(LOG_SIGNER.vkey)],
             target=target, addenda=self, takes_addenda=takes,
         )  # fmt: skip
-
-
-def content(number: int) -> bytes:
-    return addendum(f"{number:032x}", f"of person {number}")
-
-
-def digest(number: int) -> str:
-    return sha256(content(number)).hexdigest()
-
-
-def withholding(number: int) -> bytes:
-    members = json.loads(decision(number))
-    members |= {"addenda": {"/request/context": digest(number)}, "kept": "log"}
-    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
 
 
 def held(folder: Path) -> set[int]:

@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 import signing
+from commands import invoked
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli import main
 from muniment_log.config import load
@@ -20,14 +20,10 @@ from muniment_service.config import ConfigError
 ORIGIN = "log.example/decisions"
 
 
-def muniment_log(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("log") / "a"
-    result = muniment_log("init", folder, "--origin", ORIGIN)
+    result = invoked(main, "init", folder, "--origin", ORIGIN)
     assert result.exit_code == 0, result.output
     keys = [parse_vkey(line) for line in result.stdout.split()]
     assert [(key.name, key.algorithm) for key in keys] == [(ORIGIN, 0x01), (ORIGIN, 0x06)]
@@ -40,7 +36,7 @@ def test_init_writes_what_serve_reads(made: Path) -> None:
     assert config.file.origin == ORIGIN
     assert config.file.database == made / "log.db"
     assert [signer.vkey.algorithm for signer in config.signers] == [0x01, 0x06]
-    result = muniment_log("vkeys", "--config", made / "log.toml")
+    result = invoked(main, "vkeys", "--config", made / "log.toml")
     assert result.stdout.split() == [str(signer.vkey) for signer in config.signers]
 
 
@@ -56,7 +52,7 @@ def test_the_commented_limits_are_the_defaults(made: Path) -> None:
 
 
 def test_init_replaces_nothing(made: Path) -> None:
-    result = muniment_log("init", made, "--origin", ORIGIN)
+    result = invoked(main, "init", made, "--origin", ORIGIN)
     assert result.exit_code == 3
     assert "exists already" in result.stderr
 
@@ -71,7 +67,7 @@ def test_init_replaces_nothing(made: Path) -> None:
     ],
 )
 def test_init_refuses(tmp_path: Path, arguments: list[str], word: str) -> None:
-    result = muniment_log("init", tmp_path / "b", *arguments)
+    result = invoked(main, "init", tmp_path / "b", *arguments)
     assert result.exit_code == 3
     assert word in result.stderr
     assert not (tmp_path / "b").exists()
@@ -81,36 +77,38 @@ def test_encrypted_keys(tmp_path: Path) -> None:
     secret = tmp_path / "passphrase"
     secret.touch(0o600)
     secret.write_text("correct horse battery staple\n")
-    result = muniment_log(
-        "init", tmp_path / "c", "--origin", ORIGIN, "--key-passphrase-file", secret
+    result = invoked(
+        main, "init", tmp_path / "c", "--origin", ORIGIN, "--key-passphrase-file", secret
     )
     assert result.exit_code == 0, result.output
     assert b"ENCRYPTED" in (tmp_path / "c" / "log-ed25519.pem").read_bytes()
     assert len(load(tmp_path / "c" / "log.toml").signers) == 2
     secret.write_text("wrong\n")
-    result = muniment_log("vkeys", "--config", tmp_path / "c" / "log.toml")
+    result = invoked(main, "vkeys", "--config", tmp_path / "c" / "log.toml")
     assert result.exit_code == 3
     assert "keys[0]" in result.stderr
 
 
 def test_a_token_is_shown_once_and_its_hash_is_for_the_config(tmp_path: Path) -> None:
-    result = muniment_log("token", "--producer", "curl.example/dev")
+    result = invoked(main, "token", "--producer", "curl.example/dev")
     token = result.stdout.strip()
     table = tomllib.loads(result.stderr)
     assert table == {
         "token": [{"producer": "curl.example/dev", "sha256": sha256(token.encode()).hexdigest()}]
     }
     assert len(token) >= 32
-    assert muniment_log("token", "--producer", "a b").exit_code == 3
+    assert invoked(main, "token", "--producer", "a b").exit_code == 3
 
 
 def test_a_token_may_end_and_may_be_for_reading(made: Path) -> None:
-    told = muniment_log("token", "--reader", 'the "auditor"', "--expires", "2999-01-31T01:00+01:00")
+    told = invoked(
+        main, "token", "--reader", 'the "auditor"', "--expires", "2999-01-31T01:00+01:00"
+    )
     end = datetime(2999, 1, 31, tzinfo=UTC)
     read = {"name": 'the "auditor"', "expires": end}
     read["sha256"] = sha256(told.stdout.strip().encode()).hexdigest()
     assert tomllib.loads(told.stderr) == {"read": {"token": [read]}}
-    ten = muniment_log("token", "--producer", "curl.example/dev", "--days", "10")
+    ten = invoked(main, "token", "--producer", "curl.example/dev", "--days", "10")
     left = tomllib.loads(ten.stderr)["token"][0]["expires"] - datetime.now(UTC)
     assert 9.9 < left.total_seconds() / 86_400 <= 10
     config = made / "tokens.toml"
@@ -127,7 +125,7 @@ def test_a_token_may_end_and_may_be_for_reading(made: Path) -> None:
         (["--reader", "x", "--producer", "y"], 2),
         ([], 2),
     ):
-        assert muniment_log("token", *arguments).exit_code == code, arguments
+        assert invoked(main, "token", *arguments).exit_code == code, arguments
 
 
 def test_rules_of_retention(made: Path) -> None:
@@ -203,13 +201,13 @@ def test_a_config_that_cannot_be_used(made: Path) -> None:
         ("origin = ", ["not TOML"]),
     ):
         config.write_text(change)
-        result = muniment_log("serve", "--config", config)
+        result = invoked(main, "serve", "--config", config)
         assert result.exit_code == 3, change
         assert result.stdout == ""
         assert result.stderr.count("\n") == 1
         for word in words:
             assert word in result.stderr
-    assert "missing.toml" in muniment_log("serve", "--config", made / "missing.toml").stderr
+    assert "missing.toml" in invoked(main, "serve", "--config", made / "missing.toml").stderr
 
 
 def policy(made: Path, text: str) -> None:
@@ -248,16 +246,16 @@ CLUSTER = 'postgres = "postgresql://x@127.0.0.1:9/x"\nobject_store = "s3://bucke
 
 def test_a_cluster_s_commands_need_a_cluster_and_the_others_a_file(made: Path) -> None:
     for command in ("migrate", "frontend", "integrator"):
-        result = muniment_log(command, "--config", made / "log.toml")
+        result = invoked(main, command, "--config", made / "log.toml")
         assert result.exit_code == 3
         assert "no [cluster]" in result.stderr
     config = clustered(made, CLUSTER)
     for command in (["check"], ["repair"], ["backup", made / "copy.db"]):
-        result = muniment_log(command[0], "--config", config, *command[1:])
+        result = invoked(main, command[0], "--config", config, *command[1:])
         assert result.exit_code == 3
         assert "log in one file" in result.stderr
     # What does not answer may answer later: not a code that asks for a person.
-    result = muniment_log("migrate", "--config", config)
+    result = invoked(main, "migrate", "--config", config)
     assert result.exit_code == 1
     assert "PostgreSQL: " in result.stderr
 
@@ -272,7 +270,7 @@ def test_a_cluster_s_commands_need_a_cluster_and_the_others_a_file(made: Path) -
     ],
 )
 def test_a_cluster_table_that_cannot_be_used(made: Path, table: str, word: str) -> None:
-    result = muniment_log("migrate", "--config", clustered(made, table))
+    result = invoked(main, "migrate", "--config", clustered(made, table))
     assert result.exit_code == 3
     assert f"cluster.{word}" in result.stderr
 
@@ -281,9 +279,9 @@ def test_either_a_database_or_a_cluster(made: Path) -> None:
     config = made / "either.toml"
     text = (made / "log.toml").read_text()
     config.write_text(f"{text}\n[cluster]\n{CLUSTER}")
-    assert "either a database or a [cluster]" in muniment_log("vkeys", "--config", config).stderr
+    assert "either a database or a [cluster]" in invoked(main, "vkeys", "--config", config).stderr
     config.write_text(text.replace('database = "log.db"\n', ""))
-    assert "either a database or a [cluster]" in muniment_log("vkeys", "--config", config).stderr
+    assert "either a database or a [cluster]" in invoked(main, "vkeys", "--config", config).stderr
 
 
 @pytest.mark.parametrize("library", ["asyncpg", "obstore"])
@@ -298,7 +296,7 @@ def test_without_the_extra_it_says_what_to_install(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("muniment_log.cluster.migrate", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
-    result = muniment_log("migrate", "--config", clustered(made, CLUSTER))
+    result = invoked(main, "migrate", "--config", clustered(made, CLUSTER))
     assert result.exit_code == 3
     assert "pip install 'muniment[cluster]'" in result.stderr
 
@@ -313,8 +311,8 @@ def test_the_commented_cluster_table_is_the_default(made: Path) -> None:
 
 
 def test_a_read_token_is_for_what_it_says() -> None:
-    result = muniment_log("token", "--reader", "auditor", "--scope", "log", "--scope", "addenda")
+    result = invoked(main, "token", "--reader", "auditor", "--scope", "log", "--scope", "addenda")
     assert result.exit_code == 0, result.output
     (entry,) = tomllib.loads(result.stderr)["read"]["token"]
     assert entry["scopes"] == ["log", "addenda"]
-    assert muniment_log("token", "--producer", "x.example", "--scope", "log").exit_code == 2
+    assert invoked(main, "token", "--producer", "x.example", "--scope", "log").exit_code == 2

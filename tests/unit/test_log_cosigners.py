@@ -26,6 +26,7 @@ from publishing import (
     after,
     conflict,
     cosigned,
+    far_ahead,
     fixed,
     honest,
     log_of,
@@ -99,10 +100,6 @@ async def other_tree(witness: FakeWitness, body: bytes) -> web.Response:
 
 async def circles(witness: FakeWitness, body: bytes) -> web.Response:
     return conflict(format_size(1 - parse_add_checkpoint(body).old_size))
-
-
-async def far_ahead(witness: FakeWitness, body: bytes) -> web.Response:
-    return conflict(format_size(2**62))
 
 
 async def sizeless(witness: FakeWitness, body: bytes) -> web.Response:

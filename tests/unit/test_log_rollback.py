@@ -31,6 +31,7 @@ from publishing import (
     conflict,
     cosigned,
     down,
+    far_ahead,
     honest,
     log_of,
     lone,
@@ -54,10 +55,6 @@ async def foreign(witness: FakeWitness, body: bytes) -> web.Response:
         return web.Response(status=422, text=str(error))
     witness.head = Head(new.size, new.root)
     return cosigned(witness, call.checkpoint)
-
-
-async def far_ahead(witness: FakeWitness, body: bytes) -> web.Response:
-    return conflict(format_size(2**62))
 
 
 def flood(count: int, *others: FakeWitness) -> Callable[..., object]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
+from commands import change_file, invoked
 from muniment_service.config import ConfigError
 from muniment_witness.cli import main
 from muniment_witness.config import load
@@ -16,25 +16,17 @@ LOG = str(log_signer().vkey)
 OTHER = str(log_signer("other.example/log").vkey)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 @pytest.fixture
 def beside(tmp_path: Path) -> Path:
     """A witness to which a mirror was added."""
     config = tmp_path / "w1" / "witness.toml"
-    made = run("init", config.parent, "--name", "w.example/w1", "--log", LOG, "--log", OTHER)
+    made = invoked(
+        main, "init", config.parent, "--name", "w.example/w1", "--log", LOG, "--log", OTHER
+    )
     assert made.exit_code == 0, made.output
-    added = run("add-mirror", "--config", config, "--name", MIRROR)
+    added = invoked(main, "add-mirror", "--config", config, "--name", MIRROR)
     assert added.exit_code == 0, added.output
     return config
-
-
-def change(config: Path, old: str, new: str) -> None:
-    text = config.read_text()
-    assert old in text
-    config.write_text(text.replace(old, new))
 
 
 def refused(config: Path) -> str:
@@ -50,26 +42,28 @@ async def test_a_mirror_is_added_to_a_witness(beside: Path) -> None:
     assert set(loaded.mirrored) == {ORIGIN, "other.example/log"}
     assert loaded.owner == [signer.vkey for signer in loaded.signers]
     keys = [signer.vkey for signer in loaded.mirror.signers]
-    assert run("vkeys", "--mirror", "--config", beside).output.split() == list(map(str, keys))
+    assert invoked(main, "vkeys", "--mirror", "--config", beside).output.split() == list(
+        map(str, keys)
+    )
     store = await MirrorStore.open(loaded.mirror.table.database, keys)
     await store.close()
-    again = run("add-mirror", "--config", beside, "--name", "m.example/m2")
+    again = invoked(main, "add-mirror", "--config", beside, "--name", "m.example/m2")
     assert again.exit_code != 0
     assert "there is a [mirror] already" in again.output
 
 
 def test_a_mirror_alone_is_no_witness(tmp_path: Path) -> None:
     config = tmp_path / "m1" / "witness.toml"
-    made = run("init", config.parent, "--mirror", "--name", MIRROR, "--log", LOG)
+    made = invoked(main, "init", config.parent, "--mirror", "--name", MIRROR, "--log", LOG)
     assert made.exit_code == 0, made.output
     loaded = load(config)
     assert (loaded.signers, loaded.name) == ((), MIRROR)
     assert loaded.owner == [signer.vkey for signer in loaded.mirror.signers]
-    assert run("check", "--config", config).exit_code == 0
+    assert invoked(main, "check", "--config", config).exit_code == 0
 
 
 def test_the_name_of_the_witness_is_no_name_for_its_mirror(beside: Path) -> None:
-    change(beside, f'name = "{MIRROR}"', 'name = "w.example/w1"')
+    change_file(beside, f'name = "{MIRROR}"', 'name = "w.example/w1"')
     assert "a mirror is a cosigner of its own" in refused(beside)
 
 
@@ -91,7 +85,7 @@ def test_the_keys_of_the_witness_are_none_of_its_mirror(beside: Path) -> None:
     ],
 )
 def test_what_cannot_be_configured(beside: Path, line: str, why: str) -> None:
-    change(beside, "[mirror]\n", f"[mirror]\n{line}\n")
+    change_file(beside, "[mirror]\n", f"[mirror]\n{line}\n")
     assert refused(beside).startswith(why)
 
 
@@ -101,16 +95,16 @@ def test_a_key_that_is_missing_is_named(beside: Path) -> None:
 
 
 def test_some_logs_alone_are_mirrored(beside: Path) -> None:
-    change(beside, "[mirror]\n", f'[mirror]\nlogs = ["{ORIGIN}"]\n')
+    change_file(beside, "[mirror]\n", f'[mirror]\nlogs = ["{ORIGIN}"]\n')
     assert list(load(beside).mirrored) == [ORIGIN]
 
 
 def test_copies_that_are_lost_are_begun_anew_by_command_alone(beside: Path) -> None:
     database = beside.parent / "mirror.db"
-    there = run("new-mirror-database", "--config", beside)
+    there = invoked(main, "new-mirror-database", "--config", beside)
     assert there.exit_code != 0
     database.unlink()
-    assert run("new-mirror-database", "--config", beside).exit_code == 0
+    assert invoked(main, "new-mirror-database", "--config", beside).exit_code == 0
     assert database.exists()
 
 

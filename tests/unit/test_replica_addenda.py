@@ -3,59 +3,26 @@
 import json
 import sqlite3
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from commands import online
-from logsim import GATEWAY, NOW, ORIGIN, POLICY, LogSim, decision
-from muniment import Erasure, encode_record
+from logsim import GATEWAY, POLICY, LogSim
 from muniment.errors import BadAnswer, Refused
 from muniment.index.addenda import AddendaRound
 from muniment.index.reader import IndexReader
 from muniment.index.replica import Watched, follow_once
 from muniment.local.sqlitefile import open_reader
-from muniment.records.commitments import addendum
+from withheld_log import content, digest, erase, log, secret, withholding
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
-def secret(number: int) -> bytes:
-    return f"secret-of-person-{number}-".encode() * 40
-
-
-def content(number: int) -> bytes:
-    return addendum(f"{number:032x}", secret(number).decode())
-
-
-def digest_of(number: int) -> str:
-    return sha256(content(number)).hexdigest()
-
-
-def withholding(number: int, *, execution: bool = False) -> bytes:
-    members = json.loads(decision(number))
-    members |= {"addenda": {"/request/context": digest_of(number)}, "kept": "log"}
-    if execution:
-        members["execution"] = f"run-{number}"
-    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode()
-
-
 def log_of(count: int) -> LogSim:
     sim = LogSim()
-    sim.append([withholding(number, execution=True) for number in range(count)])
-    sim.addenda = {digest_of(number): content(number) for number in range(count)}
+    log(sim, *range(count))
     return sim
-
-
-def erase(sim: LogSim, *numbers: int, producer: str = ORIGIN) -> None:
-    digests = tuple(sorted(map(digest_of, numbers)))
-    erasure = Erasure(
-        v=1, id=f"e-{sim.size}", time=NOW * 1000, producer=producer, digests=digests, by="x"
-    )
-    sim.append_token([encode_record(erasure)], producer)
-    for digest in digests:
-        sim.addenda.pop(digest, None)
 
 
 async def follow(sim: LogSim, path: Path, *, addenda: bool = True) -> AddendaRound:
@@ -66,10 +33,10 @@ async def follow(sim: LogSim, path: Path, *, addenda: bool = True) -> AddendaRou
 
 def held(path: Path) -> set[int]:
     with IndexReader(path) as reader:
-        found = reader.addenda(digest_of(number) for number in range(1000))
-    numbers = {digest_of(number): number for number in range(1000)}
-    assert all(data == content(numbers[digest]) for digest, data in found.items())
-    return {numbers[digest] for digest in found}
+        found = reader.addenda(digest(number) for number in range(1000))
+    numbers = {digest(number): number for number in range(1000)}
+    assert all(data == content(numbers[one]) for one, data in found.items())
+    return {numbers[one] for one in found}
 
 
 def traces(path: Path, number: int) -> list[str]:
@@ -89,10 +56,10 @@ async def test_nothing_is_taken_along_unless_it_is_told(tmp_path: Path) -> None:
 
 async def test_a_replica_goes_on_where_it_was_and_takes_what_is_there(tmp_path: Path) -> None:
     sim, path = log_of(600), tmp_path / "replica.db"
-    del sim.addenda[digest_of(7)]
+    del sim.addenda[digest(7)]
     assert await follow(sim, path) == AddendaRound(new=599, absent=1)
     sim.append([withholding(number) for number in range(600, 610)])
-    sim.addenda |= {digest_of(number): content(number) for number in range(600, 610)}
+    sim.addenda |= {digest(number): content(number) for number in range(600, 610)}
     sim.reads.clear()
     assert await follow(sim, path) == AddendaRound(new=10)
     assert len([one for one in sim.reads if one.startswith("addenda/")]) == 10
@@ -102,16 +69,16 @@ async def test_a_replica_goes_on_where_it_was_and_takes_what_is_there(tmp_path: 
 
 async def test_what_comes_with_a_later_retry_is_taken_along(tmp_path: Path) -> None:
     sim, path = log_of(4), tmp_path / "replica.db"
-    late = [sim.addenda.pop(digest_of(number)) for number in (1, 2, 3)]
+    late = [sim.addenda.pop(digest(number)) for number in (1, 2, 3)]
     assert await follow(sim, path) == AddendaRound(new=1, absent=3)
-    sim.addenda[digest_of(1)] = late[0]
+    sim.addenda[digest(1)] = late[0]
     assert await follow(sim, path) == AddendaRound()  # not yet
     _make_due(path)
     assert await follow(sim, path) == AddendaRound(new=1)
     assert held(path) == {0, 1}
     erase(sim, 2)
     assert await follow(sim, path) == AddendaRound()
-    sim.addenda |= {digest_of(number): content(number) for number in (2, 3)}
+    sim.addenda |= {digest(number): content(number) for number in (2, 3)}
     _make_due(path)
     assert await follow(sim, path, addenda=False) == AddendaRound()
     assert await follow(sim, path) == AddendaRound(new=1)
@@ -183,8 +150,8 @@ async def test_what_was_erased_while_somebody_read_is_wiped_later(tmp_path: Path
 
 async def test_what_is_not_given_out_or_is_something_else_is_said(tmp_path: Path) -> None:
     sim, path = log_of(3), tmp_path / "replica.db"
-    digest = digest_of(1)
-    where = f"addenda/{digest[:2]}/{digest[2:4]}/{digest}"
+    refused = digest(1)
+    where = f"addenda/{refused[:2]}/{refused[2:4]}/{refused}"
     sim.overrides[where] = 403
     with pytest.raises(Refused, match="403"):
         await follow(sim, path)
