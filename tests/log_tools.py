@@ -33,7 +33,7 @@ from muniment_log.storage.schema import create_database
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_log.workers.desk import Ports
 from muniment_service.metrics import Metrics
-from waiting import SECONDS
+from waiting import SECONDS, at_work
 
 ORIGIN = signing.ORIGIN
 GATEWAY = "gw.example/edge"
@@ -176,12 +176,8 @@ async def embedded(
             limits=limits,
             cleared=cleared,
         )
-        task = asyncio.create_task(sequencer.run())
-        try:
+        async with at_work(sequencer.run()) as task:
             yield Embedded(store, tiles, order, sequencer, listener, task)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
     finally:
         await store.close()
 

@@ -34,6 +34,7 @@ from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.mirrordb import MirrorStore, create_mirror
 from muniment_witness.witnessfile import LogEntry, WitnessFile
 from rawhttp import Body
+from waiting import at_work
 from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
 
 MIRROR = "mirror.example/m1"
@@ -204,12 +205,10 @@ async def mirror(
         parts = assembly.build(
             config, heads, network, metrics=Metrics("m"), clock=clock, mirror=made
         )
-        task = asyncio.create_task(parts.watch.cosigner.run())
         try:
-            yield Running(parts.routes, made, log)
+            async with at_work(parts.watch.cosigner.run()):
+                yield Running(parts.routes, made, log)
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await made.close()
             await heads.close()
 

@@ -39,7 +39,7 @@ from muniment_service.metrics import Metrics
 from ports import free_port
 from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio
 from stand import Answer, Asked, Stand
-from waiting import until
+from waiting import at_work, until
 
 SECONDS = 0.5
 """What a client is given for one answer."""
@@ -147,14 +147,10 @@ async def test_the_log_s_index_process(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(index, "MAX_PAUSE", 0.0)
     files = IndexFiles(("--database", "log.db"), tmp_path / "index.db", "info", "text")
     process = IndexProcess(files, lambda: 5, Metrics("test"))
-    task = asyncio.create_task(process.run())
-    try:
+    async with at_work(process.run()) as task:
         await until(lambda: len(said) > len(LINES) or task.done(), seconds=60)
         assert not task.done()
         assert process.state["size"] == 0
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 # A witness
@@ -272,19 +268,14 @@ async def test_a_webhook(hostile: Hostile, caplog: pytest.LogCaptureFixture) -> 
 async def test_a_replica(tmp_path: Path, hostile: Hostile) -> None:
     told: list[MunimentError] = []
     watched = replica.Watched(hostile.stand.url(), logsim.POLICY)
-    task = asyncio.create_task(
-        replica.keep_following(
-            watched, tmp_path / "replica.db", interval=0.01, reached=lambda _: None,
-            trouble=told.append, progress=lambda _done, _total: None,
-        )
+    following = replica.keep_following(
+        watched, tmp_path / "replica.db", interval=0.01, reached=lambda _: None,
+        trouble=told.append, progress=lambda _done, _total: None,
     )  # fmt: skip
-    try:
+    async with at_work(following) as task:
         async for name in hostile.each():
             assert not task.done(), name
         assert len(told) >= len(ALL)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 # A gateway

@@ -27,7 +27,7 @@ from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.leaforder import LeafOrder
 from muniment_service.metrics import Metrics
 from signing import log_signer
-from waiting import until
+from waiting import at_work, until
 
 ENTRIES = make_entries(Random(5), 40)
 
@@ -134,20 +134,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexlog, "FIRST_PAUSE", 0.01)
 
 
-@asynccontextmanager
-async def running(kept: Kept) -> AsyncIterator[None]:
-    task = asyncio.create_task(kept.made.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 @pytest.fixture
 async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
     made = Kept(tmp_path)
-    async with running(made):
+    async with at_work(made.made.run()):
         yield made
 
 
@@ -215,14 +205,14 @@ async def test_what_was_published_before_a_restart_is_covered_when_the_log_is_fu
     tmp_path: Path,
 ) -> None:
     before, after = Kept(tmp_path), Kept(tmp_path)
-    async with running(before):
+    async with at_work(before.made.run()):
         before.log_head(3)
         await before.leaves(1)
         before.own_head()
         await until(lambda: before.made.state["covered"] == 3)
     after.own.published = before.own.published
     after.log_head(9)
-    async with running(after):
+    async with at_work(after.made.run()):
         await after.leaves(2)
         assert (after.made.state["covered"], after.made.state["lag"]) == (3, 6)
         after.own_head()
@@ -231,7 +221,7 @@ async def test_what_was_published_before_a_restart_is_covered_when_the_log_is_fu
     third = Kept(tmp_path)
     third.own.published = before.own.published
     third.log_head(12)
-    async with running(third):
+    async with at_work(third.made.run()):
         await third.leaves(3)
         assert third.made.state["covered"] == 0
 
@@ -239,7 +229,7 @@ async def test_what_was_published_before_a_restart_is_covered_when_the_log_is_fu
 async def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
     failing = Kept(tmp_path)
     failing.errors = [FatalDatabaseError("the disk is full"), OSError("no such device")]
-    async with running(failing):
+    async with at_work(failing.made.run()):
         await until(lambda: failing.opened == 3)
         failing.log_head(3)
         await failing.leaves(1)
@@ -249,7 +239,7 @@ async def test_what_may_pass_is_tried_again(tmp_path: Path) -> None:
 async def test_what_can_only_be_wrong_for_good_is_not_tried_again(tmp_path: Path) -> None:
     failing = Kept(tmp_path)
     failing.errors = [IndexLogError("leaf 3 of the index log states another root")]
-    async with running(failing):
+    async with at_work(failing.made.run()):
         await until(lambda: "leaf 3" in str(failing.made.state["error"]))
         with pytest.raises(IndexLogUnavailableError, match="leaf 3"):
             failing.made.proving()

@@ -32,7 +32,7 @@ from muniment_witness.bastion.table import Bastion, BastionEntry, hash_of, read_
 from muniment_witness.cli import main
 from muniment_witness.gossip.alarms import Situation, alarms
 from muniment_witness.witnessfile import Gossip
-from waiting import until
+from waiting import at_work, until
 
 NOW = 1_790_000_000
 ORIGIN = "log.example"
@@ -158,12 +158,10 @@ class Listening:
         link = BastionLink(
             bastion, self.state, self.app, Limits(), Budget(1 << 20), lambda: self.ca, lambda: NOW
         )
-        running = asyncio.create_task(link.run())
         try:
-            yield link
+            async with at_work(link.run()):
+                yield link
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
             listening.close()
             while not self.accepted.empty():
                 self.accepted.get_nowait()[1].transport.abort()
@@ -281,11 +279,9 @@ async def test_nobody_listens(key: Path, tmp_path: Path) -> None:
     state = BastionState()
     app, limits = Asked(), Limits()
     link = BastionLink(bastion, state, app, limits, Budget(1), lambda: None, lambda: NOW)
-    running = asyncio.create_task(link.run())
-    await until(lambda: bool(state.error))
-    assert "no connection" in state.error
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with at_work(link.run()):
+        await until(lambda: bool(state.error))
+        assert "no connection" in state.error
 
 
 async def test_a_reload_brings_and_takes_bastions(listening: Listening) -> None:
@@ -295,14 +291,12 @@ async def test_a_reload_brings_and_takes_bastions(listening: Listening) -> None:
 
     config = Config()
     serving = Bastions(lambda: config, Limits(), lambda: NOW)
-    running = asyncio.create_task(serving.run(listening.app))
-    config.bastions = (Bastion("127.0.0.1", 1, "prefix", listening.key),)
-    await until(lambda: "prefix" in serving.state and bool(serving.state["prefix"].error))
-    config.bastions = ()
-    await until(lambda: not serving.state)
-    await serving.finish()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with at_work(serving.run(listening.app)):
+        config.bastions = (Bastion("127.0.0.1", 1, "prefix", listening.key),)
+        await until(lambda: "prefix" in serving.state and bool(serving.state["prefix"].error))
+        config.bastions = ()
+        await until(lambda: not serving.state)
+        await serving.finish()
 
 
 OWN, OTHER = origin_hash(ORIGIN), origin_hash("other.example")

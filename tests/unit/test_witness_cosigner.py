@@ -15,6 +15,7 @@ from muniment_witness.cosign import cosigner as module
 from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.judge.decide import Authentic, KnownLog, Refusal, authenticate
 from muniment_witness.store.heads import CosignedHead
+from waiting import at_work
 from witness_tools import GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog()
@@ -33,12 +34,10 @@ def ask(old: int, new: int, log: GrowingLog = LOG) -> Authentic:
 async def running(folder: Path, clock: WallClock | None = None) -> AsyncIterator[Cosigner]:
     store = await opened_store(folder / "w.db", [SIGNER.vkey])
     cosigner = Cosigner(store, [SIGNER], clock or WallClock(NOW))
-    task = asyncio.create_task(cosigner.run())
     try:
-        yield cosigner
+        async with at_work(cosigner.run()):
+            yield cosigner
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await store.close()
 
 

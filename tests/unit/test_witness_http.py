@@ -34,6 +34,7 @@ from muniment_witness.gossip.net import transport
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.witnessfile import WitnessFile
 from rawhttp import Body
+from waiting import at_work
 from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 
 NOW = 1_700_000_000
@@ -64,12 +65,10 @@ async def witness(
     )
     async with transport(1.0) as network:
         parts = build(config, store, network, metrics=Metrics("w"), clock=clock)
-        task = asyncio.create_task(parts.watch.cosigner.run())
         try:
-            yield parts.routes
+            async with at_work(parts.watch.cosigner.run()):
+                yield parts.routes
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await store.close()
 
 

@@ -19,7 +19,7 @@ from muniment_witness.gossip.receive import (
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, SenderBudget, Senders
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, digest_of
-from waiting import SECONDS, until
+from waiting import SECONDS, at_work, until
 from witness_network import Network
 
 MAIN = View().append(400)
@@ -55,11 +55,9 @@ def test_peers_are_told_by_the_literal_addresses_of_their_urls() -> None:
 
 async def test_host_names_are_looked_up() -> None:
     senders = Senders([Peer("a", (), "http://localhost:1"), Peer("b", (), "http://-.invalid")])
-    task = asyncio.create_task(senders.run())
-    await until(lambda: senders.name_of("127.0.0.1") == "a")
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    async with at_work(senders.run()) as task:
+        await until(lambda: senders.name_of("127.0.0.1") == "a")
+        assert not task.done()
     await Senders([Peer("a", (), "http://127.0.0.1")]).run()  # nothing to look up
 
 
@@ -154,12 +152,9 @@ async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
             compared.set()
 
         relay.compare = arrive  # type: ignore[method-assign]
-        running = asyncio.create_task(relay.run())
-        slow = [MAIN.checkpoint(size).encode() for size in (10, 20, 30)]
-        relay.take_heads(frame([*slow, fast.checkpoint().encode()]), "10.0.0.1")
-        async with asyncio.timeout(SECONDS):
+        async with at_work(relay.run()) as running, asyncio.timeout(SECONDS):
+            slow = [MAIN.checkpoint(size).encode() for size in (10, 20, 30)]
+            relay.take_heads(frame([*slow, fast.checkpoint().encode()]), "10.0.0.1")
             await compared.wait()
-        assert relay.waiting == 2
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+            assert relay.waiting == 2
+            assert not running.done()
