@@ -44,6 +44,7 @@ class Wanted:
         helper: There is a tool "helper" that is an agent with tools of its own, and this script.
         handoff: The agent hands over to an agent "clerk" with this script.
         server: The tools are those of an MCP server: Python with these arguments.
+        cut_off: The model's answers end at its limit of tokens, within the last call of each.
     """
 
     edit: dict[str, Any] | None = None
@@ -52,6 +53,7 @@ class Wanted:
     helper: Script | None = None
     handoff: Script | None = None
     server: list[str] | None = None
+    cut_off: bool = False
 
 
 @dataclass
@@ -220,6 +222,13 @@ async def edited_late(stage: Stage, world: World) -> None:
     await stage.side.play(gate, world, [[send("ada")]], Wanted(edit={"to": "eve"}, late=True))
 
 
+async def cut_off(stage: Stage, world: World) -> None:
+    """Of two calls the second is where the model's answer ends at its limit of tokens."""
+    gate = stage.gate(world, "cut_off")
+    script = [[send("ada"), send("bob", "c-2", copies=15)]]
+    await stage.side.play(gate, world, script, Wanted(cut_off=True))
+
+
 async def asked_again(stage: Stage, world: World) -> None:
     """The model tries again what it did."""
     gate = stage.gate(world, "asked_again")
@@ -299,6 +308,7 @@ CASES: dict[str, Callable[[Stage, World], Awaitable[None]]] = {
         edited,
         edited_to_denied,
         edited_late,
+        cut_off,
         asked_again,
         same_id,
         retried,

@@ -26,6 +26,7 @@ PACKAGE = "langchain"
 class Scripted(BaseChatModel):
     world: Any
     turns: list[Any]
+    ends: str = "stop"
     at: int = 0
 
     @property
@@ -44,6 +45,7 @@ class Scripted(BaseChatModel):
         self.at += 1
         message = AIMessage(
             content="" if calls else "done",
+            response_metadata={"finish_reason": self.ends if calls else "stop"},
             tool_calls=[
                 {"name": one.tool, "args": dict(one.arguments), "id": one.id, "type": "tool_call"}
                 for one in calls
@@ -74,7 +76,7 @@ def agent_of(
     gate: Gate, world: World, script: Script, name: str, tools: Any = (), **more: Any
 ) -> Any:
     middleware = [*more.pop("middleware", ()), govern(gate), *more.pop("behind", ())]
-    model = Scripted(world=world, turns=list(script))
+    model = Scripted(world=world, turns=list(script), ends=more.pop("ends", "stop"))
     tools = [*(more.pop("own", None) or tools_of(world)), *tools]
     return create_agent(model, tools, name=name, middleware=middleware, **more)
 
@@ -104,9 +106,11 @@ async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None
             client = MultiServerMCPClient({"t": stdio})
             session = await stack.enter_async_context(client.session("t"))
             own = await load_mcp_tools(session)
+        ends = "length" if wanted.cut_off else "stop"
         agent = agent_of(
-            gate, world, script, AGENT, tools, middleware=middleware, behind=behind, own=own
-        )
+            gate, world, script, AGENT, tools,
+            middleware=middleware, behind=behind, own=own, ends=ends,
+        )  # fmt: skip
         await agent.ainvoke({"messages": [HumanMessage("go")]})
     if wanted.handoff is not None:
         # A handoff is a step of a graph: the next agent goes on with the messages.

@@ -28,14 +28,17 @@ PLAY_SECONDS = 400.0  # only a failure takes a framework so long
 
 CASES = (
     "allowed", "denied", "failing_policy", "failing_check", "failing_gate", "away",
-    "cancelled_gate", "cancelled_tool", "edited", "edited_to_denied", "edited_late", "asked_again",
-    "same_id", "retried", "resumed", "parallel", "threads", "from_mcp",
+    "cancelled_gate", "cancelled_tool", "edited", "edited_to_denied", "edited_late", "cut_off",
+    "asked_again", "same_id", "retried", "resumed", "parallel", "threads", "from_mcp",
     "failing_tool", "helped", "handed_over",
 )  # fmt: skip
+
+_NO_ENDS = "its model here says nothing of how an answer ended"
 
 LACKING: dict[str, dict[str, str]] = {
     "langchain": {},
     "openai_agents": {
+        "cut_off": _NO_ENDS,
         "edited": "nothing edits a call's arguments",
         "edited_to_denied": "nothing edits a call's arguments",
         "edited_late": "nothing edits a call's arguments",
@@ -43,15 +46,18 @@ LACKING: dict[str, dict[str, str]] = {
         "threads": "all of it runs in event loops",
     },
     "pydantic_ai": {
+        "cut_off": _NO_ENDS,
         "retried": "it calls no tool again by itself",
         "threads": "all of it runs in event loops",
     },
     "google_adk": {
+        "cut_off": _NO_ENDS,
         "retried": "it calls no tool again by itself",
         "threads": "all of it runs in event loops",
     },
-    "agent_framework": {"threads": "all of it runs in event loops"},
+    "agent_framework": {"cut_off": _NO_ENDS, "threads": "all of it runs in event loops"},
     "claude_agent": {
+        "cut_off": _NO_ENDS,
         "from_mcp": "all its tools here are those of an MCP server",
         "edited": "what could edit is refused",
         "edited_to_denied": "what could edit is refused",
@@ -61,6 +67,7 @@ LACKING: dict[str, dict[str, str]] = {
         "handed_over": "its agents hand over to nobody",
     },
     "crewai": {
+        "cut_off": _NO_ENDS,
         "cancelled_gate": "it runs in threads, which are not cancelled",
         "cancelled_tool": "it runs in threads, which are not cancelled",
         "retried": "it calls no tool again by itself",
@@ -280,6 +287,13 @@ def _edited_late(seen: Seen) -> None:
         assert set(seen.statuses) <= {"not_run"}
         said = f"{seen.error} {seen.heard}"
         assert "MiddlewareFailure" in said or "could change the arguments" in said
+
+
+def _cut_off(seen: Seen) -> None:
+    """What the model did not end is not asked about; the call before it was ended, and runs."""
+    assert seen.recipients == ["ada"]
+    assert [one["to"] for one in seen.asked] == ["ada"]
+    assert any("limit of tokens" in heard for heard in seen.heard)
 
 
 def _asked_again(seen: Seen) -> None:

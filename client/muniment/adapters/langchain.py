@@ -14,6 +14,14 @@ from muniment.adapters.core import FrameworkCall, Gate
 from muniment.gateway.calls import Run
 
 _UNKNOWN = "The agent has no such tool"
+_CUT_OFF = (
+    "the model's answer ended at its limit of tokens, within this call perhaps: ask for it again"
+)
+
+_HOW_IT_ENDED = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+"""Members of a message's metadata that say why the model's answer ended, by provider."""
+
+_AT_ITS_LIMIT = {"length", "max_tokens", "model_context_window_exceeded", "incomplete"}
 
 
 def govern(gate: Gate) -> Any:
@@ -52,6 +60,7 @@ class _Tool:
         self._gate = gate
         self._tool = request.tool
         self._runtime = request.runtime
+        self._state = request.state
         self._waits = (import_module("langgraph.errors").GraphInterrupt,)
 
     def __getattr__(self, name: str) -> Any:
@@ -80,8 +89,10 @@ class _Tool:
     def _asked(self, call: dict[str, Any]) -> FrameworkCall:
         """Validates a call's arguments, and puts them into it: the tool validates them again.
 
-        Raises ValueError if the tool would get others still.
+        Raises ValueError if the tool would get others still, or the model did not end the call.
         """
+        if _was_cut_off(call["id"], self._state):
+            raise ValueError(_CUT_OFF)
         schema: Any = self._tool.tool_call_schema
         arguments = dict(call["args"])
         injected = set(getattr(self._tool, "_injected_args_keys", ()))  # MCP tools: the runtime
@@ -102,6 +113,23 @@ class _Tool:
             ids={"call": call["id"], "session": thread, "turn": getattr(info, "run_id", None)},
             place=(thread, info.checkpoint_ns, info.task_id, call["id"]) if thread else (),
         )
+
+
+def _was_cut_off(call: str | None, state: Any) -> bool:
+    """Whether a call is where the model's answer ended at its limit of tokens.
+
+    LangChain closes the text of such a call's arguments if the model streams: a number is short of
+    digits then, and valid. One that it could not close is among the invalid calls.
+    """
+    messages = state.get("messages", ()) if isinstance(state, dict) else ()
+    for message in reversed(messages):
+        calls: Any = getattr(message, "tool_calls", ())
+        if any(one["id"] == call for one in calls):
+            metadata = message.response_metadata
+            ends = {str(metadata.get(name)).lower() for name in _HOW_IT_ENDED}
+            is_last = calls[-1]["id"] == call and not message.invalid_tool_calls
+            return is_last and bool(ends & _AT_ITS_LIMIT)
+    return False
 
 
 def _refusal(call: Any, text: str) -> Any:
