@@ -77,7 +77,7 @@ class Cuts(Generic[_Found]):
 
 
 def _digest(state: Files) -> bytes:
-    digest = hashlib.blake2b()
+    digest = hashlib.sha256()
     for name, content in sorted(state.items()):
         digest.update(f"{name} {len(content)} ".encode())
         digest.update(content)

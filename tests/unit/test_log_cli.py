@@ -249,7 +249,7 @@ def test_a_cluster_s_commands_need_a_cluster_and_the_others_a_file(made: Path) -
         result = invoked(main, command, "--config", made / "log.toml")
         assert result.exit_code == 3
         assert "no [cluster]" in result.stderr
-    config = clustered(made, CLUSTER)
+    config = clustered(made, CLUSTER + "engine_seconds = 1.0\n")
     for command in (["check"], ["repair"], ["backup", made / "copy.db"]):
         result = invoked(main, command[0], "--config", config, *command[1:])
         assert result.exit_code == 3
