@@ -8,7 +8,7 @@ import contextlib
 import gc
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def configured(folder: Path, log: ByzantineLog, url: str) -> Path:
         config.read_text().partition("# The logs to witness")[0]
         + f'[[log]]\nvkeys = {json.dumps(log.vkeys)}\nurl = "{url}"\ncosign_pulled = true\n'
         + f'[[peer]]\nvkeys = ["{peer}"]\nurl = "{url}/peer"\n'
-        + f"[gossip]\nperiod_seconds = 0.05\nrequest_seconds = {SECONDS}\nstart_seconds = 1\n"
+        + f"[gossip]\nperiod_seconds = 0.01\nrequest_seconds = {SECONDS}\nstart_seconds = 1\n"
     )
     return config
 
@@ -202,29 +202,43 @@ async def test_a_witness_pulls_and_gossips(tmp_path: Path, hostile: Hostile, who
 
 
 @pytest.mark.parametrize("who", ["the log", "the witness"])
-async def test_feed(hostile: Hostile, who: str) -> None:
+async def test_feed(who: str) -> None:
     log = ByzantineLog()
     log.main.append(20)
-    hostile.genuine = lambda asked: (
-        log.main.answer(asked.path)
-        if who == "the witness" and not asked.path.startswith("/witness")
-        else None
+
+    def genuine(asked: Asked) -> Answer | None:
+        is_log = who == "the witness" and not asked.path.startswith("/witness")
+        return log.main.answer(asked.path) if is_log else None
+
+    names = list(ANSWERS)  # its deadline is long
+    # Several at once, each with a part of the answers: its shortest period is a tenth of a second.
+    await asyncio.gather(
+        *(feed(log.vkeys[0], genuine, names[part::FEEDS]) for part in range(FEEDS))
     )
-    url = hostile.stand.url()
-    process = processes.Process(
-        processes.muniment_witness(
-            "feed", "--log", url, "--log-vkey", log.vkeys[0], "--witness", f"{url}/witness",
+
+
+FEEDS = 4
+
+
+async def feed(vkey: str, genuine: Callable[[Asked], Answer | None], names: Sequence[str]) -> None:
+    hostile = Hostile()
+    hostile.genuine = genuine
+    with hostile.stand.serve("127.0.0.1"):
+        url = hostile.stand.url()
+        argv = processes.muniment_witness(
+            "feed", "--log", url, "--log-vkey", vkey, "--witness", f"{url}/witness",
             "--period", "0.1",
-        )
-    )  # fmt: skip
-    with process:
-        names = iter(ANSWERS)  # its deadline is long
-        for name in names:
-            hostile.name = name
-            hostile.stand.asked.clear()
-            await until(lambda: hostile.count >= 2 or process.returncode is not None, seconds=60)
-            assert process.returncode is None, f"{name}: {process.stderr}"
-        assert "muniment-witness:" in process.stderr
+        )  # fmt: skip
+        process = await asyncio.to_thread(processes.Process, argv)
+        with process:
+            for name in names:
+                hostile.name = name
+                hostile.stand.asked.clear()
+                await until(
+                    lambda: hostile.count >= 2 or process.returncode is not None, seconds=60
+                )
+                assert process.returncode is None, f"{name}: {process.stderr}"
+            assert "muniment-witness:" in process.stderr
 
 
 # Those who watch
@@ -322,8 +336,11 @@ async def test_an_object_store(hostile: Hostile) -> None:
                 lambda: store.create("tile/0/001", b"x"),
                 lambda: store.swap("checkpoint", b"x", None),
             ]
-            said = await errors_of((LogError, LookupError), *calls)
-            assert all("s3://bucket" in each for each in said), hostile.name
+            # What is asked again for a while is so for each of them at once.
+            said = await asyncio.gather(
+                *(errors_of((LogError, LookupError), call) for call in calls)
+            )
+            assert all("s3://bucket" in each for one in said for each in one), hostile.name
     finally:
         await store.close()
 

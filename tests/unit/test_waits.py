@@ -11,7 +11,7 @@ import pytest
 from bench import gateway_of, yes
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines
 from muniment.errors import Denied, GatewayClosed, Undelivered, WrongLoop
-from muniment.gateway import blocking, governing, guard, outcomekeeping
+from muniment.gateway import blocking, governing, guard, outcomekeeping, reach
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import governed
 from muniment.gateway.guard import Guard
@@ -122,7 +122,7 @@ async def test_a_gateway_that_is_used_in_a_second_run(tmp_path: Path) -> None:
 async def test_a_loop_that_gives_no_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "GRACE", 0.05)
+    monkeypatch.setattr(reach, "GRACE", 0.05)
     for module in (governing, outcomekeeping):
         monkeypatch.setattr(module, "KEEPING", 0.05)
     free = threading.Event()
@@ -149,8 +149,8 @@ async def test_a_loop_that_gives_no_answer_is_not_waited_for(
 async def test_closing_a_gateway_whose_loop_gives_no_answer_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, module in (("GRACE", blocking), ("KEEPING", blocking), ("DRAIN", blocking)):
-        monkeypatch.setattr(module, name, 0.05)
+    for name in ("GRACE", "KEEPING", "DRAIN"):
+        monkeypatch.setattr(blocking, name, 0.05)
     free = threading.Event()
 
     async def blocks() -> None:
@@ -158,9 +158,9 @@ async def test_closing_a_gateway_whose_loop_gives_no_answer_ends(
 
     def work(url: str) -> None:
         gateway = blocking.Gateway(url, GATEWAY_SIGNER, deadline=0.05)
-        monkeypatch.setattr(blocking, "GRACE", 30.0)
+        monkeypatch.setattr(reach, "GRACE", 30.0)
         gateway.__enter__()
-        monkeypatch.setattr(blocking, "GRACE", 0.05)
+        monkeypatch.setattr(reach, "GRACE", 0.05)
         try:
             with pytest.raises(Undelivered):
                 gateway.run(blocks())
