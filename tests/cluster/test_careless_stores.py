@@ -28,7 +28,8 @@ async def opened(store: objectserver.Store, seconds: float = 30.0) -> AsyncItera
 class LooksFirst(objectserver.Store):
     """Looks whether a condition holds, and writes then: in one race of several, two find it so.
 
-    `creations` and `replacements` say which race of its kind that is; 0 for none.
+    `creations` and `replacements` say which object, or version, of its kind that is; 0 for none.
+    Of the objects, each other one is created by one writer, to be replaced then.
     """
 
     def __init__(self, *, creations: int = 0, replacements: int = 0) -> None:
@@ -57,8 +58,8 @@ class LooksFirst(objectserver.Store):
 @pytest.mark.parametrize(
     ("faults", "word"),
     [
-        ({"creations": 1}, "If-None-Match"),
-        ({"creations": 6}, "If-None-Match"),
+        ({"creations": 2}, "If-None-Match"),
+        ({"creations": 12}, "If-None-Match"),
         ({"replacements": 1}, "If-Match: 2 of 4 replacements"),
         ({"replacements": 6}, "If-Match: 2 of 4 replacements"),
     ],
@@ -79,7 +80,7 @@ async def test_a_probe_is_bounded_by_time(monkeypatch: pytest.MonkeyPatch) -> No
     store = objectserver.Store()
     async with opened(store) as client:
         await client.probe()
-    assert (store.puts, store.gets) == (2 * RACERS + 2, RACERS + 2)
+    assert (store.puts, store.gets) == (2 * RACERS + 3, 2 * RACERS + 3)
     assert store.objects == {}
 
 
@@ -115,7 +116,7 @@ async def test_a_frontend_waits_for_no_race() -> None:
     store = objectserver.Store()
     async with opened(store) as client:
         await client.probe(races=False)
-    assert (store.puts, store.objects) == (4, {})
+    assert (store.puts, store.objects) == (5, {})
 
 
 class Answers(objectserver.Store):
@@ -169,14 +170,14 @@ def test_it_ends_the_start_of_a_process(database: str, tmp_path: Path) -> None:
 
 
 class UnderWay(objectserver.Store):
-    """Says to the first writes that another one is under way (409), as AWS does."""
+    """Says (409) that others are under way, as AWS does: to some writes `after` so many."""
 
-    def __init__(self, conflicts: int) -> None:
+    def __init__(self, conflicts: int, after: int = 0) -> None:
         super().__init__()
-        self.conflicts = conflicts
+        self.under_way = range(after + 1, after + conflicts + 1)
 
     def look(self, path: str, must_be_new: bool, expected: str | None) -> int:
-        return 409 if self.puts <= self.conflicts else super().look(path, must_be_new, expected)
+        return 409 if self.puts in self.under_way else super().look(path, must_be_new, expected)
 
 
 async def test_a_write_gives_way_to_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,10 +200,10 @@ async def test_a_write_gives_way_to_one_that_is_under_way(monkeypatch: pytest.Mo
 
 async def test_a_race_in_which_each_gives_way_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.0)
-    store = UnderWay(RACERS)
+    store = UnderWay(2 * RACERS, after=1)
     async with opened(store) as client:
         await client.probe()
-    assert store.puts == RACERS + 2 * RACERS + 2
+    assert store.puts == 1 + 2 * (2 * RACERS) + 2
 
 
 class Forgets(objectserver.Store):

@@ -47,8 +47,9 @@ ROUNDS: Final = 100
 time ends it before."""
 
 PROBE_SECONDS: Final = 2.0
-"""When `probe` begins no more rounds. The first is had also of a store that is slow to tell who has
-lost: SeaweedFS takes a second for each race."""
+"""How long `probe` begins rounds: only such as will have ended by then, if they take as long as the
+last one. The first is had also of a store that is slow to tell who has lost: SeaweedFS takes a
+second for each race."""
 
 _CONFLICTS: Final = 8
 """Times that a write gives way to others under way that in the end wrote nothing."""
@@ -253,7 +254,7 @@ class ObjectStore:
     async def probe(self, *, races: bool = True) -> None:
         """Finds out by writes whether the store heeds conditions; leaves nothing behind.
 
-        One race after another, on connections that are open by then: what comes first arrives one
+        One round after another, on connections that are open by then: what comes first arrives one
         by one. Both conditions, because stores exist that keep only the promise of creations.
 
         Args:
@@ -265,32 +266,42 @@ class ObjectStore:
             UnavailableError: it does not answer in time.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + PROBE_SECONDS
+        began = loop.time()
         racers = RACERS if races else 1
-        keys = (f"probe/{secrets.token_hex(16)}" for _ in range(ROUNDS if races else 1))
-        for number, key in enumerate(keys):
-            if number and loop.time() >= until:
-                return
+        for number in range(ROUNDS if races else 1):
+            key = f"probe/{secrets.token_hex(16)}"
+            keys = f"{key}-created", f"{key}-replaced"
+            round_began = loop.time()
             try:
                 if number == 0:
-                    await asyncio.gather(*(self._client.get(key) for _ in range(racers)))
-                await self._race(key, racers)
+                    await asyncio.gather(*(self._client.get(key) for _ in range(2 * racers)))
+                await self._race(*keys, racers)
             except LogError:
                 # Why it is refused is worth more than that it cannot delete, either.
                 with suppress(LogError):
-                    await self._client.delete(key)
+                    await self._delete_all(keys)
                 raise
-            await self._client.delete(key)
+            await self._delete_all(keys)
+            now = loop.time()
+            if now - began + now - round_began > PROBE_SECONDS:
+                return
 
-    async def _race(self, key: str, racers: int) -> None:
-        first = await self._winner(key, None, racers)
-        await self._winner(key, first, racers)
+    async def _delete_all(self, keys: Iterable[str]) -> None:
+        await asyncio.gather(*map(self.delete, keys))
+
+    async def _race(self, created: str, replaced: str, racers: int) -> None:
+        """One race of each kind, side by side: a store may make the losers wait."""
+        first = await self._winner(replaced, None, 1)
+        races = self._winner(created, None, racers), self._winner(replaced, first, racers)
+        for result in await asyncio.gather(*races, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
         for expected, header, did in (
             (first, "If-Match", "replaced a version that was gone"),
             (None, "If-None-Match: *", "created what was there"),
         ):
             with suppress(ConditionFailedError):
-                await self._client.put(key, b"stale", expected, NOTE)
+                await self._client.put(replaced, b"stale", expected, NOTE)
                 raise StorageError(f"{self.name}: the store ignores {header}: it {did}")
 
     async def _winner(self, key: str, expected: Version | None, number: int) -> Version:
