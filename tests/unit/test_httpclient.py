@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
+from muniment.http import client as client_module
 from muniment.http.answer import HttpError, TooLongError
-from muniment.http.client import HttpClient, system_tls
+from muniment.http.client import HttpClient, HttpSession
 from muniment.http.exchange import MAX_HEAD
+from muniment.http.origin import system_tls
 from waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -24,6 +26,8 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 class Served:
     """What a server saw: its connections, and every request on them."""
+
+    url = ""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -60,8 +64,9 @@ async def serving(
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     scheme = "http" if tls is None else "https"
+    served.url = f"{scheme}://127.0.0.1:{port}/base/"
     client = HttpClient(
-        f"{scheme}://127.0.0.1:{port}/base/",
+        served.url,
         headers={"User-Agent": "test"},
         connections=connections,
     )
@@ -381,6 +386,71 @@ async def test_no_connection_is_lost_to_requests_that_fail() -> None:
             except (HttpError, asyncio.CancelledError) as error:
                 outcomes.append(type(error))
         assert outcomes == [HttpError, asyncio.CancelledError, HttpError, b"ok"]
+
+
+async def test_the_one_connection_goes_to_whoever_waits_for_it() -> None:
+    async with serving(lambda *_: OK, connections=1) as (client, served):
+        assert await asyncio.gather(*(get(client) for _ in range(4))) == [b"ok"] * 4
+        assert served.connections == 1
+
+
+async def test_a_connection_that_is_kept_makes_way_for_another_server() -> None:
+    async with (
+        serving(lambda *_: OK) as (_, one),
+        serving(lambda *_: OK) as (_, other),
+        HttpSession(headers={}, connections=1) as session,
+    ):
+        for served in (one, other, one, one):
+            answer = await session.request("GET", served.url, limit=10, seconds=30)
+            assert answer.body == b"ok"
+
+
+async def test_a_server_that_is_forgotten_gets_its_connection_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "_ORIGINS", 1)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def ask(served: Served) -> None:
+        await session.request("GET", served.url, limit=10, seconds=30)
+
+    def script(_: Served, writer: asyncio.StreamWriter) -> bytes:
+        writers.append(writer)
+        return b"" if len(writers) == 1 else OK
+
+    async with (
+        serving(script) as (_, one),
+        serving(lambda *_: OK) as (_, other),
+        HttpSession(headers={}) as session,
+    ):
+        asking = asyncio.create_task(ask(one))
+        await until(lambda: bool(writers))
+        await ask(other)
+        writers[0].write(OK)
+        await asking
+        await ask(one)
+        assert (one.connections, other.connections) == (1, 1)
+
+
+async def test_a_connection_that_was_kept_for_long_is_aiohttps_to_keep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "KEEP_SECONDS", 0.0)
+    async with serving(lambda *_: OK) as (client, served), serving(lambda *_: OK) as (other, _):
+        for _ in range(3):
+            assert await get(client) == b"ok"
+            await get(other)  # by whose answer the time is up
+        assert served.connections == 3
+
+
+async def test_a_body_that_stops_coming_is_waited_for_until_the_deadline() -> None:
+    answers = iter([OK, OK[:-1], OK])
+    async with serving(lambda *_: next(answers)) as (client, served):
+        assert await get(client) == b"ok"
+        with pytest.raises(TimeoutError):
+            await client.ask("GET", "/x", limit=10, seconds=0.05)
+        assert await get(client) == b"ok"
+        assert served.connections == 2
 
 
 async def test_who_waits_for_a_connection_is_told_that_the_client_is_closed() -> None:

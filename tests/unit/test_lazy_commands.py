@@ -202,7 +202,8 @@ def test_a_program_that_has_loaded_http_believes_the_same_cas() -> None:
     program = """
 import ssl
 before = ssl.create_default_context().cert_store_stats()
-from muniment.http.client import load_http, system_tls
+from muniment.http.client import load_http
+from muniment.http.origin import system_tls
 load_http()
 assert system_tls().cert_store_stats() == before, before
 """

@@ -19,26 +19,24 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from muniment.http.answer import Answer, HttpError, read_answer
-from muniment.http.clientwire import LARGE, RequestHeads, failures, send_body, words_of
+from muniment.http.clientwire import LARGE, failures, send_body, words_of
 from muniment.http.importing import importing
+from muniment.http.origin import Origin, origin_of
 from muniment.http.urls import check_url
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.connector import Connection
     from yarl import URL
 
     from muniment.http.exchange import HttpExchange
 
 KEEP_SECONDS: Final = 300.0
-"""How long an idle connection is kept."""
+"""How long an idle connection is kept, or twice as long."""
 
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -51,14 +49,6 @@ _CONNECTIONS: Final = 100
 _TURNS: Final = 10  # of the event loop, until it has noticed that a socket is shut down
 
 
-@cache
-def system_tls() -> ssl.SSLContext:
-    """The context that believes the system's CAs; it reads them, which blocks for some 20 ms."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 def load_http() -> None:
     """Imports what the first request would, for processes that are forked before they make one.
 
@@ -67,20 +57,6 @@ def load_http() -> None:
     with importing():
         import aiohttp  # noqa: PLC0415, F401  # as below
         import yarl  # noqa: PLC0415, F401
-
-
-class _Origin(NamedTuple):
-    """What a session keeps of a server.
-
-    Attributes:
-        request: What aiohttp's connector is asked for a connection by, with the headers for there.
-        heads: The heads of requests.
-        timeout: None; a request has its own.
-    """
-
-    request: "aiohttp.ClientRequest"
-    heads: RequestHeads
-    timeout: "aiohttp.ClientTimeout"
 
 
 class HttpSession:
@@ -107,10 +83,9 @@ class HttpSession:
         self._tls: Final = tls
         self._connections: Final = connections or 0
         self._connector: aiohttp.TCPConnector | None = None
-        self._origins: Final[dict[tuple[str, str], _Origin]] = {}
-        self._exchanges: Final[weakref.WeakKeyDictionary[ResponseHandler, HttpExchange]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._origins: Final[dict[tuple[str, str], Origin]] = {}
+        self._waiting = 0  # requests that wait for a connection
+        self._keeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._sockets: Final[weakref.WeakSet[socket.socket]] = weakref.WeakSet()
         _SESSIONS.add(self)
@@ -129,6 +104,7 @@ class HttpSession:
         self._closed = True
         if self._connector is None:
             return
+        self._give_back()
         await self._connector.close()
         # aiohttp lets a connection with unsent bytes end by itself: never, if nobody takes them.
         for one in [*self._sockets]:
@@ -163,17 +139,17 @@ class HttpSession:
         """
         import aiohttp  # noqa: PLC0415  # 0.2 s, which commands that ask nobody do without
 
+        answers: list[Answer] = []
+        deadline = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                answers: list[Answer] = []
-                try:
-                    await self._exchange(method, [(url, limit)], body, headers, answers)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    # Servers close idle connections, perhaps just as a request sets out.
-                    if isinstance(error, aiohttp.ClientConnectorError):
-                        raise
-                    await self._exchange(method, [(url, limit)], body, headers, answers)
-                return answers[0]
+            try:
+                await self._exchange(method, [(url, limit)], body, headers, answers, deadline)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                # Servers close idle connections, perhaps just as a request sets out.
+                if isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+                await self._exchange(method, [(url, limit)], body, headers, answers, deadline)
+            return answers[0]
         except TimeoutError:
             raise
         except failures() as error:
@@ -186,8 +162,12 @@ class HttpSession:
         body: bytes | None,
         headers: Mapping[str, str],
         answers: list[Answer],
+        deadline: float,
     ) -> None:
-        """Makes requests of one server over one connection, and adds the answers as they come."""
+        """Makes requests of one server over one connection, and adds the answers as they come.
+
+        Raises TimeoutError when it is the deadline by the event loop's clock.
+        """
         import yarl  # noqa: PLC0415  # comes with aiohttp
 
         targets = [yarl.URL(url, encoded=True) for url, _ in asked]
@@ -196,13 +176,19 @@ class HttpSession:
             raise ValueError("neither http nor https")
         origin = self._origins.get((target.scheme, target.raw_authority))
         if origin is None:
-            origin = await self._origin(target)
+            async with asyncio.timeout_at(deadline):
+                origin = await self._origin(target)
         heads = [origin.heads.head(method, one.raw_path_qs, headers, body) for one in targets]
         head = heads[0] if len(heads) == 1 else b"".join(heads)
-        connection = await self._connected(origin)
+        bodiless = method == "HEAD"
+        exchange = None if bodiless else origin.take()
+        if exchange is None:
+            async with asyncio.timeout_at(deadline):
+                exchange = await self._connected(origin, bodiless=bodiless)
+        # As a timeout around all of it does, for half of what that costs.
+        timer = asyncio.get_running_loop().call_at(deadline, exchange.expire)
         sending: asyncio.Task[None] | None = None
         try:
-            exchange = self._begun(connection, bodiless=method == "HEAD")
             if body is None or len(body) <= LARGE:
                 exchange.write(head if body is None else head + body)
             else:
@@ -210,67 +196,70 @@ class HttpSession:
                 sending = asyncio.create_task(send_body(exchange, body))
             for _, limit in asked:
                 answers.append(await read_answer(exchange, limit))
-            # Answered early, the rest is not sent.
-            if (sending is None or sending.done()) and exchange.end():
-                connection.release()
+        except BaseException:
+            exchange.close()
+            raise
         finally:
+            timer.cancel()
+            is_sent = sending is None or sending.done()
             if sending is not None:
                 sending.cancel()
-            connection.close()  # unless it was released
+        if not (is_sent and exchange.is_free):  # answered early: the rest is not sent
+            exchange.close()
+        elif bodiless or self._waiting or self._closed or origin.is_forgotten:
+            exchange.give_back()
+        else:
+            self._keep(origin, exchange)
 
-    def _begun(self, connection: "Connection", *, bodiless: bool) -> "HttpExchange":
-        """An exchange over a connection, which keeps its own for the next one."""
-        import aiohttp  # noqa: PLC0415  # as above
+    def _keep(self, origin: Origin, exchange: "HttpExchange") -> None:
+        """Keeps a connection for a while, and leaves it to aiohttp then."""
+        origin.kept.append(exchange)
+        if self._keeper is None:
+            loop = asyncio.get_running_loop()
+            self._keeper = loop.call_later(KEEP_SECONDS, _give_back, weakref.ref(self))
 
-        handler = connection.protocol
-        if handler is None or handler.transport is None:
-            raise aiohttp.ServerDisconnectedError
-        exchange = None if bodiless else self._exchanges.get(handler)
-        if exchange is None:
-            from muniment.http.exchange import HttpExchange  # noqa: PLC0415  # imports aiohttp
+    def _give_back(self) -> None:
+        """Leaves all connections that are kept to aiohttp, which closes what is idle for long."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
+        for origin in self._origins.values():
+            origin.give_back()
 
-            exchange = HttpExchange(asyncio.get_running_loop(), bodiless=bodiless)
-            if not bodiless:
-                self._exchanges[handler] = exchange
-        exchange.begin(handler, handler.transport)
-        return exchange
-
-    async def _connected(self, origin: "_Origin") -> "Connection":
+    async def _connected(self, origin: Origin, *, bodiless: bool) -> "HttpExchange":
         """One on which nothing came before it is asked: that would be no answer to anything."""
         import aiohttp  # noqa: PLC0415  # as above
 
+        from muniment.http.exchange import HttpExchange  # noqa: PLC0415  # imports aiohttp
+
+        if self._connections or bodiless:  # what is kept counts, or can be used
+            self._give_back()
         for _ in range(_CONNECTIONS):
+            self._waiting += 1
             try:
-                connection = await self._opened().connect(origin.request, [], origin.timeout)
+                connection = await self._opened().connect(
+                    origin.request, [], aiohttp.ClientTimeout()
+                )
             except asyncio.CancelledError:
                 if not self._closed or ((me := asyncio.current_task()) and me.cancelling()):
                     raise
                 raise HttpError("the client is closed") from None  # while a connection was awaited
+            finally:
+                self._waiting -= 1
             if connection.protocol is not None and not connection.protocol.should_close:
-                return connection
+                return HttpExchange(connection, bodiless=bodiless)
             connection.close()
         raise aiohttp.ServerDisconnectedError
 
-    async def _origin(self, target: "URL") -> "_Origin":
+    async def _origin(self, target: "URL") -> Origin:
         """What is kept of a server."""
-        import aiohttp  # noqa: PLC0415  # as above
-
-        tls = self._tls
-        if tls is True and target.scheme == "https":
-            tls = await asyncio.to_thread(system_tls)
-        if len(self._origins) == _ORIGINS:
+        made = await origin_of(target, self._headers, self._tls)
+        if len(self._origins) >= _ORIGINS:
+            self._give_back()
+            for origin in self._origins.values():
+                origin.is_forgotten = True
             self._origins.clear()
-        request = aiohttp.ClientRequest(
-            "GET",
-            target,
-            headers=self._headers,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-            loop=asyncio.get_running_loop(),
-            ssl=tls,
-        )
-        made = _Origin(request, RequestHeads(request.headers), aiohttp.ClientTimeout())
-        self._origins[target.scheme, target.raw_authority] = made
-        return made
+        return self._origins.setdefault((target.scheme, target.raw_authority), made)
 
     def _opened(self) -> "aiohttp.TCPConnector":
         if self._closed:
@@ -293,8 +282,11 @@ class HttpSession:
         """
         if self._connector is not None:
             # Not a reference of Python's: those end with the interpreter.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connector))
-            self._connector = None
+            for one in (self._connector, [*self._origins.values()]):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
+            self._connector = self._keeper = None
+            self._waiting = 0
+            self._origins.clear()
             self._sockets.clear()
 
     def _make_socket(self, info: "aiohttp.AddrInfoType") -> socket.socket:
@@ -302,6 +294,11 @@ class HttpSession:
         made = socket.socket(family, type_, protocol)
         self._sockets.add(made)
         return made
+
+
+def _give_back(kept: "Callable[[], HttpSession | None]") -> None:
+    if (session := kept()) is not None:
+        session._give_back()  # noqa: SLF001 - of this module
 
 
 _SESSIONS: Final[weakref.WeakSet[HttpSession]] = weakref.WeakSet()
@@ -366,7 +363,7 @@ class HttpClient(HttpSession):
         """
         answers: list[Answer] = []
         urls = [(self._base + path, limit) for path, limit in asked]
-        with suppress(HttpError, *failures()):
-            async with asyncio.timeout(seconds):  # a TimeoutError is an OSError
-                await self._exchange("GET", urls, None, _NOTHING, answers)
+        deadline = asyncio.get_running_loop().time() + seconds
+        with suppress(HttpError, *failures()):  # a TimeoutError is an OSError
+            await self._exchange("GET", urls, None, _NOTHING, answers, deadline)
         return answers

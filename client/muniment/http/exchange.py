@@ -2,8 +2,7 @@
 
 aiohttp's own protocol makes a parser for each answer, and twice each has the transport read on and
 the parser look at nothing: together as much as the answer itself costs. So a transport has this
-protocol for as long as somebody is asked over it. In between it has aiohttp's, which notices when
-the connection ends or the server speaks out of turn.
+protocol for as long as somebody may be asked over it.
 
 Importing this imports aiohttp, 0.2 s, which commands that ask nobody do without.
 """
@@ -14,7 +13,7 @@ from typing import Final, TypeAlias
 
 import aiohttp
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
@@ -31,10 +30,17 @@ Head: TypeAlias = tuple[RawResponseMessage, StreamReader]
 
 
 class HttpExchange(BaseProtocol):
-    """The protocol of a transport from `begin` to `end`."""
+    """The protocol of a connection's transport, until it is given back or closed.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, bodiless: bool = False) -> None:
-        """Begins nothing yet; `bodiless` answers have no body whatever they say, as to a HEAD."""
+    One request after the other is made; `expire` may be called when one has taken too long.
+    """
+
+    def __init__(self, connection: Connection, *, bodiless: bool = False) -> None:
+        """Takes a connection over; `bodiless` answers have no body whatever they say, as to HEAD.
+
+        Raises ServerDisconnectedError if it has ended.
+        """
+        loop = asyncio.get_running_loop()
         self._answers: Final = HttpResponseParser(
             self,
             loop,
@@ -48,39 +54,55 @@ class HttpExchange(BaseProtocol):
             max_headers=MAX_HEADERS,
         )
         super().__init__(loop, self._answers)
-        self._handler: ResponseHandler | None = None
+        self._connection: Final = connection
         self._heads: Final[deque[Head]] = deque()
         self._news: asyncio.Future[None] | None = None  # waited for when there is no head
         self._failure: Exception | None = None
         self._body: StreamReader | None = None  # of the newest head
         self._is_last = False
+        handler = connection.protocol
+        if handler is None or handler.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        self._handler: Final = handler
+        self.transport = handler.transport
+        self.transport.set_protocol(self)
 
-    def begin(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
-        """Takes a connection's transport over from aiohttp's protocol."""
-        self._handler, self.transport = handler, transport
-        transport.set_protocol(self)
-
-    def end(self) -> bool:
-        """Gives the transport back; whether the connection can be used again.
+    @property
+    def is_free(self) -> bool:
+        """Whether another request can be made.
 
         It cannot if less than was asked for has come, or more, be it the first byte of an answer.
-        Then it keeps this protocol, and is to be closed.
         """
-        handler, transport, body = self._handler, self.transport, self._body
-        if handler is None or transport is None or body is None:
+        if self.transport is None or self._failure is not None or self._is_last:
             return False
-        if self._failure is not None or self._is_last or self._heads or not body.is_eof():
+        if self._heads or (self._body is not None and not self._body.is_eof()):
             return False
         if self._paused:  # answered before the request was sent
             return False
         try:
-            if self._answers.feed_eof() is not None:
-                return False
+            return self._answers.feed_eof() is None
         except Exception:  # noqa: BLE001  # of what has come of another answer
             return False
-        transport.set_protocol(handler)
-        self._handler = self.transport = self._body = None
-        return True
+
+    def give_back(self) -> None:
+        """Leaves a connection that `is_free` to others; any other one is closed."""
+        if self.transport is None or not self.is_free:
+            self.close()
+            return
+        self.transport.set_protocol(self._handler)
+        self.transport = None
+        self._connection.release()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def expire(self) -> None:
+        """Has whoever waits for something told that it took too long."""
+        error = TimeoutError()
+        self._fail(error)
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(error)
 
     def write(self, data: bytes) -> None:
         """Sends a request, or the begin of it."""
@@ -133,9 +155,8 @@ class HttpExchange(BaseProtocol):
         else:
             self._fail(aiohttp.ServerDisconnectedError())
         super().connection_lost(exc)
-        if self._handler is not None:
-            self._handler.connection_lost(exc)
-            self._handler = None
+        self._handler.connection_lost(exc)
+        self.close()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
         """Reads on, if a body has had the reading paused; it asks each time that it is read."""
