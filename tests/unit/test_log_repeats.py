@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import decisions
+from muniment.records.forms import Forms
 from muniment.tlog.encoding import in_one_go
 from muniment_log.core.claims import Claims
-from muniment_log.core.ingest import receiving
+from muniment_log.core.ingest import received, receiving
 from muniment_log.core.ports import Receipt, StreamKey
 from muniment_log.core.queueing import Group
 from muniment_log.core.recall import NEW, Recall, RecordSpan, joined, pack_runs, unpack_runs
@@ -100,6 +101,43 @@ def test_a_record_is_recognised_by_its_id_whatever_time_was_filled_in() -> None:
         log.send([pair(id="b"), pair("another", id="a")])
     assert error.value.entry == 1
     assert len(log.leaves) == 2
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_what_is_received_at_once_is_recognised_as_what_is_not(key: str | None) -> None:
+    producer, forms = "p.example", Forms()
+
+    def read(body: bytes) -> RequestRecords:
+        return in_one_go(
+            receiving(
+                body,
+                lines=False,
+                producer=producer,
+                now_ms=NOW_MS,
+                new_id=lambda: "made",
+                key=key,
+                forms=forms,
+            )
+        )
+
+    entries = decisions.decisions(50, 1, producer)
+    assert received(entries[0], producer, key, Forms()) is None  # whose form is not known yet
+    others = [read(entry) for entry in entries]
+    at_once = 0
+    for entry, other in zip(entries, others, strict=True):
+        if (one := received(entry, producer, key, forms)) is None:
+            continue
+        at_once += 1
+        assert [*one.records] == [*other.records] == [entry]
+        assert ([*one.said], one.key) == ([*other.said], other.key)
+    assert at_once
+    for unusual in (
+        b" " + entries[0],
+        b"[%b]" % entries[0],
+        entries[0].replace(b'"v":1', b'"v":2'),
+        entries[0].replace(producer.encode(), b"q.example"),
+    ):
+        assert received(unusual, producer, key, forms) is None
 
 
 def test_a_time_that_was_stated_counts() -> None:

@@ -162,8 +162,11 @@ class Forms:
         match = self._match(entry)
         if match is None or match[4] != producer:
             return False
-        if not (entry.isascii() or _may_be_read((entry,))):
-            return False
+        if not entry.isascii():
+            try:
+                entry.decode()
+            except UnicodeDecodeError:
+                return False
         self._since += 1
         return True
 

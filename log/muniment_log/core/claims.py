@@ -85,12 +85,13 @@ class Claims:
         A claim that is given up before its turn keeps its place in line until then: those behind
         it would get past those before it.
         """
+        if not (claim.before or claim.behind):  # as of most
+            self._forget(claim)
+            return
         ended = [] if claim.before else [claim]
         while ended:  # one after the other, as many as were given up
             one = ended.pop()
-            for name in one.names:
-                if self._last.get(name) is one:
-                    del self._last[name]
+            self._forget(one)
             for following in one.behind:
                 following.before -= 1
                 if following.before:
@@ -99,3 +100,8 @@ class Claims:
                     ended.append(following)
                 elif following.turn is not None and not following.turn.done():
                     following.turn.set_result(None)
+
+    def _forget(self, claim: Claim) -> None:
+        for name in claim.names:
+            if self._last.get(name) is claim:
+                del self._last[name]

@@ -29,7 +29,7 @@ from muniment.records.submission import (
 )
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment_log.core.bearer import NONE, Tokens
-from muniment_log.core.repeats import RequestRecords, Stated, request_of
+from muniment_log.core.repeats import RequestRecords, Stated, request_of, request_of_one
 from muniment_log.core.tokens import TOKEN_STREAMS
 from muniment_log.errors import LogError
 
@@ -165,8 +165,15 @@ class _Common(Struct):
 _own: Final = Decoder(_Own).decode
 _common: Final = Decoder(_Common).decode
 _LONE: Final = re.compile(rb"[ \t\r\n]*+\{")
-_ALL_STATED: Final = Stated(id=True, time=True)
 _TRACED: Final = frozenset({"decision", "outcome", "verification"})
+
+
+def received(body: bytes, producer: str, key: str | None, forms: Forms) -> RequestRecords | None:
+    """Does `receiving` with a lone usual decision that lacks nothing, as most are; else None."""
+    if not is_ready(body, producer, forms):
+        return None
+    common = _common(body)
+    return request_of_one(body, common.id, common.time, key)
 
 
 def receiving(
@@ -185,9 +192,6 @@ def receiving(
     `key` is the request's Idempotency-Key. A single record of a run that states no `traceparent`
     (W3C Trace Context) gets the request's, if it is valid. Raises what `completing` does.
     """
-    if not lines and traceparent is None and forms is not None and is_ready(body, producer, forms):
-        found = _common(body)
-        return request_of([body], [_ALL_STATED], [(found.id, found.time)], key)
     stated: list[Stated] = []
     members: list[tuple[str, int]] = []
     is_lone = not lines and _LONE.match(body) is not None

@@ -40,7 +40,7 @@ class Recognizer:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        self._claims = Claims()
+        self._claims: dict[StreamKey, Claims] = {}  # producers are configured, so they are few
         self._looking: dict[StreamKey, int] = {}  # one for each producer at the most
 
     def is_repeating(self, key: StreamKey) -> bool:
@@ -57,7 +57,7 @@ class Recognizer:
         names = request.names
         if not names:
             return Claimed(plan, None)
-        claim = self._claims.take_free([(key, name) for name in names])
+        claim = self._claims_on(key).take_free(names)
         return None if claim is None else Claimed(plan, claim)
 
     async def claim(self, key: StreamKey, request: RequestRecords, *, looks: bool) -> Claimed:
@@ -68,7 +68,7 @@ class Recognizer:
         order do; nothing is claimed then.
         """
         names = request.names
-        claim = await self._claims.take([(key, name) for name in names])
+        claim = await self._claims_on(key).take(names)
         try:
             known = await self._look(key, names) if looks else {}
             plan = resolve(request, known)
@@ -78,6 +78,12 @@ class Recognizer:
             claim.release()
             raise
         return Claimed(plan, claim)
+
+    def _claims_on(self, key: StreamKey) -> Claims:
+        claims = self._claims.get(key)
+        if claims is None:
+            claims = self._claims[key] = Claims()
+        return claims
 
     async def _look(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
         known = await self._order.recall(key, names)

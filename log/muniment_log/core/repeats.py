@@ -64,6 +64,9 @@ class Stated(NamedTuple):
     traceparent: bool = True
 
 
+_ALL_STATED: Final = Stated(id=True, time=True)
+
+
 class Said(NamedTuple):
     """A record with an id of its producer's.
 
@@ -171,6 +174,14 @@ def request_of(
             whole.update(digest + repr(when).encode() + b"\n")
     named = None if key is None or whole is None else (_name("key", key), whole.digest())
     return RequestRecords(records, said, named)
+
+
+def request_of_one(entry: bytes, id_: str, time: int, key: str | None) -> RequestRecords:
+    """Does `request_of` of one record of which its client stated all."""
+    if key is not None:
+        return request_of([entry], [_ALL_STATED], [(id_, time)], key)
+    content = sha256(content_of(entry)).digest()
+    return RequestRecords((entry,), (Said(_name("id", id_), content, time, time),))
 
 
 def resolve(request: RequestRecords, known: Mapping[bytes, Recall]) -> RequestPlan:

@@ -17,7 +17,7 @@ from muniment.records.forms import Forms
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.treereader import read_inclusions
-from muniment_log.core.ingest import BadRecordError, examine, receiving
+from muniment_log.core.ingest import BadRecordError, examine, received, receiving
 from muniment_log.core.matching import arriving, completed, matching, unwrapped
 from muniment_log.core.naming import KEPT
 from muniment_log.core.repeats import parse_key
@@ -147,19 +147,24 @@ class Submit:
                 body, texts = unwrapped(body)
             if len(body) > MAX_BATCH_BYTES:
                 raise too_large(MAX_BATCH_BYTES)
-            received = await self._scheduler.run(
-                receiving(
-                    body,
-                    lines=lines,
-                    producer=producer,
-                    now_ms=time.time_ns() // 1_000_000,
-                    new_id=self._new_id,
-                    key=key,
-                    traceparent=request.headers.get(_TRACEPARENT),
-                    forms=self._forms,
+            traceparent = request.headers.get(_TRACEPARENT)
+            found = None
+            if not lines and traceparent is None:
+                found = received(body, producer, key, self._forms)
+            if found is None:
+                found = await self._scheduler.run(
+                    receiving(
+                        body,
+                        lines=lines,
+                        producer=producer,
+                        now_ms=time.time_ns() // 1_000_000,
+                        new_id=self._new_id,
+                        key=key,
+                        traceparent=traceparent,
+                        forms=self._forms,
+                    )
                 )
-            )
-            records = received.records
+            records = found.records
             if producer == self._access.admission.origin:
                 _check_no_erasure(records)
             self._budgets.charge(producer, records=len(records))
@@ -169,7 +174,7 @@ class Submit:
                 addenda = await self._completed(texts)
                 sent = await self._scheduler.run(matching(records, addenda, text))
             with self._interest(waiting):
-                receipt = await self._orders.records(producer, received, sent)
+                receipt = await self._orders.records(producer, found, sent)
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
