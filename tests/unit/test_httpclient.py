@@ -194,6 +194,16 @@ async def test_the_begin_of_another_answer_ends_a_connection() -> None:
         assert served.connections == 2
 
 
+async def test_a_trailer_is_no_header_of_the_next_answer() -> None:
+    answers = iter([CHUNKED + b"2\r\nok\r\n0\r\nContent-Encoding: gzip\r\n\r\n", OK])
+    async with serving(lambda *_: next(answers)) as (client, served):
+        assert await get(client) == b"ok"
+        assert (await client.ask("GET", "/x", limit=1000, seconds=5)).headers == {
+            "content-length": "2"
+        }
+        assert served.connections == 1
+
+
 @pytest.mark.parametrize("status", [204, 304])
 async def test_answers_without_a_body_keep_their_connection(status: int) -> None:
     answer = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, 0 if status == 204 else 2)

@@ -206,7 +206,7 @@ class HttpSession:
                 sending.cancel()
         if not (is_sent and exchange.is_free):  # answered early: the rest is not sent
             exchange.close()
-        elif bodiless or self._waiting or self._closed or origin.is_forgotten:
+        elif not exchange.is_reusable or self._waiting or self._closed or origin.is_forgotten:
             exchange.give_back()
         else:
             self._keep(origin, exchange)

@@ -9,6 +9,7 @@ Importing this imports aiohttp, 0.2 s, which commands that ask nobody do without
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import aiohttp
@@ -18,7 +19,7 @@ from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMes
 from aiohttp.streams import StreamReader
 
 MAX_HEAD: Final = 64 << 10
-"""Bytes of one line or header of a response, and of all its headers."""
+"""Bytes of one line or header of a response."""
 
 MAX_HEADERS: Final = 256
 """Headers of a response."""
@@ -33,6 +34,10 @@ class HttpExchange(BaseProtocol):
     """The protocol of a connection's transport, until it is given back or closed.
 
     One request after the other is made; `expire` may be called when one has taken too long.
+
+    Attributes:
+        is_reusable: Whether the parser is as a new one between answers. It keeps a chunked answer's
+            last trailer for the next answer's headers, and at times that reading was paused.
     """
 
     def __init__(self, connection: Connection, *, bodiless: bool = False) -> None:
@@ -41,7 +46,9 @@ class HttpExchange(BaseProtocol):
         Raises ServerDisconnectedError if it has ended.
         """
         loop = asyncio.get_running_loop()
-        self._answers: Final = HttpResponseParser(
+        super().__init__(loop)
+        # None once nothing more is read.
+        self._parser: HttpResponseParser | None = HttpResponseParser(
             self,
             loop,
             _READ_AHEAD,
@@ -53,7 +60,7 @@ class HttpExchange(BaseProtocol):
             max_field_size=MAX_HEAD,
             max_headers=MAX_HEADERS,
         )
-        super().__init__(loop, self._answers)
+        self.is_reusable = not bodiless
         self._connection: Final = connection
         self._heads: Final[deque[Head]] = deque()
         self._news: asyncio.Future[None] | None = None  # waited for when there is no head
@@ -61,7 +68,7 @@ class HttpExchange(BaseProtocol):
         self._body: StreamReader | None = None  # of the newest head
         self._is_last = False
         handler = connection.protocol
-        if handler is None or handler.transport is None:
+        if handler is None or handler.transport is None or handler.transport.is_closing():
             raise aiohttp.ServerDisconnectedError
         self._handler: Final = handler
         self.transport = handler.transport
@@ -73,14 +80,16 @@ class HttpExchange(BaseProtocol):
 
         It cannot if less than was asked for has come, or more, be it the first byte of an answer.
         """
-        if self.transport is None or self._failure is not None or self._is_last:
+        if self.transport is None or self._parser is None or self._is_last:
             return False
         if self._heads or (self._body is not None and not self._body.is_eof()):
             return False
         if self._paused:  # answered before the request was sent
             return False
+        if self.transport.is_closing():  # TLS may be about to tell its end to this protocol only
+            return False
         try:
-            return self._answers.feed_eof() is None
+            return self._parser.feed_eof() is None
         except Exception:  # noqa: BLE001  # of what has come of another answer
             return False
 
@@ -100,9 +109,7 @@ class HttpExchange(BaseProtocol):
     def expire(self) -> None:
         """Has whoever waits for something told that it took too long."""
         error = TimeoutError()
-        self._fail(error)
-        if self._body is not None and not self._body.is_eof():
-            self._body.set_exception(error)
+        self._fail(error, error)
 
     def write(self, data: bytes) -> None:
         """Sends a request, or the begin of it."""
@@ -123,15 +130,16 @@ class HttpExchange(BaseProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses what came."""
-        if self._failure is not None:
+        if self._parser is None:
             return
         try:
-            heads, is_upgraded, _ = self._answers.feed_data(data)
+            heads, is_upgraded, _ = self._parser.feed_data(data)
         except Exception as error:  # noqa: BLE001  # whoever waits for the answer is told
             if self.transport is not None:
                 self.transport.close()
             is_told = isinstance(error, HttpProcessingError)
-            self._fail(error if is_told else HttpProcessingError(message=str(error)))
+            told = error if is_told else HttpProcessingError(message=str(error))
+            self._fail(told, told)
             return
         if is_upgraded:
             self._is_last = True
@@ -140,30 +148,41 @@ class HttpExchange(BaseProtocol):
                 self._body = body
                 if message.should_close:
                     self._is_last = True
+                if message.chunked:
+                    self.is_reusable = False
             self._heads.extend(heads)
             self._wake()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Ends a body that has no stated length; whoever waits for more is told that none comes."""
-        try:
-            self._answers.feed_eof()
-        except Exception as error:  # noqa: BLE001  # of a body that is not whole
-            if self._body is not None and not self._body.is_eof():
-                self._body.set_exception(aiohttp.ClientPayloadError(str(error)))
+        if self._parser is not None and exc is None:  # a reset is the end of no body
+            with suppress(Exception):  # of a body that is not whole
+                self._parser.feed_eof()
+        lost: Exception = aiohttp.ServerDisconnectedError()
         if isinstance(exc, OSError):
-            self._fail(aiohttp.ClientOSError(*exc.args))
-        else:
-            self._fail(aiohttp.ServerDisconnectedError())
+            lost = aiohttp.ClientOSError(*exc.args)
+            lost.__cause__ = exc
+        self._fail(lost, aiohttp.ClientPayloadError())
         super().connection_lost(exc)
         self._handler.connection_lost(exc)
         self.close()
 
+    def pause_reading(self) -> None:
+        """Reads no more for now; the parser may find out only at the next body."""
+        self.is_reusable = False
+        super().pause_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's
-        """Reads on, if a body has had the reading paused; it asks each time that it is read."""
-        if self._reading_paused:
+        """Reads on, if there was a pause; a body asks for it each time that it is read."""
+        if not self.is_reusable:
             super().resume_reading(resume_parser)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, of_body: Exception) -> None:
+        """Tells whoever waits for a head, and whoever reads a body that has not come whole."""
+        self._parser = None  # which has this for its own
+        body, self._body = self._body, None
+        if body is not None and not body.is_eof():
+            body.set_exception(of_body)
         if self._failure is None:
             self._failure = error
         self._wake()
