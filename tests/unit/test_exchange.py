@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ssl
 import weakref
 
 import aiohttp
@@ -10,6 +11,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 
 from muniment.http.answer import Answer, read_answer
+from muniment.http.clientwire import words_of
 from muniment.http.exchange import HttpExchange
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -186,6 +188,28 @@ async def test_the_end_of_a_connection_is_told(came: bytes, error: OSError | Non
     assert reading.done()
     with pytest.raises(aiohttp.ClientError):
         await reading
+
+
+async def test_a_body_without_a_length_ends_with_its_connection_unless_that_is_reset() -> None:
+    for error in (None, ConnectionResetError(104, "reset"), ssl.SSLError(1, "bad record mac")):
+        exchange = begun(Link())
+        reading = asyncio.create_task(read_answer(exchange, 100))
+        exchange.data_received(OK + b"\r\nok")
+        await turns()
+        exchange.connection_lost(error)
+        if error is None:
+            assert (await reading).body == b"ok"
+        else:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reading
+
+
+async def test_what_broke_tls_is_named() -> None:
+    exchange = begun(Link())
+    exchange.connection_lost(ssl.SSLError(1, "bad record mac"))
+    with pytest.raises(aiohttp.ClientOSError) as told:
+        await read_answer(exchange, 100)
+    assert words_of(told.value) == "TLS: bad record mac"
 
 
 async def test_a_connection_that_has_ended_leaves_no_cycle() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -96,7 +97,11 @@ def words_of(error: Exception) -> str:
             return "the server closed the connection"
         case aiohttp.ClientPayloadError():
             return "the answer ended early, or is malformed"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+        case (
+            aiohttp.ClientConnectorCertificateError()
+            | aiohttp.ClientConnectorSSLError()
+            | aiohttp.ClientOSError(__cause__=ssl.SSLError())
+        ):
             return f"TLS: {error.__cause__ or type(error).__name__}".partition("\n")[0]
     for cause in (error.__cause__, error):
         if isinstance(cause, OSError) and cause.errno is not None:
