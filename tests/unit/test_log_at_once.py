@@ -287,6 +287,29 @@ async def test_what_has_to_wait_for_something_is_not_queued_at_once(tmp_path: Pa
         assert sequencer.waiting_bytes == 0
 
 
+async def test_what_is_sent_again_while_it_is_ordered_costs_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for somebody at work on the same looks for that, and harms no group."""
+    async with several(tmp_path / "log.db", 1) as made:
+        order, groups = made.log.order.order, 0
+
+        async def counted(orderings: Sequence[Any]) -> int:
+            nonlocal groups
+            groups += 1
+            return await order(orderings)
+
+        monkeypatch.setattr(made.log.order, "order", counted)
+        waiting = made.workers[0].send([said("a"), said("a"), said("a"), said("b")])
+        await made.hold(*(said("a"),) * 3, said("b"))
+        made.gate.is_open.set()
+        first, *again, other = await waiting
+        assert again == [first, first]
+        assert other != first
+        assert groups == 1
+        assert made.is_at_rest()
+
+
 async def test_records_with_addenda_wait_until_those_are_kept() -> None:
     """They are ordered with their addenda, and not at once."""
     asked: list[Any] = []

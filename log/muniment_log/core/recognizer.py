@@ -63,15 +63,16 @@ class Recognizer:
     async def claim(self, key: StreamKey, request: RequestRecords, *, looks: bool) -> Claimed:
         """Tells what of a request is to be logged, when nobody else is at work on the same.
 
-        Whoever comes with the same meanwhile waits until the claim is released. Without `looks` all
-        of it is to be logged, if the commit does not know better. Raises what `resolve` and the
-        order do; nothing is claimed then.
+        Whoever comes with the same meanwhile waits until the claim is released, and looks then.
+        Without `looks` all of it is to be logged, if the commit does not know better. Raises what
+        `resolve` and the order do; nothing is claimed then.
         """
+        if not looks and (claimed := self.claim_at_once(key, request)) is not None:
+            return claimed
         names = request.names
         claim = await self._claims_on(key).take(names)
         try:
-            known = await self._look(key, names) if looks else {}
-            plan = resolve(request, known)
+            plan = resolve(request, await self._look(key, names))
             if plan.recalls and not plan.records:  # a new key for what is there
                 await self._order.remember(key, plan.recalls)
         except BaseException:
