@@ -69,6 +69,7 @@ class Own:
         self._is_encrypted = any(map(is_encrypted, keys))
         self._check = check
         self._record = record
+        self._is_listed = False  # whether the configuration has the keys of a change
 
     def add(self, algorithm: Algorithm) -> VKey:
         """Makes another key; the service signs with it, too, from its next start on.
@@ -88,7 +89,10 @@ class Own:
         try:
             self._change([*self.vkeys, vkey], text)
         except BaseException:
-            path.unlink(missing_ok=True)  # nobody has seen its public half
+            # Once the configuration lists it the database may, too: whether it committed is not
+            # known when the connection breaks. Before, nobody has seen its public half.
+            if not self._is_listed:
+                path.unlink(missing_ok=True)
             raise
         return vkey
 
@@ -132,7 +136,12 @@ class Own:
     def _change(self, keys: Sequence[VKey], text: str) -> None:
         if not keys:
             raise MunimentError("this is the only key")
-        self._record(keys, lambda: replace_config(self._config, text, self._loads))
+
+        def commit() -> None:
+            replace_config(self._config, text, self._loads)
+            self._is_listed = True
+
+        self._record(keys, commit)
 
     def _loads(self, path: Path) -> bool:
         self._check(path)

@@ -1,12 +1,16 @@
 """Commands that change witness.toml: exactly what was meant, at once or not at all."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.note import VKey
 from muniment_service.config import ConfigError
 from muniment_service.exits import EXIT_CONFIG
+from muniment_service.rotation import Own
 from muniment_witness.cli import admin, main
 from muniment_witness.config import load
 from witness_tools import ORIGIN, log_signer, set_up
@@ -76,6 +80,32 @@ def test_the_witness_gets_another_key(config: Path) -> None:
     for wrong in (("--own", "ed25519", "--retire", vkeys[1]), (ORIGIN,), ()):
         assert run("rotate-key", "--config", config, *wrong)[0] == 2
     assert len(list(config.parent.glob("*.pem"))) == 2  # a retired key's file stays
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_new_key_stays_if_the_configuration_lists_it(config: Path, *, is_listed: bool) -> None:
+    """Who loses the database at the commit does not know whether the key was recorded."""
+
+    def lose(_: Sequence[VKey], commit: Callable[[], None]) -> None:
+        if is_listed:
+            commit()
+        raise MunimentError("the connection is lost")
+
+    file = load(config).file
+    own = Own(
+        config,
+        name=file.name,
+        use="witness",
+        keys=file.keys,
+        passphrase_file=None,
+        check=load,
+        record=lose,
+    )
+    before = set(config.parent.glob("*.pem"))
+    with pytest.raises(MunimentError, match="lost"):
+        own.add("ed25519")
+    assert len(set(config.parent.glob("*.pem")) - before) == is_listed
+    assert len(load(config).signers) == 1 + is_listed
 
 
 def test_acknowledging(config: Path) -> None:
