@@ -13,6 +13,7 @@ from tomlkit import TOMLDocument
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Array
 
+from muniment.local.regularfile import sync_names
 from muniment.tlog.encoding import MunimentError
 from muniment_service.config import ConfigError
 
@@ -37,6 +38,7 @@ def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> N
         if not is_meant(draft):
             raise ConfigError(f"{path}: cannot be changed by command; change it by hand")
         draft.replace(path)
+        sync_names(path.parent)  # what the database commits next may be on another disk
     except ConfigError as error:  # it is about what the file would say, and the draft goes
         raise ConfigError(str(error).replace(str(draft), str(path))) from error
     except OSError as error:

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from muniment.errors import InputError
+from muniment.local.regularfile import sync_names
 
 
 def read_bounded(path: Path, what: str, *, most: int) -> bytes:
@@ -62,10 +63,6 @@ def write_atomic(path: Path, data: bytes, what: str) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_names(path.parent)
     except OSError as error:
         raise InputError(f"{what} {path}: {error.strerror}") from None

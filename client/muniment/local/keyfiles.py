@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.privatefiles import read_private, read_secret
+from muniment.local.regularfile import sync_names
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.keys import keyfile as keys
 from muniment.tlog.keys.keyfile import MAX_KEY_FILE_SIZE, KeyFile, format_key_file, parse_key_file
@@ -113,7 +114,7 @@ def _write_new(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _sync_directory(path.parent)
+        sync_names(path.parent)
     except OSError as error:
         # Half a key is of no use, and would stand in the way of the next attempt.
         path.unlink(missing_ok=True)
@@ -149,12 +150,3 @@ def check_passphrase(passphrase: bytes) -> bytes:
     if len(passphrase) < MIN_PASSPHRASE:
         raise MunimentError(f"the passphrase is shorter than {MIN_PASSPHRASE} bytes")
     return passphrase
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes a new directory entry durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

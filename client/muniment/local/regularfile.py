@@ -1,4 +1,4 @@
-"""Files that a service reads by a name of its configuration: regular ones alone.
+"""Files by their names: what may stand there to be read, and what stays after a power cut.
 
 A FIFO in the place of a file would keep the reader waiting for ever, and so the service's reload.
 """
@@ -25,3 +25,12 @@ def open_regular(path: Path) -> BufferedReader:
         file.close()
         raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
     return file
+
+
+def sync_names(folder: Path) -> None:
+    """Makes the names in a folder durable: of what was made, renamed or deleted there. OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from muniment.local.regularfile import NOT_REGULAR
+from muniment.local.regularfile import NOT_REGULAR, sync_names
 from muniment.local.sqliteerrors import (
     UNREADABLE,
     AbsentDatabaseError,
@@ -250,10 +250,6 @@ def sync_folder(path: Path) -> None:
     power cut, with all that was acknowledged from it.
     """
     try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_names(path.parent)
     except OSError as error:
         raise not_usable(path.parent, error) from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
+from muniment.local.regularfile import sync_names
 from muniment.local.sqlitefile import Writer
 from muniment_log.storage.committing import put_head
 from muniment_log.storage.reporting import reported
@@ -39,8 +39,4 @@ async def finish(path: Path, note: bytes, place: Path) -> None:
 def _move(path: Path, place: Path) -> None:
     path.rename(place)
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_names(place.parent)

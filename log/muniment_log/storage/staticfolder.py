@@ -8,6 +8,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.regularfile import sync_names
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
@@ -164,10 +165,6 @@ class StaticFolder:
 
     def _sync(self, folder: Path) -> None:
         try:
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            sync_names(folder)
         except OSError as error:
             raise StorageError(f"{folder}: {error.strerror}") from error
