@@ -69,7 +69,6 @@ class Own:
         self._is_encrypted = any(map(is_encrypted, keys))
         self._check = check
         self._record = record
-        self._is_listed = False  # whether the configuration has the keys of a change
 
     def add(self, algorithm: Algorithm) -> VKey:
         """Makes another key; the service signs with it, too, from its next start on.
@@ -91,7 +90,7 @@ class Own:
         except BaseException:
             # Once the configuration lists it the database may, too: whether it committed is not
             # known when the connection breaks. Before, nobody has seen its public half.
-            if not self._is_listed:
+            if path.name not in self._config.read_text("utf-8"):
                 path.unlink(missing_ok=True)
             raise
         return vkey
@@ -136,12 +135,7 @@ class Own:
     def _change(self, keys: Sequence[VKey], text: str) -> None:
         if not keys:
             raise MunimentError("this is the only key")
-
-        def commit() -> None:
-            replace_config(self._config, text, self._loads)
-            self._is_listed = True
-
-        self._record(keys, commit)
+        self._record(keys, lambda: replace_config(self._config, text, self._loads))
 
     def _loads(self, path: Path) -> bool:
         self._check(path)
