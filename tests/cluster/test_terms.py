@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 import decisions
@@ -133,6 +134,17 @@ async def test_a_lease_by_another_clock_is_waited_for_no_longer_than_one_may_las
             )
             lease = await Lease.acquire(opened_, "me", 30.0)
             assert (None if lease is None else lease.epoch) == epoch
+
+
+async def test_a_lease_lasts_for_parts_of_a_second(database: str) -> None:
+    """By the type that the server finds for its time: what has no parts would be cut."""
+    async with opened(database):
+        connection = await asyncpg.connect(database)
+        try:
+            asked = await connection.prepare(lease_module._ACQUIRE)  # noqa: SLF001
+            assert [one.name for one in asked.get_parameters()] == ["text", "float8"]
+        finally:
+            await connection.close()
 
 
 async def test_who_takes_over_waits_for_a_head_that_is_about_to_be_stored(

@@ -37,7 +37,7 @@ was set back since, or by that of another primary. If its holder has died, nobod
 _ACQUIRE: Final = f"""
 UPDATE lease SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, holder = $1,
     until = now() + $2 * interval '1 second', status = ''
-WHERE id = 0 AND (until < now() OR until > now() + {_FAR} * $2 * interval '1 second' OR holder = $1)
+WHERE id = 0 AND (until < now() OR until > now() + $2 * interval '{_FAR} seconds' OR holder = $1)
 RETURNING epoch
 """  # noqa: S608 - of constants alone
 
