@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -292,6 +293,14 @@ def test_a_takeover_that_another_one_has_passed_is_no_rollback(
         first = stack.enter_context(start_log(slow, made.cluster, "integrator"))
         # It has told what it tells, and does not ask for its lease for long.
         eventually(lambda: told_by(postgres_server, made) == "{}")
+        digest = ("--digest", "ab" * 32, "--yes")
+        erase = processes.muniment_log("erase", "--config", slow, *digest)
+
+        def is_named() -> bool:
+            refused = processes.run(erase, code=1).stderr
+            return re.search(f"/{first.pid}/.* holds the lease", refused) is not None
+
+        eventually(is_named)
         rotate(made)
         second = stack.enter_context(start_log(made.config, made.cluster, "integrator"))
         assert made.post(made.stream().take(RECORDS[:9]), PUBLISHED).status == 200

@@ -194,7 +194,7 @@ class Leadership:
                 await asyncio.sleep(self.lease_seconds / TRIES_IN_LEASE)
                 continue
             self._holder, holder = holder, _name_of_term()
-            event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
+            event(_LOGGER, logging.INFO, "took the lease", epoch=lease.epoch)
             try:
                 await self._lead(lease)
             except* _PASSING as group:

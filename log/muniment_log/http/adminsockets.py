@@ -67,7 +67,9 @@ def ask_leader(
             path = admin.with_name(f"{admin.stem}-{name}{admin.suffix}")
             return unixsocket.ask(path, method, target, body=body, seconds=seconds)
     holders = {answer["cluster"]["holder"] for answer in answers.values()} - {""}
-    who = f"; {holders.pop()} (machine, process) does" if holders else ", and nobody does now"
+    # It may be one of these: what it needs to begin cannot be reached, or it has just begun.
+    holds = "; {} (machine, process) holds the lease"
+    who = holds.format(holders.pop()) if holders else ", and nobody does now"
     raise unixsocket.NotDoneError(f"no process of the cluster on this machine integrates{who}")
 
 
