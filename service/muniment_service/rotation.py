@@ -5,6 +5,9 @@ a file, recorded in the database, and listed in the configuration; the last two 
 While two keys are listed the service signs with both (a gateway, with the first). Verifiers take
 the new one up meanwhile, and then the old one is retired. Its file stays: deleting it is the
 operator's decision.
+
+Of a transaction that failed at its end nobody may know whether it was committed. The configuration
+is then as it was, a new key's file stays, and the same change once more completes either case.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,6 +69,7 @@ class Own:
         self._name = name
         self._use: Literal["log", "witness", "gateway"] = use
         self._passphrase_file = passphrase_file
+        self._may_be_recorded = False
         self._is_encrypted = any(map(is_encrypted, keys))
         self._check = check
         self._record = record
@@ -73,7 +77,8 @@ class Own:
     def add(self, algorithm: Algorithm) -> VKey:
         """Makes another key; the service signs with it, too, from its next start on.
 
-        Raises MunimentError if the database is in use, or a file cannot be written or changed.
+        Raises MunimentError if the database is in use, or a file cannot be written or changed. The
+        key's file stays if it may be recorded; `take_up` makes it sure then.
         """
         if self._is_encrypted and self._passphrase_file is None:
             raise ConfigError(
@@ -86,12 +91,10 @@ class Own:
         passphrase = new_passphrase(self._passphrase_file)
         write_key_file(path, KeyFile(private, vkey), passphrase)
         try:
-            self._change([*self.vkeys, vkey], text)
+            self._change([*self.vkeys, vkey], text, f"--key {path}")
         except BaseException:
-            # Once the configuration lists it the database may, too: whether it committed is not
-            # known when the connection breaks. Before, nobody has seen its public half.
-            if path.name not in self._config.read_text("utf-8"):
-                path.unlink(missing_ok=True)
+            if not self._may_be_recorded:
+                path.unlink(missing_ok=True)  # nobody has seen its public half
             raise
         return vkey
 
@@ -113,7 +116,7 @@ class Own:
         folder = self._config.parent.resolve()
         listed = place.relative_to(folder) if place.is_relative_to(folder) else place
         text = with_keys(self._config, lambda names: [*names, str(listed)])
-        self._change([*self.vkeys, signer.vkey], text)
+        self._change([*self.vkeys, signer.vkey], text, f"--key {path}")
         return signer.vkey
 
     def retire(self, key: str) -> VKey:
@@ -129,13 +132,30 @@ class Own:
             raise ConfigError(f"{self._config}: no key with the ID {wanted} is listed")
         place = places[0]
         text = with_keys(self._config, lambda names: [*names[:place], *names[place + 1 :]])
-        self._change([own for own in self.vkeys if own is not self.vkeys[place]], text)
+        keys = [own for own in self.vkeys if own is not self.vkeys[place]]
+        self._change(keys, text, f"--retire {wanted}")
         return self.vkeys[place]
 
-    def _change(self, keys: Sequence[VKey], text: str) -> None:
+    def _change(self, keys: Sequence[VKey], text: str, again: str) -> None:
+        """Records keys and lists them; `again` is the option that does the same once more."""
         if not keys:
             raise MunimentError("this is the only key")
-        self._record(keys, lambda: replace_config(self._config, text, self._loads))
+        before = self._config.read_text("utf-8")
+
+        def commit() -> None:
+            replace_config(self._config, text, self._loads)
+            self._may_be_recorded = True
+
+        try:
+            self._record(keys, commit)
+        except BaseException as error:
+            if self._may_be_recorded:
+                replace_config(self._config, before, self._loads)
+                if isinstance(error, MunimentError):
+                    error.args = (
+                        f"{error}; it may be recorded all the same: do it again, {again}",
+                    )
+            raise
 
     def _loads(self, path: Path) -> bool:
         self._check(path)

@@ -3,8 +3,11 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import decisions
 import engines
@@ -23,6 +26,12 @@ from log_deployment import (
 )
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import parse_vkey
+from muniment_log.cli.rotate import own_keys
+from muniment_log.cluster import keys as cluster_keys
+from muniment_log.config import LogConfig
+from muniment_log.errors import UnavailableError
+from muniment_service.rotation import Own
+from tcpproxy import Proxy
 from waiting import eventually
 
 
@@ -150,6 +159,61 @@ def change(made: Deployment, a: Machine, b: Machine) -> None:
     set_keys(b, keys)
     assert "belongs to the keys" in b.command("integrator", code=6)
     set_keys(b, kept)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+def test_a_change_of_keys_that_nobody_knows_the_end_of_can_be_made_again(
+    made: Deployment,
+    postgres_server: engines.PostgreSQL,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    persisted: bool,
+) -> None:
+    """The connection is lost before or after the commit, when the configuration was changed."""
+    rebind, name = cluster_keys.rebind, made.cluster.postgres.rpartition("/")[2]
+    with Proxy(postgres_server.port) as link:
+        port = f":{postgres_server.port}/"
+        made.config.write_text(made.config.read_text().replace(port, f":{link.port}/"))
+        before = made.config.read_text()
+
+        async def losing(config: LogConfig, keys: Any, commit: Callable[[], None]) -> None:
+            def replace() -> None:
+                commit()
+                if not persisted:
+                    link.refuse()
+
+            await rebind(config, keys, replace)
+            raise UnavailableError("no answer")
+
+        def change(words: str, make: Callable[[Own], object]) -> str:
+            """The option by which it is to be made again."""
+            with monkeypatch.context() as patched:
+                patched.setattr(cluster_keys, "rebind", losing)
+                with pytest.raises(UnavailableError, match=f"again, {words} ") as lost:
+                    make(own_keys(made.config))
+            link.heal()
+            return str(lost.value).rpartition(" ")[2]
+
+        def recorded() -> int:
+            return int(postgres_server.query("SELECT count(*) FROM identity", name))
+
+        path = Path(change("--key", lambda own: own.add("ed25519")))
+        assert (made.config.read_text(), recorded()) == (before, 2 + persisted)
+        new = own_keys(made.config).take_up(path)
+        assert (own_keys(made.config).vkeys[2], recorded()) == (new, 3)
+        after = made.config.read_text()
+        key = change("--retire", lambda own: own.retire(str(new)))
+        assert (made.config.read_text(), recorded()) == (after, 3 - persisted)
+        own_keys(made.config).retire(key)
+        assert (len(own_keys(made.config).vkeys), recorded()) == (2, 2)
+
+
+@pytest.fixture
+def made(database: str, bucket: engines.Bucket, tmp_path: Path) -> Iterator[Deployment]:
+    """A cluster that does not run, and has."""
+    with deployed(tmp_path, Cluster(database, bucket)) as deployment:
+        assert deployment.log.terminate() == 0
+        yield deployment
 
 
 def set_keys(machine: Machine, line: str) -> None:
