@@ -24,7 +24,7 @@ class TooLongError(HttpError):
 class Answer(NamedTuple):
     """A response, whose body is without content coding; redirects are not followed.
 
-    Its headers are by lower-case name; of several with one name the last.
+    Names of its headers compare case-insensitively; of several with one name the first counts.
     """
 
     status: int
@@ -45,7 +45,7 @@ async def read_answer(exchange: "HttpExchange", limit: int | None) -> Answer:
     status = message.code
     if status < 200:
         raise HttpError("the server changed the protocol")
-    found = {name.lower(): value for name, value in message.headers.items()}
+    found = message.headers
     if limit is None:
         return Answer(status, found, b"")
     if status != 200:
@@ -63,8 +63,9 @@ async def read_answer(exchange: "HttpExchange", limit: int | None) -> Answer:
             raise TooLongError(f"the answer is longer than {limit} bytes")
         pieces.append(piece)
     body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    coding = found.get("content-encoding")
-    return Answer(status, found, _decoded(body, coding, limit) if coding else body)
+    if "content-encoding" in found:
+        body = _decoded(body, ", ".join(found.getall("content-encoding")), limit)
+    return Answer(status, found, body)
 
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:
