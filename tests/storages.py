@@ -12,13 +12,7 @@ import cluster_tools
 import engines
 import log_tools
 from muniment.records.manifest import Batch
-from muniment_log.core.ports import (
-    Receipt,
-    SequencerPort,
-    StreamKey,
-    StreamState,
-    TileSource,
-)
+from muniment_log.core.ports import Receipt, SequencerPort, StreamKey, StreamState, TileSource
 from muniment_log.core.repeats import RequestRecords
 
 

@@ -10,16 +10,7 @@ import pytest
 import engines
 import processes
 from decisions import decisions
-from log_deployment import (
-    GATEWAY,
-    PUBLISHED,
-    Cluster,
-    Deployment,
-    Stream,
-    ask,
-    deployed,
-    start_log,
-)
+from log_deployment import GATEWAY, PUBLISHED, Cluster, Deployment, Stream, ask, deployed, start_log
 from muniment_log.cli.exits import EXIT_ROLLED_BACK
 from muniment_log.cluster.migrate import migrations
 from muniment_service.exits import EXIT_DATABASE

@@ -17,10 +17,7 @@ from muniment.records.manifest import verify_manifest
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import unframe
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
-from muniment_log.core.ports import (
-    NEW_STREAM,
-    StreamKey,
-)
+from muniment_log.core.ports import NEW_STREAM, StreamKey
 from muniment_log.errors import OverloadedError, StreamConflictError
 from storages import LIMITS, Opener
 

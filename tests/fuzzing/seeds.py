@@ -42,15 +42,7 @@ from muniment.tlog.proofs import Node
 from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tlogproof import TlogProof
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree, format_cosignatures
-from signing import (
-    NOW,
-    ed25519,
-    log_mldsa44,
-    log_signer,
-    mldsa44,
-    witness,
-    witness_mldsa44,
-)
+from signing import NOW, ed25519, log_mldsa44, log_signer, mldsa44, witness, witness_mldsa44
 
 CONTEXT = {
     "now": NOW,

@@ -17,16 +17,7 @@ from hypothesis import strategies as st
 
 import decisions
 import witness_corpus
-from log_deployment import (
-    GATEWAY,
-    ORIGIN,
-    PRODUCER,
-    PUBLISHED,
-    TOKEN,
-    Deployment,
-    ask,
-    deployed,
-)
+from log_deployment import GATEWAY, ORIGIN, PRODUCER, PUBLISHED, TOKEN, Deployment, ask, deployed
 from muniment.tlog.witnesswire import origin_hash
 from rawhttp import send
 

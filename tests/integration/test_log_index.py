@@ -15,15 +15,7 @@ import decisions
 import index_tools as tools
 import processes
 from log_deployment import GATEWAY, PUBLISHED, Answer, Deployment, ask, cluster_for, deployed
-from muniment.records.api import (
-    Decision,
-    Edge,
-    Outcome,
-    Revocation,
-    Target,
-    Thing,
-    encode_record,
-)
+from muniment.records.api import Decision, Edge, Outcome, Revocation, Target, Thing, encode_record
 from muniment.records.thingnames import thing_name
 from waiting import eventually
 

@@ -13,16 +13,7 @@ import pytest
 
 import decisions
 import processes
-from log_deployment import (
-    GATEWAY,
-    PRODUCER,
-    PUBLISHED,
-    TOKEN,
-    Deployment,
-    ask,
-    deployed,
-    leaves_of,
-)
+from log_deployment import GATEWAY, PRODUCER, PUBLISHED, TOKEN, Deployment, ask, deployed, leaves_of
 from log_load import Load
 from muniment_log.workers.sockets import reserve
 from waiting import eventually, until

@@ -14,11 +14,7 @@ from logsim import GATEWAY, NOW, POLICY, LogSim
 from muniment.audit.auditor import AuditOptions
 from muniment.audit.events import promises
 from muniment.audit.report import Report, Verdict
-from muniment.records.api import (
-    Approval,
-    SignedApproval,
-    approver_vkey,
-)
+from muniment.records.api import Approval, SignedApproval, approver_vkey
 from muniment.records.kinds import Denial, RunStatus
 from signing import ed25519
 

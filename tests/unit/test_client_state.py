@@ -9,20 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logsim import LOG_SIGNER, NOW, ORIGIN, POLICY, WITNESSES
-from muniment.audit.statefile import (
-    AuditState,
-    format_state,
-    load_state,
-    parse_state,
-    save_state,
-)
+from muniment.audit.statefile import AuditState, format_state, load_state, parse_state, save_state
 from muniment.audit.streams import OpenBatch, StreamPlace
-from muniment.audit.trust import (
-    Misbehaviour,
-    ProvenMisbehaviour,
-    StaleCheckpoint,
-    TrustState,
-)
+from muniment.audit.trust import Misbehaviour, ProvenMisbehaviour, StaleCheckpoint, TrustState
 from muniment.errors import InputError
 from muniment.local.atomicfile import read_state
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint

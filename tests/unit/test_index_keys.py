@@ -11,15 +11,7 @@ from hypothesis import strategies as st
 import index_tools as tools
 from decisions import request
 from governed import artifact
-from muniment.index.keys import (
-    LOCAL_MASK,
-    PART,
-    PART_BITS,
-    THING_SHIFT,
-    Role,
-    posting,
-    thing_hash,
-)
+from muniment.index.keys import LOCAL_MASK, PART, PART_BITS, THING_SHIFT, Role, posting, thing_hash
 from muniment.index.postings import extract
 from muniment.lineage.facts import ref_of, targets_of
 from muniment.records.api import encode_record

@@ -11,13 +11,7 @@ from msgspec.structs import replace
 
 import signing
 from log_tools import LIMITS, ORIGIN, GatewayStream
-from muniment_log.core.ordering import (
-    Accepted,
-    Ordering,
-    RecalledError,
-    StreamsMovedError,
-    kept_of,
-)
+from muniment_log.core.ordering import Accepted, Ordering, RecalledError, StreamsMovedError, kept_of
 from muniment_log.core.ports import NEW_STREAM, Receipt, StreamKey, StreamState
 from muniment_log.core.recall import Recall
 from muniment_log.core.repeats import (

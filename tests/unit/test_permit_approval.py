@@ -13,12 +13,7 @@ from governed import GATEWAY, World, approved, artifact, policy, runtime
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import Trust, verify_permit
 from muniment.permit.verdict import Verdict
-from muniment.records.api import (
-    Approval,
-    SignedApproval,
-    approver_vkey,
-    key_reference,
-)
+from muniment.records.api import Approval, SignedApproval, approver_vkey, key_reference
 from muniment.records.kinds import Decision
 from signing import NOW, ORIGIN, ed25519
 

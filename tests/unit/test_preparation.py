@@ -19,13 +19,7 @@ from hypothesis import strategies as st
 
 from decisions import request
 from logsim import GATEWAY, decision, lines
-from muniment.records.api import (
-    Check,
-    Decision,
-    RecordError,
-    complete_record,
-    parse_record,
-)
+from muniment.records.api import Check, Decision, RecordError, complete_record, parse_record
 from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.tlog.encoding import FormatError

@@ -7,15 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
-from muniment.tlog.quorum import (
-    CLOCK_SKEW,
-    Analysis,
-    ahead,
-    analyse,
-    shortage,
-    time_of,
-    witnessed,
-)
+from muniment.tlog.quorum import CLOCK_SKEW, Analysis, ahead, analyse, shortage, time_of, witnessed
 from signing import log_signer, witness, witness_mldsa44
 
 LOG = PolicyLog(log_signer().vkey)

@@ -10,16 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 from benchmark.report import staged
 from benchmark.rig import BenchError
 from benchmark.stages import STAGES, decisions_of, stages_of, typical
-from benchmark.traced import (
-    GATEWAY,
-    LOG,
-    WITNESS,
-    Noted,
-    Point,
-    install,
-    read,
-    write,
-)
+from benchmark.traced import GATEWAY, LOG, WITNESS, Noted, Point, install, read, write
 
 
 @pytest.mark.parametrize("point", [*GATEWAY, *LOG, *WITNESS], ids=lambda point: point.function)

@@ -13,12 +13,7 @@ from muniment.permit.contextfile import parse_context
 from muniment.records.api import RecordError, check_records, parse_record
 from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import Preparer
-from muniment.records.times import (
-    EARLIEST,
-    LATEST,
-    milliseconds_problem,
-    seconds_problem,
-)
+from muniment.records.times import EARLIEST, LATEST, milliseconds_problem, seconds_problem
 from muniment.records.timetext import parse_time
 from muniment.tlog.encoding import FormatError, in_one_go
 from muniment_log.core.ingest import BadRecordError, completing

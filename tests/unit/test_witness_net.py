@@ -7,12 +7,7 @@ from dataclasses import replace
 import pytest
 
 from muniment_witness.config import check_url
-from muniment_witness.gossip.net import (
-    MAX_ETAG,
-    HttpTransport,
-    UnreachableError,
-    transport,
-)
+from muniment_witness.gossip.net import MAX_ETAG, HttpTransport, UnreachableError, transport
 from stand import GARBAGE, OVERSIZED, SLOW, TRICKLE, Answer, Asked, Stand
 
 SECONDS = 1.0

@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.tlog.checkpoint import parse_signed_checkpoint
