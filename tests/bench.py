@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,11 @@ async def gateway_of(sim: LogSim, **options: Any) -> AsyncIterator[Gateway]:
     """A gateway to a simulated log, which is served as long."""
     async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, **options) as gateway:
         yield gateway
+
+
+def spooled(sim: LogSim, path: Path, **options: Any) -> AbstractAsyncContextManager[Gateway]:
+    """One with the log's policy, and a spool in a folder."""
+    return gateway_of(sim, policy=POLICY, spool=path / "spool", **options)
 
 
 @dataclass

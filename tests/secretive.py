@@ -1,12 +1,9 @@
 """Decisions full of secrets, gateways that log them, and whether a log tells any."""
 
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from bench import gateway_of
-from logsim import POLICY, LogSim, lacking_addenda, logged_records
-from muniment.gateway.gateway import Gateway
+from logsim import LogSim, lacking_addenda, logged_records
 
 AGENT = {"type": "agent", "id": "planner", "properties": {"name": "Ada Secret"}}
 REQUEST: dict[str, Any] = {
@@ -25,10 +22,6 @@ def secretive(_: Any) -> dict[str, Any]:
 
 def tells_secrets(sim: LogSim) -> bool:
     return any(b"secret" in one.lower() for one in logged_records(sim))
-
-
-def opened(sim: LogSim, path: Path, **options: Any) -> AbstractAsyncContextManager[Gateway]:
-    return gateway_of(sim, policy=POLICY, spool=path / "spool", **options)
 
 
 def is_withheld(sim: LogSim) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import gateway_of
+from bench import gateway_of, spooled
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lacking_addenda, lines, records_of
 from muniment import (
     Decision,
@@ -26,7 +26,7 @@ from muniment.permit import parse_permit
 from muniment.records.api import RecordError, parse_record
 from muniment.records.batchbody import MAX_ADDENDA_BYTES
 from muniment.records.commitments import addendum, read_addendum
-from secretive import PAIR, POINTERS, REQUEST, is_withheld, opened, tells_secrets
+from secretive import PAIR, POINTERS, REQUEST, is_withheld, tells_secrets
 from signing import ed25519
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
@@ -103,7 +103,7 @@ async def test_a_caller_makes_an_addendum_for_an_outcome(value: Any, tmp_path: P
         "outputs": {"report": commitment_of(made)},
         "kept": "log",
     }
-    async with opened(sim, tmp_path) as gateway:
+    async with spooled(sim, tmp_path) as gateway:
         await gateway.submit([outcome], addenda=[made])
         await gateway.spool.put([{**outcome, "execution": "run-2"}], [made])
         await gateway.spool.drained()
@@ -123,7 +123,7 @@ def test_what_can_be_no_addendum_is_refused() -> None:
 async def test_what_is_too_long_for_a_record_goes_beside_it(tmp_path: Path) -> None:
     sim = LogSim()
     long = {**PAIR, "request": {**REQUEST, "context": {"text": "x" * 5_000_000}}}
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         # Seven of 5 MB: no body has them all, and each record goes with its own.
         receipts = await gateway.submit([long] * 7)
         assert lacking_addenda(sim) == set()
@@ -207,7 +207,7 @@ async def test_content_that_is_no_json_is_withheld_too(
     sim = LogSim()
     content = b"secret \xff\0"
     pair = {**PAIR, "request": {**REQUEST, "context": {"report": content, "to": "secret"}}}
-    async with opened(sim, tmp_path, keep=keep) as gateway:
+    async with spooled(sim, tmp_path, keep=keep) as gateway:
         [receipt] = await gateway.submit([pair if form == "mapping" else typed(**pair)])
         permit = await gateway.authorize(pair)
         kept = {**sim.addenda, **{one.digest: b"" for one in await gateway.spool.kept()}}
@@ -249,7 +249,7 @@ async def test_a_denial_that_must_be_reduced_tells_no_secrets_either(tmp_path: P
         "resource": {"type": "tool", "id": "\udcff"},
         "context": {"to": "a secret", "odd": "\udcff"},
     }
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         with pytest.raises(Denied):
             await gateway.authorize({**PAIR, "request": surrogate})
         with pytest.raises(Denied):
@@ -280,7 +280,7 @@ async def test_a_decision_whose_edges_are_none_is_denied_with_its_addenda() -> N
 async def test_a_denial_waits_in_the_spool_with_its_addenda(tmp_path: Path) -> None:
     sim = LogSim()
     denied = {**PAIR, "response": {"decision": False}}
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         sim.script.append((422, "bad-record"))
         with pytest.raises(Denied):
             await gateway.authorize(denied)

@@ -7,25 +7,20 @@ from typing import Any
 
 import pytest
 
-from bench import AGENT, yes
+from bench import AGENT, spooled, yes
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, records_of
 from muniment.errors import Denied, GatewayClosed, Unreachable
 from muniment.gateway import blocking
-from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import governed
 from muniment.gateway.runs import current_run
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
 
-def opened(url: str, path: Path) -> Gateway:
-    return Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=path / "spool")
-
-
 async def test_a_call_runs_with_a_permit_and_leaves_its_outcome(tmp_path: Path) -> None:
     sim = LogSim()
     seen: list[str | None] = []
-    async with sim.serve() as url, opened(url, tmp_path) as gateway:
+    async with spooled(sim, tmp_path) as gateway:
 
         @governed(
             gateway,
@@ -68,7 +63,7 @@ async def test_a_call_runs_with_a_permit_and_leaves_its_outcome(tmp_path: Path) 
 async def test_failed_and_aborted_runs_say_so(tmp_path: Path) -> None:
     sim = LogSim()
     began = asyncio.Event()
-    async with sim.serve() as url, opened(url, tmp_path) as gateway:
+    async with spooled(sim, tmp_path) as gateway:
 
         @governed(gateway, decide=yes, subject=AGENT)
         async def fails(value: object) -> None:
@@ -90,17 +85,6 @@ async def test_failed_and_aborted_runs_say_so(tmp_path: Path) -> None:
     outcomes = records_of(sim, "outcome")
     assert [one["status"] for one in outcomes] == ["failed", "aborted"]
     assert all("denial" not in one for one in outcomes)  # they began
-
-
-async def test_async_and_sync_do_not_mix(tmp_path: Path) -> None:
-    sim = LogSim()
-    async with sim.serve() as url:
-        with pytest.raises(TypeError):
-            governed(Gateway(url, GATEWAY_SIGNER), decide=yes, subject=AGENT)(lambda: None)  # type: ignore[arg-type,return-value]
-        with pytest.raises(TypeError):
-
-            @governed(blocking.Gateway(url, GATEWAY_SIGNER), decide=yes, subject=AGENT)
-            async def act() -> None: ...
 
 
 async def test_blocking_gateway_serves_many_threads(tmp_path: Path) -> None:

@@ -269,8 +269,9 @@ async def test_callable_objects_run(bench: Bench) -> None:
         decorate: Any = governed(bench.gateway, decide=yes, subject=AGENT, resource=TOOL)
         assert await bench.call(decorate(right), 7) == 7
         assert await bench.call(decorate(functools.partial(right, 8))) == 8
-        with pytest.raises(TypeError):
-            decorate(wrong)
+        for one in (wrong, (lambda: None) if bench.kind == "event loop" else coroutine):
+            with pytest.raises(TypeError):
+                decorate(one)
 
 
 async def test_a_decision_that_may_be_logged_when_its_caller_has_given_up(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import spooled
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lacking_addenda, records_of
 from muniment import Decision, Denied, sign_decision
 from muniment.gateway import blocking
@@ -15,7 +16,7 @@ from muniment.permit import Permit
 from muniment.records.addenda import ARGUMENTS
 from muniment.records.api import parse_record
 from muniment.records.commitments import read_addendum
-from secretive import AGENT, PAIR, POINTERS, files_of, is_withheld, opened, secretive, tells_secrets
+from secretive import AGENT, PAIR, POINTERS, files_of, is_withheld, secretive, tells_secrets
 from signing import ed25519
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
@@ -33,7 +34,7 @@ async def test_a_governed_call_withholds_arguments_and_result(tmp_path: Path) ->
     def check(permit: Permit, call: Call) -> None:
         permits.append((permit, call))
 
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
 
         @governed(gateway, decide=decide, subject=AGENT, check=check)
         async def send(to: str, *, text: str) -> dict[str, str]:
@@ -63,7 +64,7 @@ async def test_a_governed_call_withholds_arguments_and_result(tmp_path: Path) ->
 async def test_arguments_stay_out_unless_they_are_withheld_as_a_whole(tmp_path: Path) -> None:
     sim = LogSim()
     patterns = ["/request/context/arguments/*", "/request/*/properties"]
-    async with opened(sim, tmp_path, withhold=patterns) as gateway:
+    async with spooled(sim, tmp_path, withhold=patterns) as gateway:
 
         @governed(gateway, decide=lambda _: {"decision": True}, subject=AGENT)
         async def send(text: str) -> str:
@@ -91,7 +92,7 @@ async def test_complete_gets_what_is_logged_and_may_sign_it(tmp_path: Path) -> N
     def meddle(call: Call, members: dict[str, Any]) -> dict[str, Any]:
         return {**members, "request": {**call.request, "context": {"arguments": "others"}}}
 
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         rules: dict[str, Any] = {"decide": secretive, "subject": AGENT}
 
         @governed(gateway, complete=complete, **rules)
@@ -115,7 +116,7 @@ async def test_calls_that_do_not_run_tell_no_secrets_either(tmp_path: Path) -> N
     def broken(_: Any) -> Any:
         raise RuntimeError("no engine")
 
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         for decide, check in (
             (broken, None),
             (lambda _: {"decision": False}, None),
@@ -138,7 +139,7 @@ async def test_calls_that_do_not_run_tell_no_secrets_either(tmp_path: Path) -> N
 
 async def test_a_result_without_a_form_or_too_long(tmp_path: Path) -> None:
     sim = LogSim()
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         for result in (object(), "x" * 17_000_000):
 
             @governed(gateway, decide=secretive, subject=AGENT)

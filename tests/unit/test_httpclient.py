@@ -374,9 +374,6 @@ async def test_the_headers_of_a_request_count_before_those_of_all() -> None:
         assert b": other\r\n" in put
         assert b"Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx" in put
         assert post.endswith(b"\r\nContent-Length: 0\r\n\r\n")
-        for text in ("a\r\nB: c", "a\nB: c", "a\rB", "a\0"):
-            with pytest.raises(HttpError):
-                await client.request("GET", url, limit=10, seconds=5, headers={"A": text})
         assert len(served.requests) == 2
 
 
@@ -483,7 +480,7 @@ async def test_only_http_is_asked_by_http(scheme: str) -> None:
         assert served.requests == []
 
 
-@pytest.mark.parametrize("text", ["a\1", "a\x1f", "a\x7f"])
+@pytest.mark.parametrize("text", ["a\r\nB: c", "a\nB: c", "a\rB", "a\0", "a\1", "a\x1f", "a\x7f"])
 async def test_a_control_character_is_sent_in_no_header(text: str) -> None:
     async with serving(lambda *_: OK) as (client, served):
         await get(client)

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from bench import spooled
 from logsim import LogSim, lacking_addenda, lines, logged_records, records_of
 from muniment.gateway.governed import governed
 from muniment.records.addenda import named_digests
 from muniment.records.api import parse_record
 from muniment.records.commitments import addendum
-from secretive import AGENT, PAIR, REQUEST, files_of, opened, secretive, tells_secrets
+from secretive import AGENT, PAIR, REQUEST, files_of, secretive, tells_secrets
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
 
 async def test_a_gateway_that_keeps_sends_none_reads_and_erases(tmp_path: Path) -> None:
     sim = LogSim()
-    async with opened(sim, tmp_path, keep="gateway") as gateway:
+    async with spooled(sim, tmp_path, keep="gateway") as gateway:
 
         @governed(gateway, decide=secretive, subject=AGENT)
         async def send(text: str) -> str:
@@ -71,7 +72,7 @@ async def test_addenda_are_kept_before_their_record_leaves(tmp_path: Path) -> No
         return 0.0
 
     sim = LogSim(delay=look)
-    async with opened(sim, tmp_path, keep="gateway") as gateway:
+    async with spooled(sim, tmp_path, keep="gateway") as gateway:
         await gateway.submit([PAIR])
         await gateway.authorize(PAIR)
     assert seen == [3, 6]
@@ -79,7 +80,7 @@ async def test_addenda_are_kept_before_their_record_leaves(tmp_path: Path) -> No
 
 async def test_the_next_process_sends_what_the_last_one_left(tmp_path: Path) -> None:
     sim = LogSim()
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         sim.script.extend(["drop"] * 1000)  # nothing arrives
         await gateway.spool.put([PAIR, *lines(2), PAIR])
         data = addendum("0" * 32, "a secret")
@@ -94,7 +95,7 @@ async def test_the_next_process_sends_what_the_last_one_left(tmp_path: Path) -> 
         )
         assert call == 1
     sim.script.clear()
-    async with opened(sim, tmp_path) as gateway:  # which withholds nothing itself
+    async with spooled(sim, tmp_path) as gateway:  # which withholds nothing itself
         await gateway.spool.drained()
     assert len(logged_records(sim)) == 5
     assert lacking_addenda(sim) == set()
@@ -104,7 +105,7 @@ async def test_the_next_process_sends_what_the_last_one_left(tmp_path: Path) -> 
 
 async def test_a_record_that_the_log_never_takes_keeps_its_addenda(tmp_path: Path) -> None:
     sim = LogSim()
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         sim.script.append((422, "bad-addendum", {"addendum": 2}))
         await gateway.spool.put([PAIR, PAIR])
         await gateway.spool.drained()
@@ -120,7 +121,7 @@ async def test_a_record_that_the_log_never_takes_keeps_its_addenda(tmp_path: Pat
 async def test_addenda_count_for_the_limits_of_the_spool(tmp_path: Path) -> None:
     sim = LogSim()
     long = {**PAIR, "request": {**REQUEST, "context": {"text": "x" * 10_000}}}
-    async with opened(sim, tmp_path, keep="log") as gateway:
+    async with spooled(sim, tmp_path, keep="log") as gateway:
         sim.script.extend(["drop"] * 1000)
         spool = gateway.spool
         before = spool.size
