@@ -1,4 +1,4 @@
-"""Addenda: made, together as those of a batch of usual decisions are, and as a file keeps them."""
+"""Addenda, made and as a file keeps them, records that name them, and what a log takes of both."""
 
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -6,8 +6,14 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from itertools import accumulate, count
 from pathlib import Path
+from typing import Any
 
-from muniment_log.core.addenda import Addendum, Pack
+import decisions
+from muniment.records.canonical import encode_canonical
+from muniment.records.commitments import addendum
+from muniment.tlog.encoding import in_one_go
+from muniment_log.core.addenda import Addendum, Pack, Sent
+from muniment_log.core.matching import matching
 from muniment_log.core.naming import subject_key
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacontents import AddendaContents, Row
@@ -62,3 +68,33 @@ def packed(addenda: Sequence[Addendum]) -> Pack:
         b"".join(one.subject or b"" for one in addenda),
         [None if one.execution is None else one.execution.encode() for one in addenda],
     )
+
+
+def content(number: int, value: object = "text") -> bytes:
+    return addendum(f"{number:032x}", value)
+
+
+def digest_of(data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+def record(*withheld: bytes, **members: Any) -> bytes:
+    request = decisions.request("alice", "read", ("document", "1"), kind="user")
+    addenda = {f"/request/m{n}": digest_of(data).hex() for n, data in enumerate(withheld)}
+    return encode_canonical(
+        {
+            "v": 1,
+            "kind": "decision",
+            "id": "1",
+            "time": 1_790_000_000_000,
+            "producer": "gw.example/x",
+            "request": request,
+            "response": {"decision": True},
+            **({"addenda": addenda} if addenda else {}),
+            **members,
+        }
+    )
+
+
+def match(records: list[bytes], addenda: list[bytes]) -> Sent | None:
+    return in_one_go(matching(records, addenda, b"".join(records)))

@@ -27,9 +27,8 @@ from muniment_log.storage import packs as storage_packs
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacontents import Row
 from muniment_log.storage.arriving import Arriving
-from packing import packed, stored, working
+from packing import content, digest_of, match, packed, record, stored, working
 from waiting import until
-from withheld import content, digest_of, match, record
 
 ORIGIN = "log.example/x"
 NOW_MS = 1_790_000_000_000

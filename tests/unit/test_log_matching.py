@@ -11,7 +11,7 @@ from muniment.tlog.encoding import in_one_go
 from muniment_log.core.addenda import Addendum, BadAddendumError, Sent
 from muniment_log.core.matching import LEAST_PACKED, MOST_PACKED, AddendaSection, arriving, matching
 from muniment_log.core.naming import digests_of, subject_key
-from withheld import content, digest_of, match, record
+from packing import content, digest_of, match, record
 
 
 def test_each_addendum_is_taken_with_what_finds_it_again() -> None:
