@@ -133,6 +133,8 @@ def test_records_made_in_python() -> None:
         assert encode_record(record) == encode_canonical(members)
 
 
+FURTHER = "artifact/further_approvals"
+OTHERS = "artifact.further_approvals"
 BAD = [
     # common members
     (DECISION, "v", 2, "v: invalid enum value 2"),
@@ -264,27 +266,17 @@ BAD = [
     (APPROVED, "artifact/approval/decision", False, "artifact.approval.decision: nothing is"),
     (APPROVED, "artifact/approval/not_after", 1, "artifact.approval.not_after: must be later"),
     (APPROVED, "artifact/approval", None, "artifact.approval: null; leave"),
-    (
-        APPROVED,
-        "artifact/further_approvals",
-        [APPROVED["artifact"]["approval"]],
-        "artifact.further_approvals: the same id twice",
-    ),
-    (APPROVED, "artifact/further_approvals", [], "artifact.further_approvals: expected array of"),
-    (APPROVED, "artifact/further_approvals", [1], "artifact.further_approvals[0]: expected object"),
+    (APPROVED, FURTHER, [SIGNED], f"{OTHERS}: the same id twice"),
+    (APPROVED, FURTHER, [], f"{OTHERS}: expected array of"),
+    (APPROVED, FURTHER, [1], f"{OTHERS}[0]: expected object"),
+    (BY_TWO, f"{FURTHER}/0/key", SIGNED["key"], f"{OTHERS}: the same key twice"),
     (
         BY_TWO,
-        "artifact/further_approvals/0/key",
-        SIGNED["key"],
-        "artifact.further_approvals: the same key twice",
-    ),
-    (
-        BY_TWO,
-        "artifact/further_approvals/0/decision",
+        f"{FURTHER}/0/decision",
         False,
-        "artifact.further_approvals[0].decision: nothing is authorised by a no",
+        f"{OTHERS}[0].decision: nothing is authorised by a no",
     ),
-    (BY_TWO, "artifact/approval", ABSENT, "artifact.further_approvals: there is no first one"),
+    (BY_TWO, "artifact/approval", ABSENT, f"{OTHERS}: there is no first one"),
 ]
 
 
