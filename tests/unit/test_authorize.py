@@ -178,7 +178,7 @@ async def test_a_permit_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError("the gateway has parsed it")
 
     monkeypatch.setattr("muniment.permit.permitfile.parse_record", again)
-    async with LogSim().serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(LogSim(), policy=POLICY) as gateway:
         permit = await gateway.authorize(decision())
     assert permit.record == parse_record(permit.entry)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import gateway_of
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lacking_addenda, logged_records
 from muniment import Decision, Pseudonyms, run_edges, sign_decision
 from muniment.errors import Denied, InputError
@@ -125,7 +126,7 @@ async def test_pseudonyms_alone_withhold_nothing_else_and_change_nothing_signed(
     typed = Decision(v=1, id="d", time=NOW * 1000, producer="gw.example/edge", **PAIR)
     signed = sign_decision(typed, "pdp.example", ed25519("authority"))
     own = {SUBJECT: tmp_path / "subjects.key"}
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, pseudonyms=own) as gateway:
+    async with gateway_of(sim, pseudonyms=own) as gateway:
         await gateway.submit([{**PAIR, "request": {**REQUEST, "context": {"a": 1}}}])
         with pytest.raises(RecordError, match="withhold first, then sign"):
             await gateway.submit([signed])
