@@ -61,6 +61,7 @@ def test_going_round_the_gate_gets_nothing(side: Side, kind: str) -> None:
     )
     assert plain["isError"] is True
     assert "no permit" in plain["text"]
+    assert plain["meta"][META_KEY]["codes"]
     assert lying["isError"] is True
     assert "error" in read
     assert side.ran == []

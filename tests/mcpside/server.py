@@ -140,9 +140,11 @@ def main() -> None:
             server.middleware.append(PermitMiddleware(guard(*trusted), spiffe_id=SPIFFE))
     else:
         from fastmcp import Context, FastMCP
+        from fastmcp.server.middleware.error_handling import ErrorHandlingMiddleware
 
         server = FastMCP("tests")
         if trusted:
+            server.add_middleware(ErrorHandlingMiddleware())  # makes errors of what is raised
             server.add_middleware(fastmcp_middleware(guard(*trusted), spiffe_id=SPIFFE))
     add_tools(server, Context)
     if port := os.environ.get("PORT"):

@@ -134,7 +134,7 @@ class PermitMiddleware:
                 "content": [{"type": "text", "text": text_of(denied)}],
                 "isError": True,
                 "resultType": "complete",
-                "_meta": {META_KEY: {"codes": list(denied.codes)}},
+                "_meta": _codes_of(denied),
             }
         result = await call_next(ctx)
         told(result)
@@ -145,7 +145,7 @@ def fastmcp_middleware(
     guard: Guard, scope: Scope = default_scope, **known: Unpack[ServerContext]
 ) -> Any:
     """A middleware for servers of the package `fastmcp`; as `ToolSide`."""
-    tool_error: Any = import_module("fastmcp.exceptions").ToolError
+    result_type: Any = import_module("fastmcp.tools.base").ToolResult
     base: Any = import_module("fastmcp.server.middleware").Middleware
     side = ToolSide(guard, scope, **known)
 
@@ -171,8 +171,11 @@ def fastmcp_middleware(
             params = {"name": message.name, "arguments": message.arguments or {}}
             try:
                 told = await check("tools/call", params, context)
-            except Denied as denied:
-                raise tool_error(text_of(denied)) from denied
+            except (
+                Denied
+            ) as denied:  # raised, it is a JSON-RPC error behind ErrorHandlingMiddleware
+                text, meta = text_of(denied), _codes_of(denied)
+                return result_type(content=text, meta=meta, is_error=True)
             return await tell(told, call_next(context))
 
         async def on_read_resource(self, context: Any, call_next: Any) -> Any:
@@ -195,6 +198,10 @@ def fastmcp_middleware(
 
 def _mcp_error(denied: Denied) -> Exception:
     error: Exception = import_module("mcp.shared.exceptions").MCPError(
-        DENIED, text_of(denied), {META_KEY: {"codes": list(denied.codes)}}
+        DENIED, text_of(denied), _codes_of(denied)
     )
     return error
+
+
+def _codes_of(denied: Denied) -> dict[str, Any]:
+    return {META_KEY: {"codes": list(denied.codes)}}
