@@ -36,7 +36,7 @@ def test_a_start_waits_for_the_engines_and_not_for_what_does_not_pass(tmp_path: 
         with deployed(tmp_path, Cluster(url, store.create_bucket())) as made:
             assert made.log.terminate() == 0
             postgres.stop()
-            store.stop()
+            store.kill()  # its own end takes up to a minute
             with integrator(made) as process:
                 told(process, "waiting for PostgreSQL")
                 postgres.start()
@@ -57,7 +57,7 @@ def test_a_start_waits_for_the_engines_and_not_for_what_does_not_pass(tmp_path: 
                     assert "waiting" not in process.stderr
                 change_file(made.config, f'"{wrong}"', f'"{url}"')
             # In the end it says what was missing.
-            store.stop()
+            store.kill()
             change_file(made.config, "\n[cluster]", "\n[cluster]\nengine_seconds = 1.0")
             with integrator(made) as process:
                 assert process.wait() == 1
