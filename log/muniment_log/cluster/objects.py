@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -254,8 +254,10 @@ class ObjectStore:
     async def probe(self, *, races: bool = True) -> None:
         """Finds out by writes whether the store heeds conditions; leaves nothing behind.
 
-        One round after another, on connections that are open by then: what comes first arrives one
-        by one. Both conditions, because stores exist that keep only the promise of creations.
+        One race after another, on connections that are open by then: what comes first arrives one
+        by one. Both conditions, because stores exist that keep only the promise of creations. Only
+        the first two races are side by side: a store may make the losers wait, and then there is
+        no time for others. They find less than two that have the store for themselves.
 
         Args:
             races: whether writes race. Without, a store passes that looks first and writes then:
@@ -270,38 +272,44 @@ class ObjectStore:
         racers = RACERS if races else 1
         for number in range(ROUNDS if races else 1):
             key = f"probe/{secrets.token_hex(16)}"
-            keys = f"{key}-created", f"{key}-replaced"
             round_began = loop.time()
             try:
                 if number == 0:
                     await asyncio.gather(*(self._client.get(key) for _ in range(2 * racers)))
-                await self._race(*keys, racers)
+                    await self._race_both(key, racers)
+                else:
+                    first = await self._winner(key, None, racers)
+                    await self._replace(key, first, racers)
             except LogError:
                 # Why it is refused is worth more than that it cannot delete, either.
                 with suppress(LogError):
-                    await self._delete_all(keys)
+                    await self._client.delete(key)
                 raise
-            await self._delete_all(keys)
+            await self._client.delete(key)
             now = loop.time()
             if now - began + now - round_began > PROBE_SECONDS:
                 return
 
-    async def _delete_all(self, keys: Iterable[str]) -> None:
-        await asyncio.gather(*map(self.delete, keys))
+    async def _race_both(self, key: str, racers: int) -> None:
+        """A race of each kind, side by side, of which the other object is deleted again."""
+        other = f"{key}-created"
+        first = await self._winner(key, None, 1)
+        races = self._winner(other, None, racers), self._replace(key, first, racers)
+        results = await asyncio.gather(*races, return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        with suppress(LogError) if failed else nullcontext():
+            await self._client.delete(other)
+        for error in failed:
+            raise error
 
-    async def _race(self, created: str, replaced: str, racers: int) -> None:
-        """One race of each kind, side by side: a store may make the losers wait."""
-        first = await self._winner(replaced, None, 1)
-        races = self._winner(created, None, racers), self._winner(replaced, first, racers)
-        for result in await asyncio.gather(*races, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+    async def _replace(self, key: str, first: Version, racers: int) -> None:
+        await self._winner(key, first, racers)
         for expected, header, did in (
             (first, "If-Match", "replaced a version that was gone"),
             (None, "If-None-Match: *", "created what was there"),
         ):
             with suppress(ConditionFailedError):
-                await self._client.put(replaced, b"stale", expected, NOTE)
+                await self._client.put(key, b"stale", expected, NOTE)
                 raise StorageError(f"{self.name}: the store ignores {header}: it {did}")
 
     async def _winner(self, key: str, expected: Version | None, number: int) -> Version:
