@@ -21,7 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-PROGRAMS: Final = ("faults.launch", "muniment", "muniment_log.cli", "muniment_witness.cli")
+PROGRAMS: Final = (
+    "faults.launch",
+    "muniment",
+    "muniment_gateway.cli",
+    "muniment_log.cli",
+    "muniment_witness.cli",
+)
 """The modules that are run so."""
 
 LONGEST: Final = 1 << 20  # bytes of a request

@@ -30,6 +30,9 @@ _MODULES = (
     "muniment_log.app.embedded",
     "muniment_log.app.cluster",
     "muniment_witness.app",
+    *(f"muniment_gateway.app.{name}" for name in ("authority", "doctor", "mcp", "serving")),
+    *(f"muniment_gateway.cli.{name}" for name in ("init", "keys", "mcp", "running", "serve")),
+    "muniment_gateway.engines.cedar",
     *(f"muniment.cli.{name}" for name in ("audit", "evidence", "follow", "lineage", "monitor")),
     *(f"muniment.cli.{name}" for name in ("permit", "policy", "prove", "submit", "verify")),
     # What these import when they need it.

@@ -103,10 +103,8 @@ class Side:
     def server(self) -> list[str]:
         trusted: list[str] = []
         if self.guarded:
-            [vkey] = subprocess.run(
-                [*processes.muniment_gateway("vkey", "--config", self.service.config)],
-                capture_output=True, check=True, text=True, timeout=SECONDS,
-            ).stdout.split("\n")[:1]  # fmt: skip
+            vkeys = processes.muniment_gateway("vkey", "--config", self.service.config)
+            [vkey] = processes.run(vkeys, code=0).stdout.split("\n")[:1]
             policy = self.service.deployment.folder / "log" / "witnesses.policy"
             trusted = [str(policy), vkey]
         return [str(python()), str(SIDE / "server.py"), self.kind, *trusted]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import processes
 from decisions import request
 from muniment.gateway.gateway import Gateway
 from muniment.local.keyfiles import read_key_file
@@ -28,7 +28,7 @@ from muniment.tlog.policy import parse_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from deployment import BIN, Deployment  # noqa: E402
+from deployment import Deployment  # noqa: E402
 
 EAST, WEST = "gw.example/east", "gw.example/west"
 SPIFFE = "spiffe://example.org/agent"
@@ -54,12 +54,7 @@ class Place(Deployment):
         self.start_log()
 
     def muniment(self, *argv: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [BIN / "muniment", *argv],
-            cwd=self.place, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+        done = processes.run(processes.muniment(*argv), cwd=self.place, code=code)
         return done.stdout + done.stderr
 
     def decide(self, run: str, key: str = "west.pem", *, ends: str | None = None) -> None:
@@ -87,21 +82,17 @@ class Place(Deployment):
         self.muniment("follow", *log, "--once", *more)
 
     def traced(self, run: str, *more: str) -> dict[str, Any]:
-        argv = (BIN / "muniment", "lineage", "trace", run, "--replica", "replica.db", *more)
-        done = subprocess.run(
-            [*argv, "--format", "json"],
-            cwd=self.place, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        where = ("--replica", "replica.db", *more)
+        argv = processes.muniment("lineage", "trace", run, *where, "--format", "json")
+        done = processes.run(argv, cwd=self.place)
         found: dict[str, Any] = json.loads(done.stdout)
         assert done.returncode == (0 if found["continuous"] else 4)
         return found
 
     def judged(self, run: str, *more: str) -> list[str]:
         trusts = ("--policy", "trust.policy", "--replica", "replica.db", "--context", f"{run}.json")
-        argv = (BIN / "muniment", "permit", "verify", f"{run}.permit", *trusts, *more, "--json")
-        done = subprocess.run(
-            argv, cwd=self.place, capture_output=True, text=True, timeout=60, check=False
-        )
+        argv = processes.muniment("permit", "verify", f"{run}.permit", *trusts, *more, "--json")
+        done = processes.run(argv, cwd=self.place)
         return json.loads(done.stdout)["codes"]
 
     def revoke(self, *argv: str, key: str = "east.pem", code: int = 0) -> str:
