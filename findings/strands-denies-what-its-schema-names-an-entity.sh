@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Strands' Cedar handler is told of the tools, and denies each call with a float or an object, whatever the policy.
+#
+# Packages: strands-agents[cedar] 1.62.0 (PyPI; brings cedarpy 4.12.0, cedar-policy-mcp-schema-generator 0.6.1).
+# Seen: the policy is `permit(principal, action, resource);`. Without `tools=` the calls pay(amount=5), with a
+#   float for amount, and send(to="ada", options={}) run. With `tools=`, of which the handler makes a schema, both are
+#   denied: "Cedar evaluation failed: failed to parse schema from request". In that schema amount is an entity of
+#   type Number and options one of type send_Input_options, and the handler gives Cedar 5 and {}. A call that leaves
+#   options out runs, and so do texts, integers and lists of texts. The handler is made without a warning, also with
+#   a policy that asks for `context.input.amount < 100`.
+# Not expected because: a schema of the tools is there to find typing errors in policies, generator and handler come
+#   with one package, and the calls are what the tool's own schema asks for.
+# For users: all payments stop when `tools=` is added, and the model is told something about a schema. Leave `tools=`
+#   out, or give `schema=` with `amount: Long`. Log such a denial as one that could not be evaluated: no
+#   policy has denied it.
+# Exit status: 0 as described, 1 when it behaves otherwise, 77 without python3.
+set -euo pipefail
+command -v python3 >/dev/null || { echo "skipped: python3 is not installed"; exit 77; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/pip" install -q --disable-pip-version-check 'strands-agents[cedar]==1.62.0'
+"$folder/venv/bin/python" - <<'PY' 2>/dev/null
+import json
+import sys
+
+from strands import Agent, tool
+from strands.models import Model
+from strands.vended_interventions.cedar import CedarAuthorization
+
+DENIED = "DENIED: Cedar evaluation failed: failed to parse schema from request"
+
+
+@tool
+def pay(to: str, amount: float) -> str:
+    """Pay somebody."""
+    return "done"
+
+
+@tool
+def send(to: str, copies: int = 1, tags: list[str] | None = None, options: dict | None = None) -> str:
+    """Send something to somebody."""
+    return "done"
+
+
+class Scripted(Model):
+    """Asks for one call, and keeps what it is answered."""
+
+    def __init__(self, name, arguments):
+        self.call, self.answer = (name, arguments), None
+
+    def update_config(self, **config):
+        pass
+
+    def get_config(self):
+        return {}
+
+    async def structured_output(self, *arguments, **more):
+        raise NotImplementedError
+
+    async def stream(self, messages, *arguments, **more):
+        results = [part["toolResult"] for message in messages for part in message["content"] if "toolResult" in part]
+        yield {"messageStart": {"role": "assistant"}}
+        if results:
+            self.answer = results[0]["content"][0]["text"]
+            yield {"contentBlockStart": {"start": {}}}
+            yield {"contentBlockDelta": {"delta": {"text": "done"}}}
+        else:
+            name, arguments = self.call
+            yield {"contentBlockStart": {"start": {"toolUse": {"toolUseId": "call", "name": name}}}}
+            yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps(arguments)}}}}
+        yield {"contentBlockStop": {}}
+        yield {"messageStop": {"stopReason": "end_turn" if results else "tool_use"}}
+
+
+def answered(name, arguments, **more):
+    model = Scripted(name, arguments)
+    handler = CedarAuthorization(policies="permit(principal, action, resource);", **more)
+    Agent(model=model, tools=[pay, send], interventions=[handler], callback_handler=None)("Go on.")
+    return model.answer
+
+
+specs = [one.tool_spec for one in (pay, send)]
+tools = [{"name": spec["name"], "inputSchema": spec["inputSchema"]["json"]} for spec in specs]
+for name, arguments, expected in (
+    ("pay", {"to": "ada", "amount": 5}, DENIED),
+    ("send", {"to": "ada", "options": {}}, DENIED),
+    ("send", {"to": "ada", "options": {"fast": True}}, DENIED),
+    ("send", {"to": "ada"}, "done"),
+    ("send", {"to": "ada", "copies": 2, "tags": ["new"]}, "done"),
+):
+    without, told = answered(name, arguments), answered(name, arguments, tools=tools)
+    print(f"{name} {arguments}: without tools= {without!r}, with it {told!r}")
+    if (without, told) != ("done", expected):
+        print("changed: expected done, and", expected)
+        sys.exit(1)
+limit = 'permit(principal, action == Action::"pay", resource) when { context.input.amount < 100 };'
+CedarAuthorization(policies=limit, tools=tools)
+print("a policy with context.input.amount < 100 is taken")
+PY
