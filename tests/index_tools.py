@@ -169,6 +169,10 @@ def known_records(entries: Sequence[bytes]) -> Iterator[tuple[int, Record]]:
             continue
 
 
+def known_indices(entries: Sequence[bytes]) -> list[int]:
+    return [index for index, _ in known_records(entries)]
+
+
 def naive_facts(entries: Sequence[bytes], size: int) -> MemoryFacts:
     return MemoryFacts(FactsHead(ORIGIN, size, NOW), known_records(entries[:size]))
 

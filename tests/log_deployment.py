@@ -352,3 +352,12 @@ def start_fails(config: Path, code: int, *words: str) -> None:
     assert last.startswith("muniment-log: ")
     for word in words:
         assert word in last
+
+
+def erase(made: Deployment, *arguments: object) -> processes.Done:
+    """Erases by command, beside the log that runs."""
+    return processes.run(processes.muniment_log("erase", "--config", made.config, *arguments))
+
+
+def is_integrating(process: processes.Process) -> bool:
+    return bool(ask(f"{process.url}/readyz").json["integrating"])

@@ -92,3 +92,7 @@ def replica(path: Path, entries: Sequence[bytes]) -> Iterator[IndexReader]:
 
 def report_of(reader: IndexReader, scope: ReportScope, keys: Keys | None = None) -> dict[str, Any]:
     return build_report(basis_of(reader, logsim.POLICY, scope, keys or Keys()))
+
+
+def count(figure: dict[str, Any]) -> int:
+    return figure["leaves"]["count"]

@@ -23,6 +23,7 @@ from log_deployment import (
     Stream,
     ask,
     deployed,
+    erase,
     leaves_of,
     start_log,
 )
@@ -71,10 +72,6 @@ def objects(made: Deployment, *prefixes: str) -> dict[str, bytes]:
 def holding(made: Deployment, data: bytes) -> list[str]:
     secret = json.loads(data)["value"].encode()
     return sorted(path for path, held in objects(made).items() if secret in held)
-
-
-def erase(made: Deployment, *arguments: object) -> processes.Done:
-    return processes.run(muniment_log("erase", "--config", made.config, *arguments))
 
 
 def audit(made: Deployment, url: str) -> processes.Done:

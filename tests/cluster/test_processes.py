@@ -20,6 +20,7 @@ from log_deployment import (
     Deployment,
     ask,
     deployed,
+    is_integrating,
     run,
     start_log,
 )
@@ -36,10 +37,6 @@ def made(database: str, bucket: engines.Bucket, tmp_path: Path) -> Iterator[Depl
     """A cluster in one process, with its witnesses."""
     with deployed(tmp_path, Cluster(database, bucket)) as deployment:
         yield deployment
-
-
-def is_integrating(process: processes.Process) -> bool:
-    return bool(ask(f"{process.url}/readyz").json["integrating"])
 
 
 def published_of(url: str) -> int:

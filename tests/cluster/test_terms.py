@@ -14,7 +14,16 @@ import decisions
 import engines
 import processes
 import signing
-from log_deployment import GATEWAY, PUBLISHED, Cluster, Deployment, ask, deployed, run, start_log
+from log_deployment import (
+    GATEWAY,
+    PUBLISHED,
+    Cluster,
+    Deployment,
+    deployed,
+    is_integrating,
+    run,
+    start_log,
+)
 from log_tools import ORIGIN, GatewayStream
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment_log.app.cluster import serve
@@ -242,10 +251,6 @@ async def test_who_cannot_serve_does_not_look_at_the_lease(
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await serve(load(made.config), is_frontend=False, is_integrator=True, listen=taken)
     assert not began
-
-
-def is_integrating(process: processes.Process) -> bool:
-    return bool(ask(f"{process.url}/readyz").json["integrating"])
 
 
 def told_by(server: engines.PostgreSQL, made: Deployment) -> str:

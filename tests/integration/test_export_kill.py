@@ -55,10 +55,6 @@ def command(tmp_path: Path, entries: list[bytes]) -> list[str]:
     ]
 
 
-def known(entries: list[bytes]) -> list[int]:
-    return [index for index, _ in index_tools.known_records(entries)]
-
-
 @pytest.mark.parametrize("side", ["before", "behind"])
 def test_a_file_gets_every_record(
     command: list[str], entries: list[bytes], tmp_path: Path, side: str
@@ -76,8 +72,8 @@ def test_a_file_gets_every_record(
     assert code == 0
     assert killed >= 3
     found = [json.loads(line)["index"] for line in out.read_bytes().splitlines()]
-    assert sorted({*found}) == known(entries)
-    assert found[0] == known(entries)[0]
+    assert sorted({*found}) == index_tools.known_indices(entries)
+    assert found[0] == index_tools.known_indices(entries)[0]
 
 
 @pytest.mark.parametrize("acknowledges", [False, True])
@@ -111,7 +107,9 @@ def test_an_endpoint_gets_every_record(
             kills += 1
         assert process.returncode == 0
     assert kills
-    assert sorted({index for request in taken for index in request}) == known(entries)
+    assert sorted({index for request in taken for index in request}) == index_tools.known_indices(
+        entries
+    )
     assert all(_in_order(request) for request in taken)
 
 
@@ -127,14 +125,14 @@ def test_a_follower_goes_on_and_stops_when_asked(
     argv = [sys.executable, "-m", "muniment", *command, "--follow", "--interval", "0.1"]
     process = subprocess.Popen([*argv, "--to", str(out)], stderr=subprocess.PIPE)
     try:
-        eventually(lambda: _lines(out) == len(known(entries)))
+        eventually(lambda: _lines(out) == len(index_tools.known_indices(entries)))
         more = [*entries, *entries[:50]]
         tools.follow(tmp_path / "replica.db", index_tools.MemorySource(more))
-        eventually(lambda: _lines(out) == len(known(more)))
+        eventually(lambda: _lines(out) == len(index_tools.known_indices(more)))
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 0
-        assert f"{len(known(more))} records exported" in stderr.decode()
+        assert f"{len(index_tools.known_indices(more))} records exported" in stderr.decode()
         assert json.loads((tmp_path / "cursor").read_text())["next"] == len(more)
     finally:
         process.kill()

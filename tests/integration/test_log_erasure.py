@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import processes
-from log_deployment import ORIGIN, PUBLISHED, Answer, Deployment, ask, deployed, leaves_of
+from log_deployment import ORIGIN, PUBLISHED, Answer, Deployment, ask, deployed, erase, leaves_of
 from log_deployment import run as output
 from muniment.records.addenda import addendum_path
 from muniment.records.api import Erasure, parse_record
@@ -45,10 +45,6 @@ def send(made: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, b
 
 def read(made: Deployment, data: bytes) -> Answer:
     return ask(f"{made.url}/{addendum_path(digest_of(data))}")
-
-
-def erase(made: Deployment, *arguments: object) -> processes.Done:
-    return processes.run(muniment_log("erase", "--config", made.config, *arguments))
 
 
 def on_disk(made: Deployment, data: bytes) -> list[str]:

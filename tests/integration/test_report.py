@@ -22,6 +22,7 @@ from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
 from processes import muniment, muniment_log
+from reports import count
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
@@ -122,10 +123,6 @@ def crafted(log: Deployment) -> int:
 def report(log: Deployment, *words: object) -> processes.Done:
     policy = log.folder / "log" / "witnesses.policy"
     return processes.run(muniment("report", "--policy", policy, *words))
-
-
-def count(figure: dict[str, Any]) -> int:
-    return figure["leaves"]["count"]
 
 
 def test_the_figures_are_what_happened(reports: dict[str, Path]) -> None:

@@ -40,15 +40,11 @@ def replica(tmp_path_factory: pytest.TempPathFactory, entries: list[bytes]) -> P
     return path
 
 
-def indices(entries: list[bytes]) -> list[int]:
-    return [index for index, _ in index_tools.known_records(entries)]
-
-
 def test_every_record_is_exported_with_its_index_and_leaf_hash(
     replica: Path, entries: list[bytes]
 ) -> None:
     found = tools.exported(replica)
-    assert [one.index for one in found] == indices(entries)
+    assert [one.index for one in found] == index_tools.known_indices(entries)
     for one in found:
         assert one.data == entries[one.index]
         assert one.record == parse_record(one.data)
@@ -64,7 +60,7 @@ async def test_a_cursor_goes_on_behind_what_was_acknowledged(
         await tools.step(replica, first, cursor, batch=50)
     second = tools.Receiver()
     await tools.step(replica, second, cursor, batch=50)
-    assert first.taken + second.taken == indices(entries)
+    assert first.taken + second.taken == index_tools.known_indices(entries)
     third = tools.Receiver()
     await tools.step(replica, third, cursor)
     assert third.taken == []
@@ -79,7 +75,7 @@ async def test_without_a_cursor_everything_is_exported_each_time(
     for batch in (1, 7, 256):
         receiver = tools.Receiver()
         exporter = await tools.step(replica, receiver, None, batch=batch)
-        assert receiver.taken == indices(entries)
+        assert receiver.taken == index_tools.known_indices(entries)
         assert max(receiver.requests) == batch or batch == 256
         assert exporter.count + exporter.skipped == COUNT
 
@@ -114,8 +110,10 @@ async def test_a_crash_at_any_write_of_the_cursor_loses_nothing(
     with pytest.raises(Crash):
         await tools.step(replica, first, cursor, batch=100)
     await tools.step(replica, second, cursor, batch=100)
-    assert sorted({*first.taken, *second.taken}) == indices(entries)
-    assert len(first.taken) + len(second.taken) - len(indices(entries)) <= (0 if persisted else 100)
+    assert sorted({*first.taken, *second.taken}) == index_tools.known_indices(entries)
+    assert len(first.taken) + len(second.taken) - len(index_tools.known_indices(entries)) <= (
+        0 if persisted else 100
+    )
 
 
 async def test_an_event_that_is_sent_again_is_the_same_bytes(
@@ -339,7 +337,7 @@ def test_the_command_exports_once_and_says_how_much(
 ) -> None:
     out, cursor = tmp_path / "out.jsonl", tmp_path / "cursor"
     common = ("export", "--replica", str(replica), "--format", "jsonl")
-    known = indices(entries)
+    known = index_tools.known_indices(entries)
     done = muniment(*common, "--to", str(out), "--cursor", str(cursor))
     assert done.stderr == (
         f"{len(known)} records exported; {COUNT - len(known)} leaves are no records.\n"

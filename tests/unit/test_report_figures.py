@@ -29,11 +29,7 @@ from muniment.records.canonical import encode_canonical
 from muniment.records.kinds import Entity
 from muniment.report.relating import UNAUTHORIZED
 from muniment.report.scope import ReportScope, scope_of
-from reports import entries_of, replica, report_of
-
-
-def count(figure: dict[str, Any]) -> int:
-    return figure["leaves"]["count"]
+from reports import count, entries_of, replica, report_of
 
 
 def listed(leaves: dict[str, Any]) -> list[int]:
