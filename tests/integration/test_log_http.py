@@ -238,16 +238,10 @@ def other(name: str) -> Ed25519Signer:
 
 def bad_batches(deployment: Deployment) -> dict[str, tuple[bytes, int, str]]:
     good = deployment.stream().peek(RECORDS[:2])
-    signer = deployment.signer
 
-    def batch(
-        records: list[bytes],
-        *,
-        origin: str = ORIGIN,
-        by: Ed25519Signer = signer,
-        label: str = "bad",
-    ) -> bytes:
-        return build_batch(origin, by, label, 0, NO_PREVIOUS, records).body
+    def batch(records: list[bytes], **how: Any) -> bytes:
+        said = {"origin": ORIGIN, "by": deployment.signer, "label": "bad"} | how
+        return build_batch(*said.values(), 0, NO_PREVIOUS, records).body
 
     def mangled(old: bytes, new: bytes) -> bytes:
         return batch([RECORDS[0], RECORDS[1].replace(old, new)])
