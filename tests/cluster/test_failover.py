@@ -14,10 +14,11 @@ from typing import TypeVar
 import asyncpg
 import pytest
 
+import decisions
 import engines
 import waiting
 from log_deployment import GATEWAY as DEPLOYED_GATEWAY
-from log_deployment import Cluster, ask, deployed
+from log_deployment import PUBLISHED, Cluster, ask, deployed, start_log
 from log_tools import GATEWAY, GatewayStream
 from muniment.tlog.encoding import unframe
 from muniment_log.cluster import database as database_module
@@ -35,6 +36,7 @@ from tcpproxy import Proxy
 
 SECONDS = 90.0  # only a failure waits so long
 MAIN = StreamKey(GATEWAY, "main")
+RECORDS = decisions.decisions(5, producer=DEPLOYED_GATEWAY)
 
 T = TypeVar("T")
 
@@ -218,6 +220,30 @@ async def test_a_commit_is_never_cancelled(
                 lambda db: db.execute("INSERT INTO kept VALUES (2)"), "keeping a number"
             )
         assert primary.query("SELECT count(*) FROM kept", name) == "0"
+
+
+def test_processes_start_while_the_standby_is_away(
+    pair: tuple[engines.PostgreSQL, engines.Standby], bucket: engines.Bucket, tmp_path: Path
+) -> None:
+    """They commit nothing for that. Readers are served, and what is missing is told by name."""
+    primary, standby = pair
+    cluster = Cluster(primary.create_database(), bucket)
+    with deployed(tmp_path, cluster) as made:
+        assert made.post(made.stream().take(RECORDS), PUBLISHED).status == 200
+        assert made.log.terminate() == 0
+        standby.kill()
+        with (
+            start_log(made.config, cluster, "frontend") as frontend,
+            start_log(made.config, cluster, "integrator") as integrator,
+        ):
+            made.policy.verify(ask(f"{frontend.url}/checkpoint").body)
+            waiting.eventually(
+                lambda: "cannot take the lease" in integrator.stderr, lambda: integrator.stderr
+            )
+            assert "TimeoutError" not in integrator.stderr
+            standby.start()
+            waiting.eventually(lambda: bool(ask(f"{integrator.url}/readyz").json["integrating"]))
+            assert [frontend.terminate(), integrator.terminate()] == [0, 0]
 
 
 def test_every_receipt_survives_a_failover(

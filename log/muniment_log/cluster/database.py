@@ -297,4 +297,5 @@ def _hint(text: str) -> str:
 
 
 def _text(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+    unsaid = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return str(error).partition("\n")[0] or unsaid

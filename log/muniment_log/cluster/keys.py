@@ -37,18 +37,18 @@ async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
             await _insert(db, origin, keys)
         return owned
 
-    owned = await database.transact(work, "reading the database's identity")
+    # Most starts only read: they need not wait for who orders, nor for a standby that is away.
+    owned = await _read(database) or await database.transact(
+        work, "binding the database to the log's keys"
+    )
     check_identity(owned, origin, keys, "the database", are_all=False)
 
 
 async def check_keys(database: Database, origin: str, keys: Sequence[str]) -> None:
     """Checks that a log's vkeys are in the list of its database; see `claim`."""
-    rows = await database.read(
-        lambda db: db.fetch("SELECT vkey, origin FROM identity"), "reading the log's keys"
-    )
-    if not rows:
+    owned = await _read(database)
+    if not owned:
         raise StorageError("the database has lost its identity")
-    owned = {row["vkey"]: row["origin"] for row in rows}
     check_identity(owned, origin, keys, "the database", are_all=False)
 
 
@@ -88,11 +88,19 @@ async def rebind(config: LogConfig, after: Collection[VKey], commit: Callable[[]
         await database.close()
 
 
+async def _read(database: Database) -> dict[str, str]:
+    return await database.read(_listed, "reading the log's keys")
+
+
+async def _listed(db: DatabaseConnection) -> dict[str, str]:
+    rows = await db.fetch("SELECT vkey, origin FROM identity")
+    return {row["vkey"]: row["origin"] for row in rows}
+
+
 async def _owned(db: DatabaseConnection) -> dict[str, str]:
     # One row decides who is first; the others of one log wait for it here.
     await db.fetchval("SELECT next FROM coordinator WHERE id = 0 FOR UPDATE")
-    rows = await db.fetch("SELECT vkey, origin FROM identity")
-    return {row["vkey"]: row["origin"] for row in rows}
+    return await _listed(db)
 
 
 async def _insert(db: DatabaseConnection, origin: str, keys: Sequence[str]) -> None:

@@ -390,4 +390,5 @@ def _knows_no_conditions(error: BaseException) -> bool:
 def _text(error: BaseException) -> str:
     """What an error says, on one line and without the trace that the library appends."""
     text = str(error).partition("\n")[0].strip()
-    return text[:300] or type(error).__name__
+    unsaid = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return text[:300] or unsaid
