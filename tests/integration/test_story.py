@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import processes
 from waiting import SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,12 +78,7 @@ class Story(Deployment):
         return json.loads(done.stdout)
 
     def muniment(self, *argv: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [BIN / "muniment", *argv],
-            cwd=self.place, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+        return processes.run(processes.muniment(*argv), cwd=self.place, code=code).stdout
 
     def permits(self) -> list[dict[str, Any]]:
         """The decisions of the permits that were handed out, in the order of the log."""
