@@ -79,6 +79,7 @@ class Link:
     """What aiohttp's connector gives: a connection, to be released or closed."""
 
     def __init__(self) -> None:
+        self.is_closed = False
         self.wire = Wire()
         self.protocol = ResponseHandler(asyncio.get_running_loop())
         self.wire.set_protocol(self.protocol)
@@ -88,6 +89,7 @@ class Link:
         assert self.wire.get_protocol() is self.protocol
 
     def close(self) -> None:
+        self.is_closed = True
         self.wire.close()
 
 
@@ -176,6 +178,29 @@ async def test_a_connection_that_is_closing_is_not_given_back() -> None:
     assert link.protocol.closed is None
 
 
+@pytest.mark.parametrize("by", ["closing", "lost"])
+async def test_a_connection_that_ends_before_it_is_asked_takes_no_place(by: str) -> None:
+    """TLS 1.2 may end in the packet that begins it: else its place would be lost to all others."""
+    link = Link()
+    link.wire.close()
+    if by == "lost":
+        link.protocol.connection_lost(None)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        begun(link)
+    assert link.is_closed
+
+
+@pytest.mark.parametrize("came", [b"H", b"\r\n", SHORT, HINT * 1000])
+async def test_what_comes_while_nothing_is_asked_ends_the_connection(came: bytes) -> None:
+    link = Link()
+    exchange = begun(link)
+    await answered(exchange, SHORT, 1 << 20)
+    exchange.is_idle = True
+    exchange.data_received(came)
+    assert link.is_closed
+    assert not exchange.is_free
+
+
 @pytest.mark.parametrize("error", [None, ConnectionResetError(104, "reset")])
 @pytest.mark.parametrize("came", [b"", OK, CHUNKED + CHUNK, OK + b"Content-Length: 9\r\n\r\n1"])
 async def test_the_end_of_a_connection_is_told(came: bytes, error: OSError | None) -> None:
@@ -221,6 +246,20 @@ async def test_a_connection_that_has_ended_leaves_no_cycle() -> None:
         await answered(exchange, SHORT, 1 << 20)
         exchange.connection_lost(None)
         link.wire.set_protocol(link.protocol)
+        reference = weakref.ref(exchange)
+        del exchange
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_connection_that_is_given_back_leaves_no_cycle() -> None:
+    """Else each chunked answer is kept until garbage is collected."""
+    gc.disable()
+    try:
+        exchange = begun(Link())
+        await answered(exchange, ANSWERS["chunks"], 1 << 20)
+        exchange.give_back()
         reference = weakref.ref(exchange)
         del exchange
         assert reference() is None

@@ -207,3 +207,20 @@ async def test_who_waits_for_a_connection_is_told_that_the_client_is_closed() ->
         done = await asyncio.gather(*asking, return_exceptions=True)
         assert [str(one) for one in done] == ["the client is closed"] * 3
         assert {type(one) for one in done} == {HttpError}
+
+
+@pytest.mark.parametrize(
+    "said", [b"H", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"]
+)
+async def test_a_server_that_speaks_while_nothing_is_asked_is_heard_no_further(said: bytes) -> None:
+    """Else what it says would be kept, however much that is."""
+    writers: list[asyncio.StreamWriter] = []
+
+    def script(_: Served, writer: asyncio.StreamWriter) -> bytes:
+        writers.append(writer)
+        return OK
+
+    async with serving(script) as (client, _):
+        assert await get(client) == b"ok"
+        writers[0].write(said)
+        await until(writers[0].is_closing)  # as the client has closed it

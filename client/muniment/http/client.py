@@ -19,7 +19,7 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from muniment.http.exchange import HttpExchange
 
 KEEP_SECONDS: Final = 300.0
-"""How long an idle connection is kept, or twice as long."""
+"""How long an idle connection is kept; up to three times as long, if aiohttp looks late."""
 
 _NOTHING: Final[Mapping[str, str]] = {}
 
@@ -213,10 +213,10 @@ class HttpSession:
 
     def _keep(self, origin: Origin, exchange: "HttpExchange") -> None:
         """Keeps a connection for a while, and leaves it to aiohttp then."""
-        origin.kept.append(exchange)
+        origin.keep(exchange)
         if self._keeper is None:
             loop = asyncio.get_running_loop()
-            self._keeper = loop.call_later(KEEP_SECONDS, _give_back, weakref.ref(self))
+            self._keeper = loop.call_later(KEEP_SECONDS, self._give_back)
 
     def _give_back(self) -> None:
         """Leaves all connections that are kept to aiohttp, which closes what is idle for long."""
@@ -294,11 +294,6 @@ class HttpSession:
         made = socket.socket(family, type_, protocol)
         self._sockets.add(made)
         return made
-
-
-def _give_back(kept: "Callable[[], HttpSession | None]") -> None:
-    if (session := kept()) is not None:
-        session._give_back()  # noqa: SLF001 - of this module
 
 
 _SESSIONS: Final[weakref.WeakSet[HttpSession]] = weakref.WeakSet()

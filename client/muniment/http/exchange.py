@@ -36,6 +36,7 @@ class HttpExchange(BaseProtocol):
     One request after the other is made; `expire` may be called when one has taken too long.
 
     Attributes:
+        is_idle: Whether nothing is asked now: whatever comes then ends the connection.
         is_reusable: Whether the parser is as a new one between answers. It keeps a chunked answer's
             last trailer for the next answer's headers, and at times that reading was paused.
     """
@@ -43,8 +44,12 @@ class HttpExchange(BaseProtocol):
     def __init__(self, connection: Connection, *, bodiless: bool = False) -> None:
         """Takes a connection over; `bodiless` answers have no body whatever they say, as to HEAD.
 
-        Raises ServerDisconnectedError if it has ended.
+        Raises ServerDisconnectedError if it has ended, and closes it.
         """
+        handler = connection.protocol
+        if handler is None or handler.transport is None or handler.transport.is_closing():
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
         loop = asyncio.get_running_loop()
         super().__init__(loop)
         # None once nothing more is read.
@@ -60,6 +65,7 @@ class HttpExchange(BaseProtocol):
             max_field_size=MAX_HEAD,
             max_headers=MAX_HEADERS,
         )
+        self.is_idle = False
         self.is_reusable = not bodiless
         self._connection: Final = connection
         self._heads: Final[deque[Head]] = deque()
@@ -67,9 +73,6 @@ class HttpExchange(BaseProtocol):
         self._failure: Exception | None = None
         self._body: StreamReader | None = None  # of the newest head
         self._is_last = False
-        handler = connection.protocol
-        if handler is None or handler.transport is None or handler.transport.is_closing():
-            raise aiohttp.ServerDisconnectedError
         self._handler: Final = handler
         self.transport = handler.transport
         self.transport.set_protocol(self)
@@ -99,7 +102,7 @@ class HttpExchange(BaseProtocol):
             self.close()
             return
         self.transport.set_protocol(self._handler)
-        self.transport = None
+        self.transport = self._parser = self._body = None  # the latter two have this for their own
         self._connection.release()
 
     def close(self) -> None:
@@ -131,6 +134,10 @@ class HttpExchange(BaseProtocol):
     def data_received(self, data: bytes) -> None:
         """Parses what came."""
         if self._parser is None:
+            return
+        if self.is_idle:  # else what nobody asked for would be kept, however much it is
+            self._parser = None
+            self.close()
             return
         try:
             heads, is_upgraded, _ = self._parser.feed_data(data)

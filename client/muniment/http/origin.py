@@ -41,11 +41,17 @@ class Origin:
         self.kept: Final[deque[HttpExchange]] = deque()
         self.is_forgotten = False
 
+    def keep(self, exchange: "HttpExchange") -> None:
+        """Keeps a connection that `is_free`."""
+        exchange.is_idle = True
+        self.kept.append(exchange)
+
     def take(self) -> "HttpExchange | None":
         """A connection that was kept, if there is one that can be used."""
         while self.kept:
             exchange = self.kept.popleft()
             if exchange.is_free:
+                exchange.is_idle = False
                 return exchange
             exchange.close()
         return None
