@@ -239,6 +239,10 @@ class CompleteTable(Config, frozen=True):
     pace_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.5
 
 
+LONGEST_LEASE_SECONDS: Final = 300.0
+"""The longest lease that can be asked for."""
+
+
 class ClusterTable(Config, frozen=True):
     """The `[cluster]` table. Credentials of the object store come from the environment.
 
@@ -256,7 +260,7 @@ class ClusterTable(Config, frozen=True):
 
     postgres: Annotated[str, Meta(pattern="^postgres(ql)?://")]
     object_store: Annotated[str, Meta(pattern="^s3://")]
-    lease_seconds: Annotated[float, Meta(ge=1, le=300)] = 6.0
+    lease_seconds: Annotated[float, Meta(ge=1, le=LONGEST_LEASE_SECONDS)] = 6.0
     backlog_leaves: Count = 2_000_000
     backlog_bytes: Count = 2 << 30
     connections: Annotated[int, Meta(ge=2, le=100)] = 6

@@ -41,6 +41,7 @@ from muniment_log.core.integrate import EMPTY_EDGE, integrate
 from muniment_log.core.ordering import Ordering
 from muniment_log.core.ports import StreamKey
 from muniment_log.core.streams import digest_of
+from muniment_log.logfile import LONGEST_LEASE_SECONDS
 from muniment_service.config import Address
 from tcpproxy import Proxy
 from waiting import eventually
@@ -138,7 +139,7 @@ async def test_a_lease_by_another_clock_is_waited_for_no_longer_than_one_may_las
 ) -> None:
     name = database.rpartition("/")[2]
     async with opened(database) as opened_:
-        for ahead, epoch in (("50 seconds", None), ("70 seconds", 1), ("1 year", 2)):
+        for ahead, epoch in (("290 seconds", None), ("310 seconds", 1), ("1 year", 2)):
             postgres_server.query(
                 f"UPDATE lease SET holder = 'gone', until = now() + interval '{ahead}'", name
             )
@@ -155,6 +156,15 @@ async def test_a_lease_lasts_for_parts_of_a_second(database: str) -> None:
             assert [one.name for one in asked.get_parameters()] == ["text", "float8"]
         finally:
             await connection.close()
+
+
+async def test_nobody_takes_the_lease_from_who_leads_under_a_longer_one(database: str) -> None:
+    """As while all integrators are given another length, one after the other."""
+    async with opened(database) as opened_:
+        longest = await Lease.acquire(opened_, "first", LONGEST_LEASE_SECONDS)
+        assert await Lease.acquire(opened_, "second", 1.0) is None
+        await longest.release()
+        assert await Lease.acquire(opened_, "second", 1.0) is not None
 
 
 async def test_who_takes_over_waits_for_a_head_that_is_about_to_be_stored(

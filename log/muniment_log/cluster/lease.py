@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.local.logs import event
 from muniment_log.errors import LogError
+from muniment_log.logfile import LONGEST_LEASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,15 +31,15 @@ NEWS_SECONDS: Final = 0.2
 GIVE_BACK_SECONDS: Final = 5.0
 """How long the end of a term waits for the database to take the lease back."""
 
-_FAR: Final = 2
-"""A lease with more than so many times its length to go is anybody's: its end is by a clock that
-was set back since, or by that of another primary. If its holder has died, nobody waits for that."""
-
+# A lease that ends farther away than any can last is anybody's: its end is by a clock that was set
+# back since, or by that of another primary. If its holder has died, nobody waits for that. Any, not
+# one of the caller's own length: who leads may have been given a longer one, and renews it in time.
 _ACQUIRE: Final = f"""
 UPDATE lease SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, holder = $1,
     until = now() + $2 * interval '1 second', status = ''
-WHERE id = 0 AND (until < now() OR until > now() + $2 * interval '{_FAR} seconds' OR holder = $1)
-RETURNING epoch
+WHERE id = 0 AND (
+    until < now() OR until > now() + {LONGEST_LEASE_SECONDS} * interval '1 second' OR holder = $1
+) RETURNING epoch
 """  # noqa: S608 - of constants alone
 
 _RENEW: Final = """
