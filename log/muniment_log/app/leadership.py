@@ -33,6 +33,7 @@ from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.view import IntegratorStatus
 from muniment_log.errors import (
     EngineRefusedError,
+    LogError,
     RolledBackError,
     StorageError,
     UnavailableError,
@@ -216,10 +217,12 @@ class Leadership:
         store = TreeStore(self.database, lease.epoch)
         try:
             await self._integrate(lease, store)
-        except* (RolledBackError, StorageError):
+        except (LogError, ExceptionGroup) as error:
             # What contradicts may be what another integrator has done since it took over: witnesses
             # know more, entries are in full bundles. If so, this term has nothing to say of it.
-            await store.check_epoch()
+            # No `except*`: with other errors beside, a cancellation here would end in a group.
+            if _contradicts(error):
+                await store.check_epoch()
             raise
 
     async def _integrate(self, lease: Lease, store: TreeStore) -> None:
@@ -294,6 +297,13 @@ class Leadership:
 
 def _name_of_term() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}"
+
+
+def _contradicts(error: LogError | ExceptionGroup) -> bool:
+    """Whether something stored contradicts the rest, and nothing beside it is a fault of ours."""
+    group = error if isinstance(error, ExceptionGroup) else ExceptionGroup("", [error])
+    _, ours = group.split(LogError)
+    return ours is None and group.subgroup((RolledBackError, StorageError)) is not None
 
 
 def _text(error: BaseException) -> str:
