@@ -8,8 +8,9 @@
 #   ends in "DENIED: Access denied by Cedar policy". A call that the person refuses is counted twice as well: with a
 #   limit of 2, the next one is denied though nothing was ever paid. With HumanInTheLoop in front of Cedar, an
 #   approved call is counted once and a refused one not at all.
-# Not expected because: the count was announced as one of successful calls only, and a call that Cedar denies is
-#   taken off it again; and policy before person is the natural order: nobody is to be asked about what is forbidden.
+# Not expected because: it is one call, with one id, and a call that Cedar denies is taken off the count again, so
+#   what is counted seems to be what runs. Policy before person is the natural order: nobody is to be asked about
+#   what is forbidden.
 # For users: put whatever interrupts before CedarAuthorization in `interventions`, or allow for twice the calls. A log
 #   of decisions gets two of the policy for one call, of which the second denies what a person approved: log the
 #   call's id with each.
