@@ -215,6 +215,30 @@ async def test_the_end_of_a_connection_is_told(came: bytes, error: OSError | Non
         await reading
 
 
+@pytest.mark.parametrize("came", [b"", HINT, OK, CHUNKED + CHUNK, SHORT[:-1]])
+async def test_who_waits_is_told_of_the_deadline(came: bytes) -> None:
+    exchange = begun(Link())
+    reading = asyncio.create_task(read_answer(exchange, 100))
+    exchange.data_received(came)
+    await turns()
+    exchange.expire()
+    await turns()
+    assert reading.done()
+    with pytest.raises(TimeoutError):
+        await reading
+    exchange.data_received(SHORT)
+    assert not exchange.is_free
+
+
+async def test_an_answer_that_is_there_at_the_deadline_is_taken() -> None:
+    """Its connection is not used again: the next request would be told of that deadline."""
+    exchange = begun(Link())
+    exchange.data_received(SHORT)
+    exchange.expire()
+    assert (await read_answer(exchange, 100)).body == b"ok"
+    assert not exchange.is_free
+
+
 async def test_a_body_without_a_length_ends_with_its_connection_unless_that_is_reset() -> None:
     for error in (None, ConnectionResetError(104, "reset"), ssl.SSLError(1, "bad record mac")):
         exchange = begun(Link())

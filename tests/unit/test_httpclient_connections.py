@@ -4,6 +4,8 @@ import asyncio
 import gc
 import socket
 import warnings
+from collections.abc import Callable
+from contextvars import Context
 
 import pytest
 
@@ -11,6 +13,7 @@ from exact_server import CHUNKED, OK, Served, get, serving
 from muniment.http import client as client_module
 from muniment.http.answer import HttpError
 from muniment.http.client import HttpClient, HttpSession
+from muniment.http.exchange import HttpExchange
 from waiting import until
 
 
@@ -224,3 +227,32 @@ async def test_a_server_that_speaks_while_nothing_is_asked_is_heard_no_further(s
         assert await get(client) == b"ok"
         writers[0].write(said)
         await until(writers[0].is_closing)  # as the client has closed it
+
+
+async def test_the_deadline_of_a_request_is_none_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However it ends, on a connection that is kept or not."""
+    loop = asyncio.get_running_loop()
+    call_at, timers = loop.call_at, list[asyncio.TimerHandle]()
+
+    def called_at(
+        when: float, call: Callable[..., object], *args: object, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = call_at(when, call, *args, context=context)
+        if isinstance(getattr(call, "__self__", None), HttpExchange):
+            timers.append(handle)
+        return handle
+
+    monkeypatch.setattr(loop, "call_at", called_at)
+    answers = iter([OK, OK, CHUNKED + b"2\r\nok\r\n0\r\n\r\n", b"garbage\r\n\r\n", None, None, b""])
+    async with serving(lambda *_: next(answers)) as (client, served):
+        for ends in (b"ok", b"ok", b"ok", HttpError, HttpError, asyncio.CancelledError):
+            asking = asyncio.create_task(get(client))
+            if ends is asyncio.CancelledError:
+                await until(lambda: len(served.requests) == 7)
+                asking.cancel()
+            (ended,) = await asyncio.gather(asking, return_exceptions=True)
+            assert ends in (ended, type(ended))
+        assert len(timers) == len(served.requests) == 7
+        assert all(timer.cancelled() for timer in timers)
