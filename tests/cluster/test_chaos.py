@@ -83,7 +83,7 @@ class Member:
         if service.returncode is None:
             return
         code = service.wait()
-        if code in UNEXPECTED:
+        if code in UNEXPECTED or "Traceback" in service.stderr:
             raise AssertionError(f"{self.name} ended with {code}\n{service.stderr[-4000:]}")
         tell(f"  {self.name} had ended with {code}: {service.stderr.strip()[-300:]}")
         self.start()

@@ -28,6 +28,7 @@ from log_tools import ORIGIN, GatewayStream
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment_log.app.cluster import serve
 from muniment_log.app.leadership import Leadership
+from muniment_log.cli.exits import EXIT_ROLLED_BACK
 from muniment_log.cluster import lease as lease_module
 from muniment_log.cluster.cosigned import CosignedObject
 from muniment_log.cluster.database import Database, DatabaseConnection
@@ -341,3 +342,19 @@ def test_entries_that_another_one_has_put_into_bundles_are_not_missing(
         assert is_integrating(second)
         first.resume()
         ends_its_term(first)
+
+
+def test_a_database_that_goes_back_under_who_leads_is_noticed(
+    made: Deployment, postgres_server: engines.PostgreSQL
+) -> None:
+    """It failed over to a server that was behind by less than a term: the lease is the same."""
+    name = made.cluster.postgres.rpartition("/")[2]
+    made.config.write_text(made.config.read_text().replace(str(LONG), "1.0"))
+    with start_log(made.config, made.cluster, "integrator") as integrator:
+        before = postgres_server.query("SELECT size, encode(root, 'hex') FROM tree", name)
+        size, root = before.strip().split("|")
+        assert made.post(made.stream().take(RECORDS[:9]), PUBLISHED).status == 200
+        back = f"UPDATE tree SET size = {size}, root = '\\x{root}'"
+        postgres_server.query(back, name)
+        assert integrator.wait() == EXIT_ROLLED_BACK, integrator.stderr
+        assert "was rolled back: its tree has 6 leaves, and this" in integrator.stderr

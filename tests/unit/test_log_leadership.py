@@ -108,7 +108,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Term]:
         answer = asyncio.get_running_loop().create_future()
 
         class KeptLease(FakeLease):
-            async def keep(self, _: object) -> None:
+            async def keep(self, *_: object) -> None:
                 await lost.wait()
                 raise LeaseLostError
 

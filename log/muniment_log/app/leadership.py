@@ -209,7 +209,7 @@ class Leadership:
 
     async def _lead(self, lease: Lease) -> None:
         async with TaskGroup() as tasks:
-            tasks.create_task(lease.keep(self._status), name="lease")
+            tasks.create_task(lease.keep(self._status, self._size), name="lease")
             tasks.create_task(self._work(lease), name="work")
 
     async def _work(self, lease: Lease) -> None:
@@ -281,6 +281,9 @@ class Leadership:
                 inner.create_task(log.publisher.run(), name="publisher")
                 inner.create_task(addenda.run(), name="addenda")
                 inner.create_task(partials.run(), name="partial tiles")
+
+    def _size(self) -> int:
+        return 0 if self._term is None else self._term.integrator.head.size
 
     def _status(self) -> bytes:
         publisher = self.publisher

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.logs import event
-from muniment_log.errors import LogError
+from muniment_log.errors import LogError, RolledBackError
 from muniment_log.logfile import LONGEST_LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ WHERE id = 0 AND (
 ) RETURNING epoch
 """  # noqa: S608 - of constants alone
 
+# Of the tree with the renewal: no standby answers, which may be behind.
 _RENEW: Final = """
 UPDATE lease SET until = now() + $3 * interval '1 second', status = $4
-WHERE id = 0 AND epoch = $1 AND holder = $2 RETURNING epoch
+WHERE id = 0 AND epoch = $1 AND holder = $2 RETURNING (SELECT size FROM tree WHERE id = 0)
 """
 
 _RELEASE: Final = """
@@ -137,39 +138,49 @@ class Lease:
         finally:
             taking.cancel()
 
-    async def keep(self, status: Callable[[], bytes]) -> None:
+    async def keep(self, status: Callable[[], bytes], size: Callable[[], int]) -> None:
         """Renews the lease at a third of its time, or when there is news, until cancelled.
 
-        `status` makes what the frontends are told, JSON. Raises LeaseLostError if it is lost;
-        whoever works under it must stop.
+        `status` makes what the frontends are told, JSON; `size` is that of the tree that this
+        process has stored.
+
+        Raises:
+            LeaseLostError: the lease is lost; whoever works under it must stop.
+            RolledBackError: the database has a smaller tree, and the lease of this very term: it
+                failed over to a server that was behind, or was restored.
         """
         loop = asyncio.get_running_loop()
         due, sent = 0.0, b""
         while True:
             await asyncio.sleep(NEWS_SECONDS)
-            before, news = loop.time(), status()
+            before, news, known = loop.time(), status(), size()
             if before < due and news == sent:
                 continue
             try:
                 async with asyncio.timeout_at(self._until):
-                    mine = await self._renew(news)
+                    stored = await self._renew(news)
             except TimeoutError:
                 raise LeaseLostError("the lease could not be renewed in time") from None
             except LogError as error:
                 event(_LOGGER, logging.WARNING, "cannot renew the lease", error=str(error))
             else:
-                if mine is None:
+                if stored is None:
                     raise LeaseLostError
+                if stored < known:
+                    raise RolledBackError(
+                        f"the database was rolled back: its tree has {stored} leaves, and this "
+                        f"process has stored one of {known}"
+                    )
                 self._until, sent = before + self._seconds, news
             due = before + self._seconds / RENEWALS
 
     async def _renew(self, news: bytes) -> int | None:
-        """The epoch; None when it is another's now."""
-        epoch: int | None = await self._database.read(
+        """The size of the tree; None when the lease is another's now."""
+        size: int | None = await self._database.read(
             lambda db: db.fetchval(_RENEW, self.epoch, self._holder, self._seconds, news),
             "renewing the lease",
         )
-        return epoch
+        return size
 
     async def release(self) -> None:
         """Lets another one take it at once; what fails here only costs the lease's time.
