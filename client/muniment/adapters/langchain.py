@@ -21,7 +21,9 @@ _CUT_OFF = (
 _HOW_IT_ENDED = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 """Members of a message's metadata that say why the model's answer ended, by provider."""
 
-_AT_ITS_LIMIT = {"length", "max_tokens", "model_context_window_exceeded", "incomplete"}
+_AT_ITS_LIMIT = {
+    "length", "model_length", "max_tokens", "model_context_window_exceeded", "incomplete",
+}  # fmt: skip
 
 
 def govern(gate: Gate) -> Any:
