@@ -5,9 +5,11 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
+
+T = TypeVar("T")
 
 SECONDS: Final = 120.0
 """The longest wait; a loaded machine takes many times what a quiet one does."""
@@ -32,6 +34,23 @@ def eventually(
     while not is_true():
         assert time.monotonic() < deadline, what()
         time.sleep(_STEP)
+
+
+def eventual(look: Callable[[], T | None]) -> T:
+    """What a look finds, once it finds something: a second one may find it gone; see `eventually`.
+
+    Who leads a cluster, say: a busy machine may be late to renew the lease.
+    """
+    found: list[T] = []
+
+    def has_found() -> bool:
+        seen = look()
+        if seen is not None:
+            found.append(seen)
+        return bool(found)
+
+    eventually(has_found)
+    return found[0]
 
 
 async def until(is_true: Callable[[], bool], *, seconds: float = SECONDS) -> None:

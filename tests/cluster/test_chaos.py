@@ -252,8 +252,15 @@ class Chaos:
         return None
 
     def leader(self) -> Member:
-        self.until(lambda: any(self.leads(member) for member in self.integrators))
-        return next(member for member in self.integrators if self.leads(member))
+        """Who leads, by one look: at the next one another may, or nobody."""
+        leading: list[Member] = []
+
+        def look() -> bool:
+            leading.extend(member for member in self.integrators if self.leads(member))
+            return bool(leading)
+
+        self.until(look)
+        return leading[0]
 
     def checkpoint(self) -> bytes:
         """The published one, as the first frontend that answers has it; empty before the first."""

@@ -27,7 +27,7 @@ from log_deployment import (
 from muniment.tlog.encoding import parse_base64
 from muniment.tlog.proofs import verify_inclusion
 from muniment_log.cluster.migrate import migrations
-from waiting import eventually
+from waiting import eventual, eventually
 
 RECORDS = decisions.decisions(300, producer=GATEWAY)
 
@@ -61,7 +61,7 @@ def test_frontends_share_streams_and_another_integrator_takes_over(made: Deploym
         for number in range(12):
             body = stream.take(RECORDS[number * 20 : number * 20 + 20])
             if number == 6:
-                leader = next(one for one in integrators if is_integrating(one))
+                leader = eventual(lambda: next(filter(is_integrating, integrators), None))
                 leader.kill()
                 integrators.remove(leader)
             answers = [ask(f"{next(turns).url}/v1/batches", body) for _ in range(3)]
