@@ -9,7 +9,8 @@
 #   model has streaming=True; when it is invoked, the call is among `invalid_tool_calls` and nothing runs. The model
 #   is told "paid", nobody that anything was missing.
 # Not expected because: a text that is no JSON is no call, the reason why it ended is in the answer, and whether an
-#   agent streams is a matter of its user interface. Other frameworks refuse such a call, streaming or not.
+#   agent streams is a matter of its user interface. OpenAI Agents 0.24.0 and Pydantic AI 2.68.0 run it in neither
+#   way. LangChain was told of its part as issue 39275, which was closed in 2026.
 # For users: a hook, a governed function and a record see the complete, valid arguments to=ada, amount=15, and
 #   nothing tells them from what the model wanted. Before a tool is run, look at the message's finish_reason; let an
 #   argument that counts be a text in a form of fixed length, or be followed by another that is required.
