@@ -143,7 +143,7 @@ PY
 # install PROGRAM PACKAGE... makes an environment for one of them.
 install() {
   python3 -m venv "$folder/venv-$1"
-  "$folder/venv-$1/bin/pip" install -q --disable-pip-version-check "${@:2}"
+  "$folder/venv-$1/bin/pip" install -q --no-compile --disable-pip-version-check "${@:2}"
 }
 install langchain_agent langchain==1.5.2 langchain-core==1.8.3 langchain-openai==1.7.4 &
 installs=($!)

@@ -19,7 +19,7 @@ command -v python3 >/dev/null || { echo "skipped: python3 is not installed"; exi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q --disable-pip-version-check 'strands-agents[cedar]==1.62.0'
+"$folder/venv/bin/pip" install -q --no-compile --disable-pip-version-check 'strands-agents[cedar]==1.62.0'
 "$folder/venv/bin/python" - <<'PY' 2>/dev/null
 import json
 import sys
