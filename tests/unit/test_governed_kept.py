@@ -5,7 +5,6 @@ import errno
 import os
 import shutil
 import sqlite3
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from bench import Bench
 from muniment.errors import StreamError
 from muniment.gateway import spool, spoolstore
+from muniment.gateway.spoolstore import SpoolStore
 from muniment.local.sqlitefile import Writer
 
 
@@ -182,17 +182,28 @@ async def test_the_outcomes_of_calls_that_run_when_the_disk_gets_full_are_kept(
 async def test_an_outcome_waits_for_who_has_locked_the_file(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Longer than one attempt does."""
     monkeypatch.setattr("muniment.local.sqliteopen.BUSY_MILLISECONDS", 20)
+    run, refused = SpoolStore.run, list[str]()
 
     def lock() -> None:
         other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.1, other.execute, ("ROLLBACK",)).start()
+
+    async def run_or_unlock(store: SpoolStore, *work: Any, **how: Any) -> object:
+        try:
+            return await run(store, *work, **how)
+        except sqlite3.OperationalError as error:
+            refused.append(str(error))
+            other.execute("ROLLBACK")
+            raise
 
     async with bench.opened():
         other = sqlite3.connect(bench.path, isolation_level=None, check_same_thread=False)
+        monkeypatch.setattr(SpoolStore, "run", run_or_unlock)
         with contextlib.closing(other):
             await bench.call(bench.tool(lock))
             assert [one["status"] for one in await bench.outcomes()] == ["completed"]
+    assert refused == ["database is locked"]
 
 
 async def test_an_outcome_is_kept_once_though_its_commit_was_told_to_have_failed(

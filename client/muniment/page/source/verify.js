@@ -108,9 +108,10 @@ function parseVkeys(data, option, name) {
     const text = decode(data, () => {
       throw new FormatError(`${name}: not UTF-8`);
     });
-    const lines = text.split('\n');
-    const keys = lines.filter((line) => line && !line.startsWith('#'))
-      .map((line) => parseVkey(line, name));
+    const lines = text.split('\n').filter((line) => line && !line.startsWith('#'));
+    // Who gave a file must not be taken for one who gave no keys.
+    if (!lines.length) throw new FormatError(`${name}: there is no vkey in it`);
+    const keys = lines.map((line) => parseVkey(line, name));
     return [...new Map(keys.map((vkey) => [vkey.text, vkey])).values()];
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
