@@ -173,7 +173,7 @@ async def test_only_the_newest_epoch_moves_the_tree(
             old.move(change, 1, b"note"),
             old.put_signed(Head(0, b""), b"note"),
             old.put_published(0, b"note"),
-            first.keep(bytes),
+            first.keep(bytes, lambda: 0),
         ):
             with pytest.raises(LeaseLostError):
                 await late
