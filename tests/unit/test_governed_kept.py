@@ -5,18 +5,17 @@ import errno
 import os
 import shutil
 import sqlite3
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from bench import Bench
+from bench import AGENT, TOOL, Bench, yes
 from muniment.errors import StreamError
 from muniment.gateway import spool, spoolstore
+from muniment.gateway.governed import governed
 from muniment.gateway.spoolstore import SpoolStore
 from muniment.local.sqlitefile import Writer
-from waiting import until
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -189,30 +188,30 @@ async def test_an_outcome_waits_for_who_has_locked_the_file(
     run, refused = SpoolStore.run, list[str]()
 
     def lock() -> None:
+        bench.gateway.run(bench.inner.spool.drained())
         other.execute("BEGIN IMMEDIATE")
-        threading.Timer(0.1, unlock).start()  # where only delivery was refused
 
-    def unlock() -> None:
-        with contextlib.suppress(sqlite3.Error):  # it is done, or closed
-            other.execute("ROLLBACK")
+    async def lock_and_await() -> None:
+        await bench.inner.spool.drained()  # else delivery may be refused as well
+        other.execute("BEGIN IMMEDIATE")
 
     async def run_or_unlock(store: SpoolStore, *work: Any, **how: Any) -> object:
         try:
             return await run(store, *work, **how)
         except sqlite3.OperationalError as error:
             refused.append(str(error))
-            unlock()
+            other.execute("ROLLBACK")
             raise
 
     async with bench.opened():
         other = sqlite3.connect(bench.path, isolation_level=None, check_same_thread=False)
         monkeypatch.setattr(SpoolStore, "run", run_or_unlock)
         with contextlib.closing(other):
-            await bench.call(bench.tool(lock))
-            # Delivery may be refused, too: it begins anew then, and drained() does not wait for it.
-            await until(lambda: bool(bench.records("outcome")))
-    assert [one["status"] for one in bench.records("outcome")] == ["completed"]
-    assert {*refused} <= {"database is locked"}
+            body = lock_and_await if bench.kind == "event loop" else lock
+            tool: Any = governed(bench.gateway, decide=yes, subject=AGENT, resource=TOOL)(body)
+            await bench.call(tool)
+            assert [one["status"] for one in await bench.outcomes()] == ["completed"]
+    assert refused == ["database is locked"]
 
 
 async def test_an_outcome_is_kept_once_though_its_commit_was_told_to_have_failed(
