@@ -25,6 +25,7 @@ from muniment.gateway.logstream import LogStream
 from muniment.gateway.spoolfile import SpoolFile, Turn
 from muniment.gateway.spoolstore import SpoolStore
 from muniment.local.backoff import Backoff
+from muniment.local.sqliteerrors import is_locked
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
 
 CLAIM: Final = 4000
@@ -107,8 +108,9 @@ class SpoolDelivery:
             except MunimentError:
                 pass  # nobody answered, or not as a log does: try again, for ever
             except Exception as error:
-                self._fail(StreamError(f"internal error: {error!r}"))
-                raise
+                if not is_locked(error):  # else it is tried again until the other program is done
+                    self._fail(StreamError(f"internal error: {error!r}"))
+                    raise
             if self._file.base > before:
                 self._backoff.reset()
             await asyncio.sleep(self._backoff.next())

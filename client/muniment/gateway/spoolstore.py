@@ -19,6 +19,7 @@ from muniment.gateway.spoolputs import Put, change_of, settle
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.gateway.withholding import Addenda
 from muniment.local.mending import MendingWriter
+from muniment.local.sqliteerrors import is_locked
 from muniment.local.sqlitefile import DatabaseError, Expected, FatalDatabaseError, Writer
 from muniment.tlog.encoding import MunimentError
 
@@ -268,7 +269,7 @@ class SpoolStore:
             try:
                 return await self.run(work, synced=synced)
             except sqlite3.OperationalError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                if not is_locked(error):
                     raise
         raise DatabaseError(f"{self.path}: another program keeps it locked")
 

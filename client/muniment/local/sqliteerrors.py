@@ -82,6 +82,11 @@ def is_unwritable(error: BaseException | None) -> bool:
     return False
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether another program keeps the file locked, which passes."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def is_fatal(error: sqlite3.Error) -> bool:
     """Whether an error of SQLite casts doubt on the disk, rather than on the statement."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
