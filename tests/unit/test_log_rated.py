@@ -235,7 +235,9 @@ async def test_who_asks_for_time_gets_it() -> None:
         assert one.asked[1] - one.asked[0] >= 90.0
 
 
-async def test_one_that_does_not_answer_holds_up_nobody() -> None:
+async def test_one_that_does_not_answer_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Pauses may be half as long, and once in some runs a fifth request fits in.
+    monkeypatch.setattr("muniment.local.backoff.seconds_to_wait", max)
     clock = ManualClock()
     good = [PublicWitness(f"w{n}.example", clock) for n in range(2)]
     away = PublicWitness("away.example", clock, seconds=5.0, errors=[WitnessError("late")] * 999)
