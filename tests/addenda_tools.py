@@ -119,7 +119,7 @@ class Bench:
             left_seconds=-1,
         )
 
-    async def _leads(self) -> None:
+    async def _leads(self, _: DatabaseConnection) -> None:
         """Nobody else does."""
 
     async def logged(self) -> Mark:

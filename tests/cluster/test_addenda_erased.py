@@ -233,7 +233,7 @@ async def test_a_bucket_with_versions_says_what_it_still_holds(
         await frontend.named(sent, 0)
         await frontend.close()
 
-        async def leads() -> None:
+        async def leads(_: DatabaseConnection) -> None:
             """Nobody else does."""
 
         held = await ClusterErasable(opened, objects, leads).remove("e", [one.digest], 1, 7)

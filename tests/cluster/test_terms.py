@@ -30,8 +30,10 @@ from muniment_log.app.cluster import serve
 from muniment_log.app.leadership import Leadership
 from muniment_log.cli.exits import EXIT_ROLLED_BACK
 from muniment_log.cluster import lease as lease_module
+from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.cosigned import CosignedObject
 from muniment_log.cluster.database import Database, DatabaseConnection
+from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
@@ -168,6 +170,50 @@ async def test_nobody_takes_the_lease_from_who_leads_under_a_longer_one(database
         assert await Lease.acquire(opened_, "second", 1.0) is not None
 
 
+async def blocked_or_done(database: Database, task: asyncio.Task[Any]) -> None:
+    """Returns when somebody waits for a lock, or a task that was to wait for one has not."""
+    blocked = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+
+    async def is_blocked() -> bool:
+        return bool(await database.read(lambda db: db.fetchval(blocked), "test"))
+
+    while not (await is_blocked() or task.done()):  # noqa: ASYNC110  # no event tells
+        await asyncio.sleep(0)
+
+
+async def test_who_takes_over_knows_of_each_erasure_that_was_begun_before(
+    database: str, bucket: engines.Bucket
+) -> None:
+    objects = ObjectStore.open(bucket.url, environment=bucket.environment)
+    async with opened(database) as old, opened(database) as new:
+
+        async def lead(by: Database, holder: str) -> tuple[Lease, ClusterErasable]:
+            lease = await Lease.acquire(by, holder, LONG)
+            hold = TreeStore(by, lease.epoch).hold_epoch
+            return lease, ClusterErasable(by, AddendaObjects(objects), hold)
+
+        lease, first = await lead(old, "first")
+        await lease.release()
+        old.hold_commit()
+        beginning = asyncio.create_task(first.begin({"a": b"noted"}))
+        await old.reached.wait()
+        taking = asyncio.create_task(lead(new, "second"))
+        await blocked_or_done(old, taking)
+        assert not taking.done()
+        old.go.set()
+        await beginning
+        _, second = await taking
+        assert await second.begun() == [b"noted"]
+        with pytest.raises(LeaseLostError):
+            await first.begin({"b": b"late"})
+        await second.begin({"a": b"again", "c": b"more"})
+        assert await second.begun() == [b"noted", b"more"]
+    await objects.close()
+
+
 async def test_who_takes_over_waits_for_a_head_that_is_about_to_be_stored(
     database: str,
 ) -> None:
@@ -193,13 +239,7 @@ async def test_who_takes_over_waits_for_a_head_that_is_about_to_be_stored(
             return second, (await second.load()).published
 
         taking = asyncio.create_task(take_over())
-        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-
-        async def is_blocked() -> bool:
-            return bool(await old.read(lambda db: db.fetchval(blocked), "test"))
-
-        while not (await is_blocked() or taking.done()):  # noqa: ASYNC110  # no event tells
-            await asyncio.sleep(0)
+        await blocked_or_done(old, taking)
         old.go.set()
         await storing
         second, published = await taking

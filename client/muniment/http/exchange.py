@@ -37,8 +37,8 @@ class HttpExchange(BaseProtocol):
 
     Attributes:
         is_idle: Whether nothing is asked now: whatever comes then ends the connection.
-        is_reusable: Whether the parser is as a new one between answers. It keeps a chunked answer's
-            last trailer for the next answer's headers, and at times that reading was paused.
+        is_reusable: Whether the parser is surely as a new one between answers: not behind a chunked
+            answer, which may have a trailer, nor at times when reading was paused.
     """
 
     def __init__(self, connection: Connection, *, bodiless: bool = False) -> None:

@@ -20,7 +20,7 @@ from muniment_log.storage.embedded import leaves_from
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from muniment_log.cluster.database import Database
+    from muniment_log.cluster.database import Database, DatabaseConnection
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.config import LogConfig
     from muniment_log.core.sequencer import Sequencer
@@ -45,7 +45,7 @@ class AddendaKeeping:
         objects: ObjectStore,
         sequencer: Sequencer,
         tiles: EmbeddedTiles,
-        still_leads: Callable[[], Awaitable[None]],
+        hold_term: Callable[[DatabaseConnection], Awaitable[None]],
         clock: Callable[[], int],
     ) -> None:
         """Puts its parts together.
@@ -56,13 +56,13 @@ class AddendaKeeping:
             objects: where the bytes are.
             sequencer: logs erasures.
             tiles: the tree.
-            still_leads: raises LeaseLostError when another integrator works.
+            hold_term: see `TreeStore.hold_epoch`.
             clock: Unix seconds.
         """
         origin = config.file.origin
         own = token_key(origin)
         bucket = AddendaObjects(objects)
-        erasable = ClusterErasable(database, bucket, still_leads)
+        erasable = ClusterErasable(database, bucket, hold_term)
 
         async def logged() -> Mark:
             return Mark((await sequencer.stream(own)).next, tiles.edge.head.size)

@@ -265,7 +265,7 @@ class Leadership:
                 objects=self.objects,
                 sequencer=self.sequencer,
                 tiles=log.tiles,
-                still_leads=storage.still_leads,
+                hold_term=store.hold_epoch,
                 clock=self.clock,
             )
             partials = PartialTiles(self.objects, log.tiles, self.clock)

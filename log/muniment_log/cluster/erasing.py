@@ -44,7 +44,6 @@ SELECT {_COLUMNS} FROM addendum WHERE id IN (
 
 _AFTER: Final = f"SELECT {_COLUMNS} FROM addendum WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608
 
-# Whoever has lost the lease begins nothing new.
 _BEGIN: Final = """
 INSERT INTO erasing (id, record) SELECT v.id, v.record
 FROM unnest($1::text[], $2::bytea[]) AS v (id, record) ON CONFLICT (id) DO NOTHING
@@ -63,12 +62,12 @@ class ClusterErasable:
         self,
         database: Database,
         objects: AddendaObjects,
-        still_leads: Callable[[], Awaitable[None]],
+        hold_term: Callable[[DatabaseConnection], Awaitable[None]],
     ) -> None:
-        """Takes the two, and what raises LeaseLostError when another integrator works."""
+        """Takes the two, and what checks the term in a transaction: `TreeStore.hold_epoch`."""
         self._database = database
         self._objects = objects
-        self._still_leads = still_leads
+        self._hold_term = hold_term
         self._totals = Totals(0, 0, 0)
 
     @property
@@ -107,11 +106,13 @@ class ClusterErasable:
 
     async def begin(self, records: Mapping[str, bytes]) -> None:
         """Notes erasures, see `ErasablePort`; LeaseLostError if another integrator works."""
-        await self._still_leads()
-        await self._database.transact(
-            lambda db: db.execute(_BEGIN, list(records), list(records.values())),
-            "noting an erasure",
-        )
+
+        async def work(db: DatabaseConnection) -> None:
+            # Whoever takes over waits for the commit, and completes what is noted by then.
+            await self._hold_term(db)
+            await db.execute(_BEGIN, list(records), list(records.values()))
+
+        await self._database.transact(work, "noting an erasure")
 
     async def begun(self) -> list[bytes]:
         """Erasures that are not complete, see `ErasablePort`."""

@@ -43,6 +43,7 @@ FROM runs LEFT JOIN settled ON true ORDER BY runs.first
 
 # The share is held until the commit, so that whoever takes over waits for it (`lease.fence`), and
 # does not keep the one that integrates from moving the tree meanwhile.
+_HOLD: Final = "SELECT epoch FROM tree WHERE id = 0 AND epoch = $1 FOR KEY SHARE"
 _PUT_HEAD: Final = """
 INSERT INTO head (kind, version, size, note)
 SELECT $1, 1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4 FOR KEY SHARE
@@ -112,6 +113,14 @@ class TreeStore:
             lambda db: db.fetchval("SELECT epoch FROM tree WHERE id = 0"), "reading the epoch"
         )
         if epoch != self._epoch:
+            raise LeaseLostError
+
+    async def hold_epoch(self, db: DatabaseConnection) -> None:
+        """Checks it within a transaction: before that ends, no other one begins to work.
+
+        Raises LeaseLostError if one has.
+        """
+        if await db.fetchval(_HOLD, self._epoch) is None:
             raise LeaseLostError
 
     async def runs(self, first: int) -> list[PlacedRow]:
