@@ -4,9 +4,12 @@ The text keeps its comments. The new file replaces the old one only when it load
 meant.
 """
 
+import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import tomlkit
 from tomlkit import TOMLDocument
@@ -26,25 +29,44 @@ def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> N
     """
     draft = path.with_name(path.name + ".new")
     try:
-        out = draft.open("x", encoding="utf-8")
-    except OSError as error:
-        raise MunimentError(f"{draft}: {error.strerror}") from error
-    try:
-        with out:
+        with _alone(draft) as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        draft.chmod(path.stat().st_mode & 0o777)
-        if not is_meant(draft):
-            raise ConfigError(f"{path}: cannot be changed by command; change it by hand")
-        draft.replace(path)
-        sync_names(path.parent)  # what the database commits next may be on another disk
+            draft.chmod(path.stat().st_mode & 0o777)
+            if not is_meant(draft):
+                raise ConfigError(f"{path}: cannot be changed by command; change it by hand")
+            draft.replace(path)
+            sync_names(path.parent)  # what the database commits next may be on another disk
     except ConfigError as error:  # it is about what the file would say, and the draft goes
         raise ConfigError(str(error).replace(str(draft), str(path))) from error
+    except BlockingIOError:
+        raise MunimentError(f"{path}: another command is changing it") from None
     except OSError as error:
         raise MunimentError(f"{draft}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(draft: Path) -> Iterator[TextIO]:
+    """A draft that no other command writes meanwhile, empty; what is left of it in the end goes.
+
+    One that a killed command has left is nobody's. Raises BlockingIOError if another one writes it,
+    OSError if it cannot be written.
+    """
+    with open(draft, "a", encoding="utf-8", opener=_not_through_a_link) as out:
+        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have put it in its place meanwhile: then it is the configuration.
+        if not (draft.exists() and os.path.samestat(draft.stat(), os.fstat(out.fileno()))):
+            raise BlockingIOError
+        try:
+            out.truncate(0)
+            yield out
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def with_keys(path: Path, change: Callable[[list[str]], Sequence[str]]) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import decisions
 import engines
 import processes
 import signing
+from killing import rotate_and_kill
 from log_deployment import (
     GATEWAY,
     ORIGIN,
@@ -25,7 +27,7 @@ from log_deployment import (
     run,
 )
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.note import parse_vkey
+from muniment.tlog.note import VKey, parse_vkey
 from muniment_log.cli.rotate import own_keys
 from muniment_log.cluster import keys as cluster_keys
 from muniment_log.config import LogConfig
@@ -176,13 +178,15 @@ def test_a_change_of_keys_that_nobody_knows_the_end_of_can_be_made_again(
         made.config.write_text(made.config.read_text().replace(port, f":{link.port}/"))
         before = made.config.read_text()
 
-        async def losing(config: LogConfig, keys: Any, commit: Callable[[], None]) -> None:
+        async def losing(
+            config: LogConfig, keys: Any, changed: VKey, commit: Callable[[], None]
+        ) -> None:
             def replace() -> None:
                 commit()
                 if not persisted:
                     link.refuse()
 
-            await rebind(config, keys, replace)
+            await rebind(config, keys, changed, replace)
             raise UnavailableError("no answer")
 
         def change(words: str, make: Callable[[Own], object]) -> str:
@@ -206,6 +210,31 @@ def test_a_change_of_keys_that_nobody_knows_the_end_of_can_be_made_again(
         assert (made.config.read_text(), recorded()) == (after, 3 - persisted)
         own_keys(made.config).retire(key)
         assert (len(own_keys(made.config).vkeys), recorded()) == (2, 2)
+
+
+def test_a_change_of_keys_that_was_killed_is_completed_by_the_same_once_more(
+    made: Deployment, postgres_server: engines.PostgreSQL
+) -> None:
+    """K1, and the moments before it."""
+    name = made.cluster.postgres.rpartition("/")[2]
+
+    def agrees(keys: int) -> bool:
+        listed = sorted(str(key) for key in own_keys(made.config).vkeys)
+        recorded = postgres_server.query("SELECT vkey FROM identity", name).split()
+        return len(listed) == keys and sorted(recorded) == listed
+
+    for at in count(4):
+        was_killed = rotate_and_kill(at, "log", made.config, "--add", "ed25519")
+        new = own_keys(made.config).add("ed25519") if was_killed else own_keys(made.config).vkeys[2]
+        assert agrees(3)
+        key = f"{new.key_id:08x}"
+        retiring = rotate_and_kill(at, "log", made.config, "--retire", key)
+        if retiring:
+            own_keys(made.config).retire(key)
+        assert agrees(2)
+        if not (was_killed or retiring):
+            break
+    assert at >= 6
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """Changes to a configuration by command keep all that they are not about."""
 
+import fcntl
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from muniment.tlog.encoding import MunimentError
 from muniment_service.config import ConfigError
 from muniment_service.configedit import replace_config, with_keys
 
@@ -48,6 +51,50 @@ def test_a_list_of_another_form_is_left_to_people(tmp_path: Path, text: str) -> 
 def test_what_is_not_toml_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"x\.toml: "):
         changed(tmp_path, "keys = [")
+
+
+def test_one_command_at_a_time_changes_a_configuration(tmp_path: Path) -> None:
+    path, draft = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path.write_text("old")
+    draft.write_text("what a killed command has left, which is longer")
+
+    def refused(_: Path) -> bool:
+        with pytest.raises(MunimentError, match=r"x\.toml: another command is changing it"):
+            replace_config(path, "other", lambda _: True)
+        return True
+
+    replace_config(path, "new", refused)
+    assert (path.read_text(), draft.exists()) == ("new", False)
+
+
+def test_a_draft_that_has_become_the_configuration_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command waited for the lock where another one put its draft in place."""
+    path, draft = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path.write_text("old")
+    flock = fcntl.flock
+
+    def late(file: IO[str], how: int) -> None:
+        monkeypatch.undo()
+        draft.replace(path)
+        path.write_text("the other's")
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(MunimentError, match="another command"):
+        replace_config(path, "mine", lambda _: True)
+    assert (path.read_text(), draft.exists()) == ("the other's", False)
+
+
+def test_no_draft_is_written_through_a_link(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.toml", tmp_path / "other"
+    path.write_text("old")
+    other.write_text("kept")
+    (tmp_path / "x.toml.new").symlink_to(other)
+    with pytest.raises(MunimentError, match=r"x\.toml\.new: "):
+        replace_config(path, "new", lambda _: True)
+    assert (path.read_text(), other.read_text()) == ("old", "kept")
 
 
 def test_a_configuration_in_place_of_another_stays_after_a_power_cut(

@@ -137,8 +137,8 @@ def own_keys(config: Path) -> Own:
         finally:
             await database.close()
 
-    def record(keys: Sequence[VKey], commit: Callable[[], None]) -> None:
-        del keys  # which one is in force, the log is told at the next start
+    def record(keys: Sequence[VKey], changed: VKey, commit: Callable[[], None]) -> None:
+        del keys, changed  # which one is in force, the log is told at the next start
         asyncio.run(commit_stopped(commit))
 
     return Own(
@@ -148,5 +148,6 @@ def own_keys(config: Path) -> Own:
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         check=load,
+        recorded=lambda keys: {str(key) for key in keys},
         record=record,
     )

@@ -6,6 +6,7 @@ one after the other: see `cluster.keys`.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +22,7 @@ from muniment_service.process import run
 from muniment_service.rotation import Own
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
     from muniment.tlog.keys.keyfile import Algorithm
@@ -79,16 +80,19 @@ def own_keys(config: Path) -> Own:
     loaded = load(config)
     file = loaded.file
 
-    async def rebind(keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+    async def recorded() -> Collection[str]:
         if file.cluster is not None:
-            await import_cluster_module("cluster.keys").rebind(loaded, keys, commit)
+            found: list[str] = await import_cluster_module("cluster.keys").recorded(loaded)
+            return found
+        async with _opened(loaded.database) as store:
+            return await store.vkeys()
+
+    async def rebind(keys: Sequence[VKey], changed: VKey, commit: Callable[[], None]) -> None:
+        if file.cluster is not None:
+            await import_cluster_module("cluster.keys").rebind(loaded, keys, changed, commit)
             return
-        database = loaded.database
-        store = await SQLiteStore.open(database)
-        try:
+        async with _opened(loaded.database) as store:
             await store.rebind(file.origin, keys, commit)
-        finally:
-            await store.close()
 
     return Own(
         config,
@@ -97,5 +101,15 @@ def own_keys(config: Path) -> Own:
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         check=load,
-        record=lambda keys, commit: run(rebind(keys, commit)),
+        recorded=lambda _: run(recorded()),
+        record=lambda keys, changed, commit: run(rebind(keys, changed, commit)),
     )
+
+
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncIterator[SQLiteStore]:
+    store = await SQLiteStore.open(path)
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -7,6 +7,7 @@ grows, nothing of the old one is stored any more, and whoever integrates next lo
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from muniment_log.cluster.lease import end_term
@@ -16,7 +17,7 @@ from muniment_log.errors import StorageError
 from muniment_log.storage.identity import check_identity, check_signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from muniment.tlog.note import VKey
     from muniment_log.cluster.database import Database, DatabaseConnection
@@ -52,7 +53,15 @@ async def check_keys(database: Database, origin: str, keys: Sequence[str]) -> No
     check_identity(owned, origin, keys, "the database", are_all=False)
 
 
-async def rebind(config: LogConfig, after: Collection[VKey], commit: Callable[[], None]) -> None:
+async def recorded(config: LogConfig) -> list[str]:
+    """The vkeys that are in the list; raises as `rebind`."""
+    async with _opened(config) as database:
+        return list(await _read(database))
+
+
+async def rebind(
+    config: LogConfig, keys: Collection[VKey], changed: VKey, commit: Callable[[], None]
+) -> None:
     """Changes the list as the keys of one configuration change; see `rotation.Record`.
 
     A key goes only when all that stay have signed the published checkpoint. `commit` is called
@@ -63,27 +72,32 @@ async def rebind(config: LogConfig, after: Collection[VKey], commit: Callable[[]
         WrongIdentityError: it belongs to another log, or a key that stays has not signed yet.
         StorageError, UnavailableError: it cannot be used.
     """
-    origin, before = config.file.origin, [signer.vkey for signer in config.signers]
-    gone, fresh = set(before) - set(after), [key for key in after if key not in set(before)]
+    origin, kept = config.file.origin, [str(key) for key in keys if key != changed]
+    fresh, gone = ({str(changed)}, set()) if changed in keys else (set(), {str(changed)})
 
     async def work(db: DatabaseConnection) -> None:
-        owned = await _owned(db)
         # Another attempt of this very transaction may have been committed.
-        kept = [str(key) for key in before if key not in gone]
+        owned = await _owned(db)
         check_identity(owned, origin, kept, "the database", are_all=False)
-        leaving = owned.keys() & set(map(str, gone))
+        leaving = owned.keys() & gone
         note = await db.fetchval("SELECT note FROM head WHERE kind = 'published'")
         if leaving and note is not None:
             check_signed(note, sorted(owned.keys() - leaving))
         await db.execute("DELETE FROM identity WHERE vkey = ANY($1::text[])", sorted(leaving))
-        await _insert(db, origin, [str(key) for key in fresh if str(key) not in owned])
+        await _insert(db, origin, list(fresh - owned.keys()))
         await end_term(db)
         commit()
 
+    async with _opened(config) as database:
+        await database.transact(work, "changing the log's keys")
+
+
+@asynccontextmanager
+async def _opened(config: LogConfig) -> AsyncIterator[Database]:
     database = await Startup(config.cluster).database(2)
     try:
         await check_schema(database)
-        await database.transact(work, "changing the log's keys")
+        yield database
     finally:
         await database.close()
 

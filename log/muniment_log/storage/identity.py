@@ -34,7 +34,8 @@ def check_identity(
         raise WrongIdentityError(f"{where} is the log {names}, not {origin}")
     if set(keys) - set(owned) or (are_all and set(owned) != set(keys)):
         raise WrongIdentityError(
-            f"{where} belongs to the keys {_short(owned)}, not to {_short(keys)}"
+            f"{where} belongs to the keys {_short(owned)}, not to {_short(keys)}; "
+            "if rotate-key was cut off, repeat it"
         )
 
 

@@ -169,6 +169,15 @@ class SQLiteStore:
         with reported("noting an addendum"):
             await self._writer.run(work)
 
+    async def vkeys(self) -> list[str]:
+        """The vkeys that the database is bound to; StorageError if the file cannot be read."""
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            return [vkey for (vkey,) in db.execute("SELECT vkey FROM identity")]
+
+        with reported("reading the log's keys"):
+            return await self._writer.run(work)
+
     async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
         """Binds the database to other keys of its log; see `muniment_service.rotation.Record`.
 

@@ -20,7 +20,7 @@ from muniment_service.configedit import replace_config
 from muniment_service.folder import quoted
 from muniment_service.rotation import Own
 from muniment_witness.config import load
-from muniment_witness.store.database import rebind
+from muniment_witness.store.database import rebind, recorded
 from muniment_witness.witnessfile import LogEntry, WitnessFile
 
 _TABLE: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_\"]")
@@ -93,7 +93,8 @@ def own_keys(path: Path) -> Own:
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         check=load,
-        record=lambda keys, commit: asyncio.run(rebind(file.database, keys, commit)),
+        recorded=lambda keys: asyncio.run(recorded(file.database, keys)),
+        record=lambda keys, _, commit: asyncio.run(rebind(file.database, keys, commit)),
     )
 
 

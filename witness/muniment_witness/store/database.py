@@ -134,6 +134,16 @@ async def create(path: Path, keys: Sequence[VKey], command: Command) -> None:
     await writer.close()
 
 
+async def recorded(path: Path, keys: Sequence[VKey]) -> set[str]:
+    """Those of the keys that are recorded as those of a database's witness; raises as `rebind`."""
+    writer = await open_database(path)
+    try:
+        unknown = await writer.run(lambda connection: check_identity(connection, path, keys))
+    finally:
+        await writer.close()
+    return {str(key) for key in keys} - unknown
+
+
 async def rebind(path: Path, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
     """Records keys as those of a database's witness; see `muniment_service.rotation.Record`.
 

@@ -230,7 +230,7 @@ def _load(
         ids = ", ".join(sorted(vkey.split("+")[1] for vkey in new))
         raise DatabaseError(
             f"{path}: the key {ids} is not recorded as this witness's; `muniment-witness "
-            "rotate-key --own` makes and records new keys"
+            "rotate-key --own` makes and records new keys; if it was cut off, repeat it"
         )
     # Nothing may be decided from damaged state: a head that is lost or went back would be signed
     # over, in good faith.
