@@ -109,6 +109,18 @@ async def test_what_is_not_answered_is_not_told(second: bytes | None, count: int
         assert len(await in_turn(url, ["/1", "/2", "/3"], seconds=seconds)) == count
 
 
+async def test_a_trailer_is_no_header_of_the_next_answer() -> None:
+    """The parser takes it for one, so what comes behind a chunked answer is not believed."""
+
+    def answer(number: int, _: str) -> bytes:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return ok(b"x") if number else head + b"0\r\nOf-Before: x\r\n\r\n"
+
+    async with serving(answer) as (url, _):
+        (only,) = await in_turn(url, ["/1", "/2", "/3"])
+        assert (only.status, only.body) == (200, b"")
+
+
 async def test_a_server_that_answers_once_a_connection_is_asked_singly_from_then_on() -> None:
     def answer(number: int, path: str) -> bytes | None:
         closes = ok(content(path)).replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")

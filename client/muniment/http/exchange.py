@@ -72,6 +72,7 @@ class HttpExchange(BaseProtocol):
         self._news: asyncio.Future[None] | None = None  # waited for when there is no head
         self._failure: Exception | None = None
         self._body: StreamReader | None = None  # of the newest head
+        self._may_have_trailer = False  # the newest head that was given out
         self._is_last = False
         self._handler: Final = handler
         self.transport = handler.transport
@@ -121,13 +122,17 @@ class HttpExchange(BaseProtocol):
 
     async def head(self) -> Head:
         """The next answer's head, and its body as it comes; raises what kept it from coming."""
+        if self._may_have_trailer:  # nothing of it may be taken for the next answer's
+            raise HttpProcessingError(message="an answer behind a chunked one")
         if not self._heads:
             if self._failure is None:
                 self._news = self._loop.create_future()
                 await self._news
             if not self._heads and self._failure is not None:
                 raise self._failure
-        return self._heads.popleft()
+        message, body = self._heads.popleft()
+        self._may_have_trailer = message.chunked
+        return message, body
 
     # What asyncio tells.
 
