@@ -153,6 +153,34 @@ async def test_the_one_connection_goes_to_whoever_waits_for_it() -> None:
         assert served.connections == 1
 
 
+@pytest.mark.parametrize("ends", ["given back", "closed"])
+async def test_the_one_connection_is_not_lost_to_who_gives_up_as_it_gets_it(
+    ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whose deadline is just when a request before it ends: who waits behind it gets it."""
+
+    def freed(exchange: HttpExchange) -> None:
+        free(exchange)
+        asking[1].cancel()
+
+    free = getattr(HttpExchange, "close" if ends == "closed" else "give_back")
+    monkeypatch.setattr(HttpExchange, free.__name__, freed)
+    writers: list[asyncio.StreamWriter] = []
+
+    def script(_: Served, writer: asyncio.StreamWriter) -> bytes:
+        writers.append(writer)
+        return b"" if len(writers) == 1 else OK
+
+    async with serving(script, connections=1) as (client, _):
+        asking = [asyncio.create_task(get(client)) for _ in range(3)]
+        await until(lambda: bool(writers))
+        writers[0].write(b"no HTTP\r\n\r\n" if ends == "closed" else OK)
+        first, second, third = await asyncio.gather(*asking, return_exceptions=True)
+        assert first == b"ok" or isinstance(first, HttpError)
+        assert isinstance(second, asyncio.CancelledError)
+        assert third == b"ok"
+
+
 async def test_a_connection_that_is_kept_makes_way_for_another_server() -> None:
     async with (
         serving(lambda *_: OK) as (_, one),

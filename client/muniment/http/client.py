@@ -18,6 +18,7 @@ import ctypes
 import os
 import socket
 import ssl
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -81,7 +82,9 @@ class HttpSession:
             raise ValueError("a line end within a header")
         self._headers: Final = dict(headers)
         self._tls: Final = tls
-        self._connections: Final = connections or 0
+        self._connections: Final = connections
+        # Not aiohttp's limit: a request given up as it gets a connection would not pass it on.
+        self._places = self._all_places()
         self._connector: aiohttp.TCPConnector | None = None
         self._origins: Final[dict[tuple[str, str], Origin]] = {}
         self._waiting = 0  # requests that wait for a connection
@@ -105,6 +108,8 @@ class HttpSession:
         if self._connector is None:
             return
         self._give_back()
+        for _ in range(self._waiting):  # who waits for a connection is told
+            self._places.release()
         await self._connector.close()
         # aiohttp lets a connection with unsent bytes end by itself: never, if nobody takes them.
         for one in [*self._sockets]:
@@ -228,26 +233,32 @@ class HttpSession:
 
     async def _connected(self, origin: Origin, *, bodiless: bool) -> "HttpExchange":
         """One on which nothing came before it is asked: that would be no answer to anything."""
+        if self._connections or bodiless:  # what is kept counts, or can be used
+            self._give_back()
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+            try:
+                exchange = await self._connect(origin, bodiless=bodiless)
+            except BaseException:
+                self._places.release()
+                raise
+        finally:
+            self._waiting -= 1
+        return exchange
+
+    async def _connect(self, origin: Origin, *, bodiless: bool) -> "HttpExchange":
+        """Takes one up, which has its place until it is given back or closed."""
         import aiohttp  # noqa: PLC0415  # as above
 
         from muniment.http.exchange import HttpExchange  # noqa: PLC0415  # imports aiohttp
 
-        if self._connections or bodiless:  # what is kept counts, or can be used
-            self._give_back()
         for _ in range(_CONNECTIONS):
-            self._waiting += 1
-            try:
-                connection = await self._opened().connect(
-                    origin.request, [], aiohttp.ClientTimeout()
-                )
-            except asyncio.CancelledError:
-                if not self._closed or ((me := asyncio.current_task()) and me.cancelling()):
-                    raise
-                raise HttpError("the client is closed") from None  # while a connection was awaited
-            finally:
-                self._waiting -= 1
+            connection = await self._opened().connect(origin.request, [], aiohttp.ClientTimeout())
             if connection.protocol is not None and not connection.protocol.should_close:
-                return HttpExchange(connection, bodiless=bodiless)
+                exchange = HttpExchange(connection, bodiless=bodiless)
+                connection.add_callback(self._places.release)
+                return exchange
             connection.close()
         raise aiohttp.ServerDisconnectedError
 
@@ -268,11 +279,14 @@ class HttpSession:
             import aiohttp  # noqa: PLC0415  # as above
 
             self._connector = aiohttp.TCPConnector(
-                limit=self._connections,
+                limit=0,  # see `_places`
                 keepalive_timeout=KEEP_SECONDS,
                 socket_factory=self._make_socket,
             )
         return self._connector
+
+    def _all_places(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self._connections or sys.maxsize)
 
     def _begin_in_fork(self) -> None:
         """Leaves what was inherited as it is, for ever.
@@ -286,6 +300,7 @@ class HttpSession:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
             self._connector = self._keeper = None
             self._waiting = 0
+            self._places = self._all_places()
             self._origins.clear()
             self._sockets.clear()
 
