@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 from math import inf
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import MAX_SAFE_INTEGER
@@ -35,8 +35,10 @@ _FADING: Final = 0.95  # of the longest evaluation, with each that is shorter
 _TOLD: Final = 300  # characters of an error of cedarpy
 
 
+_Stamp: TypeAlias = tuple[tuple[int, ...], ...]
+
+
 class _Loaded(NamedTuple):
-    stamp: tuple[tuple[int, int], ...]
     policies: Any  # parsed; the text, where cedarpy has no name for that
     entities: list[dict[str, Any]]
     schema: str | None
@@ -54,8 +56,10 @@ class CedarEngine:
         self._entities = entry.entities
         self._schema = entry.schema
         self._id = entry.policy.id if entry.policy is not None else entry.name
-        self._loaded: _Loaded | None = None
+        # What the files of a stamp come to: policies, or words for what is wrong with them.
+        self._found: tuple[_Stamp, _Loaded | str] | None = None
         self._looked = 0.0
+        self._looking = asyncio.Lock()
         self._longest = inf
 
     async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
@@ -76,50 +80,55 @@ class CedarEngine:
         return (await self._load()).ref
 
     async def _load(self) -> _Loaded:
-        loaded, now = self._loaded, time.monotonic()
-        if loaded is not None and now - self._looked < _LOOK_AGAIN:
-            return loaded
-        self._looked = now
-        try:
-            if loaded is None or loaded.stamp != self._stamp():
-                loaded = self._loaded = await asyncio.to_thread(self._read)
-                self._longest = inf
-        except Exception:
-            self._loaded = None  # nobody is to be asked by the files that were there before
-            raise
+        async with self._looking:  # whoever asks meanwhile is answered by what one reads
+            now = time.monotonic()
+            if self._found is None or now - self._looked >= _LOOK_AGAIN:
+                # Should this fail, nobody is to be asked by the files that were there before.
+                found, self._found = self._found, None
+                if found is None or found[0] != self._stamp():
+                    found = await asyncio.to_thread(self._read)
+                    self._longest = inf
+                self._found, self._looked = found, now
+            loaded = self._found[1]
+        if isinstance(loaded, str):
+            raise NoAnswerError(f"{self._name}: {loaded}")
         return loaded
 
     def _files(self) -> list[Path]:
         return [*self._policies, *(p for p in (self._entities, self._schema) if p is not None)]
 
-    def _stamp(self) -> tuple[tuple[int, int], ...]:
+    def _stamp(self) -> _Stamp:
+        """Changes with the files; the time that is told of them alone may be anything."""
         try:
-            return tuple((s.st_mtime_ns, s.st_size) for s in (p.stat() for p in self._files()))
+            states = [path.stat() for path in self._files()]
+            return tuple((s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states)
         except OSError as error:
             raise NoAnswerError(f"{self._name}: {error.filename}: {error.strerror}") from error
 
-    def _read(self) -> _Loaded:
+    def _read(self) -> tuple[_Stamp, _Loaded | str]:
+        cedar = self._cedar()
         stamp = self._stamp()
         data = read_files(self._files())
         try:
-            texts = [one.decode("utf-8") for one in data]
-            rest = texts[len(self._policies) :]
-            entities = json.loads(rest.pop(0)) if self._entities is not None else []
-            if not isinstance(entities, list) or not all(isinstance(e, dict) for e in entities):
-                raise ValueError("the entities are no list of objects")
+            return stamp, self._parsed(data, cedar)
         except ValueError as error:
-            raise NoAnswerError(f"{self._name}: {error}") from error
+            return stamp, str(error)
+
+    def _parsed(self, data: list[bytes], cedar: Any) -> _Loaded:
+        """What is in the files; raises ValueError."""
+        texts = [one.decode("utf-8") for one in data]
+        rest = texts[len(self._policies) :]
+        entities = json.loads(rest.pop(0)) if self._entities is not None else []
+        if not isinstance(entities, list) or not all(isinstance(e, dict) for e in entities):
+            raise ValueError("the entities are no list of objects")
         policies: Any = "\n".join(texts[: len(self._policies)])
         # Parsed once, not for each request, where cedarpy has a name for that.
         with suppress(AttributeError):
             try:
-                policies = self._cedar().PolicySet.from_str(policies)
+                policies = cedar.PolicySet.from_str(policies)
             except ValueError as error:
-                what = f"the policies do not parse: {_line(str(error))}"
-                raise NoAnswerError(f"{self._name}: {what}") from error
-        return _Loaded(
-            stamp, policies, entities, rest[0] if rest else None, policy_of(self._id, data)
-        )
+                raise ValueError(f"the policies do not parse: {_line(str(error))}") from error
+        return _Loaded(policies, entities, rest[0] if rest else None, policy_of(self._id, data))
 
     def _cedar(self) -> Any:
         try:
