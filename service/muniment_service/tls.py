@@ -121,4 +121,5 @@ class _Files:
             states = [path.stat() for path in paths]
         except OSError as error:
             return str(error)
-        return str([(state.st_ino, state.st_size, state.st_mtime_ns) for state in states])
+        # The last one for what `chmod` alone has mended.
+        return str([(s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in states])

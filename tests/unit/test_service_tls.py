@@ -105,6 +105,27 @@ def test_renewed_files_are_taken_up_and_broken_ones_are_not(tmp_path: Path) -> N
     assert shown(server, client) == "third"
 
 
+def test_a_key_that_others_could_read_is_taken_up_when_they_cannot(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    live = TlsTable(certificate=tmp_path / "live.crt", key=tmp_path / "live.key")
+
+    def put(name: str, mode: int) -> None:
+        certificate, key = authority.issue(name)
+        key.chmod(mode)
+        shutil.copy(certificate, live.certificate)
+        shutil.copy(key, live.key)  # with its mode
+
+    put("first", 0o600)
+    server, client = server_context(live), believing(authority)
+    assert server is not None
+    put("second", 0o644)
+    assert shown(server, client) == "first"
+    since = live.key.stat().st_ctime_ns
+    while live.key.stat().st_ctime_ns == since:  # of the file system's clock
+        live.key.chmod(0o600)
+    assert shown(server, client) == "second"
+
+
 def test_a_removed_client_ca_shuts_its_clients_out(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
     theirs = Authority(tmp_path, "theirs")
