@@ -48,9 +48,27 @@ MOVED: Final = {
 }
 """The name of 0.1.0 → the name of today; empty for the package that has no successor."""
 
+_NAMES: Final = {
+    "muniment.gateway.spool": {"gateway.spooldelivery": "CLAIM"},
+    "muniment.gateway.spoolfile": {"gateway.spoolschema": "APPLICATION_ID MIGRATIONS"},
+    "muniment.http.client": {
+        "http.answer": "MAX_ERROR TooLongError",
+        "http.exchange": "MAX_HEAD MAX_HEADERS",
+    },
+    "muniment.http.logclient": {
+        "http.loganswers": "FoundRecord PublishedPart receipt_of",
+        "http.logrequests": "MAX_RETRY_AFTER READ_ATTEMPTS",
+        "local.backoff": "seconds_to_wait",
+    },
+}
+"""A module of today → names that it had in 0.1.0, by the modules that have them today."""
+
 
 class _Alias:
-    """Loads the module of today's name; it has one identity under both names."""
+    """Loads the module of today's name; it has one identity under both names.
+
+    It also has the names then that it had in 0.1.0, wherever they are now.
+    """
 
     def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         now = MOVED[spec.name]
@@ -58,6 +76,10 @@ class _Alias:
             return None
         module = importlib.import_module(now)
         self._spec = module.__spec__
+        for place, names in _NAMES.get(now, {}).items():
+            source = importlib.import_module(f"muniment.{place}")
+            for name in names.split():
+                setattr(module, name, getattr(source, name))
         return module
 
     def exec_module(self, module: "ModuleType") -> None:

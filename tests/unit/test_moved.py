@@ -3,10 +3,22 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from muniment._moved import MOVED
+
+BEFORE = (Path(__file__).parents[1] / "data" / "names-0.1.0.txt").read_text().splitlines()
+"""A module of 0.1.0 and the names that it defined; all but those whose meaning is gone."""
+
+
+@pytest.mark.parametrize("line", BEFORE, ids=[line.partition(" ")[0] for line in BEFORE])
+@pytest.mark.filterwarnings("ignore:muniment")
+def test_a_module_of_before_has_the_names_that_it_had(line: str) -> None:
+    old, *names = line.split()
+    module = importlib.import_module(old)
+    assert [name for name in names if not hasattr(module, name)] == []
 
 
 @pytest.mark.parametrize("old", sorted(name for name, now in MOVED.items() if now))

@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from muniment.gateway.keptaddenda import KeptBytes, erase_kept, keep, wipe
-from muniment.gateway.spoolschema import (  # noqa: F401 - 0.1.0 had them here
-    APPLICATION_ID,
-    MIGRATIONS,
-)
 from muniment.gateway.takennames import TakenNames, write_names
 from muniment.gateway.withholding import NO_ADDENDA, Addenda
 from muniment.local.sqlitefile import DatabaseError
