@@ -276,14 +276,17 @@ def test_a_revocation_behind_a_page_of_others_counts() -> None:
     assert kinds(world) == ["revoked_decision"]
 
 
-def test_a_known_gateway_falls_only_with_its_own_key() -> None:
+@pytest.mark.parametrize("name", [GATEWAY, ORIGIN])
+def test_without_its_manifest_a_decision_falls_with_any_key_that_may_have_signed_it(
+    name: str,
+) -> None:
     world, _ = story()
-    vkey = authority_vkey(GATEWAY, ed25519("gateway"))
-    world.revoke(key=f"{GATEWAY}+00000000")
-    assert kinds(world) == ["revoked_key", "revoked_key"]
-    assert kinds(world, gateways=[vkey]) == []
-    world.revoke(key=key_reference(vkey))
-    assert kinds(world, gateways=[vkey]) == ["revoked_key", "revoked_key"]
+    world.revoke(key=f"other.example+{0:08x}")
+    assert kinds(world) == []
+    world.revoke(key=f"{name}+{0:08x}")
+    successor = authority_vkey(GATEWAY, ed25519("successor"))
+    for gateways in (None, [successor]):
+        assert kinds(world, gateways=gateways) == ["revoked_key", "revoked_key"]
 
 
 def test_one_revoked_decision_breaks_a_run_that_has_others() -> None:

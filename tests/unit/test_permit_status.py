@@ -19,8 +19,10 @@ from muniment.permit import Permit, Trust, Verdict, parse_permit, verify_permit
 from muniment.permit.context import ExpectedPolicy
 from muniment.permit.status import fetch_status, refresh_status, revocation_keys
 from muniment.records.artifact import Actor, Attribution
+from muniment.records.authority import authority_vkey, key_reference
+from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
-from signing import NOW, log_signer
+from signing import NOW, ed25519, log_signer
 
 OTHER = "gateway.example/two"
 TRUST = Trust(policy=policy())
@@ -240,6 +242,17 @@ def test_a_log_that_keeps_records_back_is_not_believed() -> None:
 
     with pytest.raises(VerificationError, match="are not with it"):
         fetched(world.permit(index), ask)
+
+
+def test_a_status_without_manifests_saves_no_permit_of_a_revoked_key() -> None:
+    """Who holds a permit leaves out what tells that the stolen key signed it."""
+    world, index = story()
+    stolen, successor = (authority_vkey(GATEWAY, ed25519(seed)) for seed in ("stolen", "new"))
+    world.revoke(key=key_reference(stolen))
+    trust = replace(TRUST, gateways=(successor,))
+    permit = fetched(world.permit(index), Asked(world), trust)
+    assert not any(leaf.startswith(MANIFEST) for _, leaf in permit.status[0].entries)
+    assert verify_permit(permit, CONTEXT, trust).codes == ("revoked_authorization",)
 
 
 def test_a_busy_agent_is_judged_by_the_beginning_of_its_list() -> None:

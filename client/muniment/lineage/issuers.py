@@ -12,7 +12,6 @@ nobody can tell then which one governs it, and the lineage says so (`contested_r
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from muniment.records.authority import key_reference
 from muniment.tlog.note import VKey
 
 ANYBODY: Final = None
@@ -23,12 +22,11 @@ Issuers = frozenset[str] | None
 
 
 class Gateways:
-    """The gateways that a verifier has named, by key name; `keys` is None when it names none."""
+    """The gateways that a verifier has named, by key name; of None it names none."""
 
-    __slots__ = ("_names", "keys")
+    __slots__ = ("_names",)
 
     def __init__(self, keys: Collection[VKey] | None) -> None:
-        self.keys = keys
         self._names = None if keys is None else frozenset(vkey.name for vkey in keys)
 
     @property
@@ -47,10 +45,6 @@ class Gateways:
     def issuers(self, producers: Iterable[str]) -> Issuers:
         """Whose word counts for a run on which these producers have decided."""
         return self._names if self._names is not None else frozenset(producers) or ANYBODY
-
-    def references(self, producer: str) -> list[str]:
-        """The keys of a named gateway, as records name them."""
-        return [key_reference(vkey) for vkey in self.keys or () if vkey.name == producer]
 
 
 def counts(producer: str, issuers: Issuers) -> bool:

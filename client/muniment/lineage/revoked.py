@@ -11,7 +11,7 @@ its own things only.
 
 The revocation of a gateway's key hits what that key has signed, and nothing that another key of the
 same name has; and no run that had ended before. Who signed a batch, its manifest tells. Where that
-is not known, every key counts that it may have been.
+is not known, every key counts that it may have been: any of its gateway's name, and the log's.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -37,6 +37,7 @@ class Revocations:
 
     Attributes:
         now: Unix seconds; those with ``since <= now`` are in force.
+        origin: The log's, whose key signs for those who cannot.
         gateways: The gateways that the verifier has named.
         records: Revocations by what they were looked up by, where there are some.
         edges: `revoked_by` edges by decision id, where there are some.
@@ -46,6 +47,7 @@ class Revocations:
     """
 
     now: int
+    origin: str
     gateways: Gateways
     records: Mapping[TargetRef, Sequence[Found[Revocation]]]
     edges: Mapping[str, Sequence[Found[Edge]]]
@@ -91,23 +93,17 @@ class Revocations:
         for target in key_targets(decision):
             breaks += self._of_key(self.records.get(target, ()), subject, own, target.id, ended)
         known = self.signers.get(found.index)
-        for name in dict.fromkeys((decision.producer, key_name(known))):
+        # Who shows a decision may leave its manifest out, so that what nobody knows is as bad as it
+        # can be. What gateways are named is no help: a stolen key may have a successor alone there.
+        names = (key_name(known),) if known is not None else (decision.producer, self.origin)
+        for name in dict.fromkeys(names):
             revoked = [
                 one
                 for one in self.records.get(TargetRef("key_name", name), ())
-                if self._signed(decision, known, one.record.target.key or "")
+                if known is None or known.key == one.record.target.key
             ]
             breaks += self._of_key(revoked, subject, own, None, ended)
         return breaks
-
-    def _signed(self, decision: Decision, known: Signed | None, key: str) -> bool:
-        """Whether a key has signed a decision's batch, or may have."""
-        if known is not None:
-            return known.key == key
-        if not key.startswith(f"{decision.producer}+"):
-            return False
-        named = self.gateways.references(decision.producer)
-        return not named or key in named
 
     def _of_key(
         self,
@@ -195,6 +191,7 @@ def revocations_of(
     records = {target: page for target, page in pages if page}
     return Revocations(
         now,
+        facts.head.origin,
         gateways,
         records,
         {

@@ -67,8 +67,7 @@ def trace(
             the times at which the runs acted, not at this one.
         beside: Other runs to trace together with this one, such as those that descend from it. What
             is told of them (hops, breaks, origins) stands among what is told of this one.
-        gateways: The gateways whose word counts; None for that of each run's own producers. Their
-            keys tell, where the manifests are not known, which revocations of keys concern them.
+        gateways: The gateways whose word counts; None for that of each run's own producers.
         limit: Most records to read; beyond, the trace is `truncated`.
         tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
         leeway: Seconds by which a run may act before its decision's ``not_before``.

@@ -78,7 +78,6 @@ export class Facts {
 // The gateways that a verifier has named, or nobody: null.
 export class Gateways {
   constructor(keys) {
-    this.keys = keys;
     this.names = keys && new Set(keys.map(({ name }) => name));
   }
 

@@ -63,20 +63,15 @@ export class Revocations {
       breaks.push(...this.#ofKey(this.facts.find(`revoked key ${key}`), subject, own, ended));
     const revokedKeys = (name) => this.facts.find(`revoked key_name ${name}`);
     if (![producer, this.facts.head.origin].some((name) => revokedKeys(name).length)) return breaks;
+    // Who shows a decision may leave its manifest out: what nobody knows is as bad as it can be.
     const signer = this.facts.signer(index);
-    for (const name of new Set([producer, keyName(signer)])) {
+    const names = signer === null ? [producer, this.facts.head.origin] : [keyName(signer)];
+    for (const name of new Set(names)) {
       const revoked = !this.names.has(name) ? [] : revokedKeys(name).filter((one) =>
-        this.#hasSigned(producer, signer, at(one.record, 'target', 'key')));
+        signer === null || signer === at(one.record, 'target', 'key'));
       breaks.push(...this.#ofKey(revoked, subject, own, ended));
     }
     return breaks;
-  }
-
-  #hasSigned(producer, signer, key) {
-    if (signer !== null) return signer === key;
-    if (!key.startsWith(`${producer}+`)) return false;
-    const named = (this.gateways.keys ?? []).filter(({ name }) => name === producer);
-    return !named.length || named.some(({ id }) => key === `${producer}+${id}`);
   }
 
   #ofKey(revoked, subject, own, ended) {
@@ -109,4 +104,4 @@ export class Revocations {
   }
 }
 
-const keyName = (signer) => (signer === null ? '' : signer.split('+')[0]);
+const keyName = (signer) => signer.split('+')[0];
