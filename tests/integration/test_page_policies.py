@@ -11,6 +11,7 @@ from governed import policy as governed_policy
 from governed import story
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.note import VKey
 from muniment.tlog.policy import format_policy
 from muniment.tlog.policyversion import KeyRevocation
 from muniment.tlog.tlogproof import TlogProof
@@ -37,8 +38,10 @@ NEW = proof(("w3", START + YEAR), ("w4", END - 1))
 MIXED = proof(("w1", START + 5), ("w4", END - 1), ("w3", 0))
 
 
-def revoked(word: str, name: str, since: int, *, of_log: bool = False) -> bytes:
+def revoked(word: str, name: str, since: int, *, of_log: bool = False, under: str = "") -> bytes:
+    """Two years and a version that lists a key, with another name if one is given."""
     key = (log_signer(name) if of_log else witness(name)).vkey
+    key = VKey.of(under or key.name, key.algorithm, key.public)
     listed = [KeyRevocation(word, key, since)]  # type: ignore[arg-type]
     return file(version(two_years(), body("w3", "w4"), WINDOW, revoked=listed))
 
@@ -69,6 +72,8 @@ def test_times_windows_and_keys_that_do_not_count(page: browser.Page, tmp_path: 
         revoked("compromised", log, START + 5, of_log=True),
         revoked("compromised", log, START + 6, of_log=True),
         revoked("retired", log, END, of_log=True),
+        revoked("compromised", "w1", START, under="renamed.example/w1"),
+        revoked("compromised", log, START + 5, of_log=True, under="renamed.example/log"),
     ]
     ends = [
         proof((one, time), (other, time))

@@ -7,12 +7,13 @@ from msgspec.structs import replace
 
 from chains import START, YEAR, body, file, root, root_signer, two_years, version
 from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.cosignature import Ed25519Cosigner
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.note import parse_note, sign_note
 from muniment.tlog.policy import Policy, PolicyChain, format_policy, parse_policy
 from muniment.tlog.policyupdate import PolicyFork, PolicyRollback, check_first, check_update
 from muniment.tlog.policyversion import KeyRevocation, SignedVersion, parse_chain, parse_version
-from signing import log_signer, signed, witness
+from signing import ed25519, log_signer, signed, witness
 
 YEAR1, YEAR2 = START + YEAR // 2, START + YEAR + YEAR // 2
 END = START + 2 * YEAR
@@ -318,7 +319,7 @@ class TestRevoked:
         denied(policy, index_head(YEAR1, YEAR1), f"the log's key .*/index is {word} since")
         denied(policy, index_head(YEAR2, YEAR2), "after the version")
         denied(policy, head(("w1", YEAR1 - 1), ("w2", YEAR1 - 1)), "does not list log")
-        unknown = replace(log_signer().vkey, algorithm=0x7F)
+        unknown = replace(log_signer().vkey, algorithm=0x7F, public=b"another key")
         window = (START + YEAR, END)
         listed = [KeyRevocation(word, unknown, YEAR1)]
         chain = version(two_years(), body("w3", "w4"), window, revoked=listed)
@@ -337,7 +338,26 @@ class TestRevoked:
         for versions, expected in ((one, "retired"), (chain, "compromised"), (more, "compromised")):
             policy = parse_policy(file(versions))
             assert isinstance(policy, PolicyChain)
-            assert policy.revoked[key] == KeyRevocation(expected, key, 5)  # type: ignore[arg-type]
+            assert policy.revoked[key.public] == KeyRevocation(expected, key, 5)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("word", ["compromised", "retired"])
+    def test_a_key_that_had_another_name_counts_under_neither(self, word):
+        """Who has stolen it signs under the name that an earlier version knows."""
+        later = Ed25519Cosigner("renamed.example/w1", ed25519("w1"))
+        assert later.vkey.public == witness("w1").vkey.public
+        listed = [KeyRevocation(word, later.vkey, YEAR1)]
+        chain = version(two_years(), body("w3", "w4"), (START + YEAR, END), revoked=listed)
+        policy = parse_policy(file(chain))
+        denied(policy, head(("w1", YEAR1), ("w2", YEAR1)), rf"w1 \(its key is {word} since")
+        assert policy.has_revoked(witness("w1").vkey)
+
+    def test_a_log_s_key_that_had_another_name_counts_under_neither(self):
+        later = log_signer().under("renamed.example/log").vkey
+        listed = [KeyRevocation("compromised", later, YEAR1)]
+        chain = version(two_years(), body("w3", "w4"), (START + YEAR, END), revoked=listed)
+        policy = parse_policy(file(chain))
+        assert policy.verify(head(("w1", YEAR1 - 1), ("w2", YEAR1 - 1)))
+        denied(policy, head(("w1", YEAR1), ("w2", YEAR1)), f"{log_signer().vkey.name} is comp")
 
     def test_what_a_version_lists_holds_for_those_before_and_after(self):
         policy = revoke("compromised", "w3", YEAR2)

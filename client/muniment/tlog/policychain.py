@@ -10,9 +10,10 @@ What counts when:
   the policy of one version. So a proof of last year is judged by the policy of last year.
 - Who acts now (`PolicyChain.at`) counts only the versions whose window is open now. A key of last
   year that is stolen today signs nothing that anybody acts on, whatever time it states.
-- A witness's key that is listed as compromised counts for nothing, whatever time it states: a thief
-  writes any. One that is listed as retired counts for the times before. A key of the log that is
-  listed either way counts for checkpoints that, by the times of a quorum, were there before.
+- A witness's key that is listed as compromised counts for nothing, whatever time it states and
+  whatever its name: a thief writes any. One that is listed as retired counts for the times before.
+  A key of the log that is listed either way counts for checkpoints that, by the times of a quorum,
+  were there before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,8 +23,7 @@ from typing import Self
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError
-from muniment.tlog.indexleaf import index_origin
-from muniment.tlog.note import PUBLIC_KEY_SIZES, VKey
+from muniment.tlog.note import VKey
 from muniment.tlog.policyjudge import CosignedCheckpoint, Policy, PolicyKey
 from muniment.tlog.policyrules import show
 from muniment.tlog.policyversion import KeyRevocation, PolicyVersion, SignedVersion, Word, say_time
@@ -40,13 +40,13 @@ class PolicyChain(Policy):
     Attributes:
         chain: All versions.
         counted: Those that count here: all, or those in force at a time.
-        revoked: Keys of any version's list, by name and key ID, with the word that weighs most and
-            the earliest time.
+        revoked: Public keys of any version's list, with the word that weighs most and the earliest
+            time. Whoever has a key signs under any name, so names tell nothing here.
     """
 
     chain: tuple[SignedVersion, ...] = ()
     counted: tuple[PolicyVersion, ...] = ()
-    revoked: dict[VKey, KeyRevocation] = field(
+    revoked: dict[bytes, KeyRevocation] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _at: dict[tuple[int, ...], "PolicyChain"] = field(
@@ -77,9 +77,10 @@ class PolicyChain(Policy):
                 made.known[key] = other._replace(origins=origins)
         for signed in chain:
             for one in signed.version.revoked:
-                listed = made.revoked.get(one.vkey, one)
+                public = one.vkey.public
+                listed = made.revoked.get(public, one)
                 word: Word = "retired" if one.word == listed.word == "retired" else "compromised"
-                made.revoked[one.vkey] = KeyRevocation(word, one.vkey, min(one.since, listed.since))
+                made.revoked[public] = KeyRevocation(word, one.vkey, min(one.since, listed.since))
         return made
 
     @property
@@ -94,18 +95,11 @@ class PolicyChain(Policy):
         return tuple(dict.fromkeys(keys))
 
     def of_index_log(self, origin: str, version: int = 1) -> Policy:
-        """As `Policy.of_index_log`, in each version; a revoked key is so under both names."""
-        name = index_origin(origin, version)
+        """As `Policy.of_index_log`, in each version."""
 
         def renamed(one: PolicyVersion) -> PolicyVersion:
-            also = [
-                each._replace(vkey=VKey.of(name, each.vkey.algorithm, each.vkey.public))
-                for each in one.revoked
-                if each.vkey.algorithm in PUBLIC_KEY_SIZES
-            ]
             other = copy(one)  # not made anew: no text of its own says this
             object.__setattr__(other, "policy", one.policy.of_index_log(origin, version))
-            object.__setattr__(other, "revoked", (*one.revoked, *also))
             return other
 
         return PolicyChain.of(
@@ -147,7 +141,7 @@ class PolicyChain(Policy):
 
     def has_revoked(self, vkey: VKey) -> bool:
         """Whether any version lists the key."""
-        return vkey in self.revoked
+        return vkey.public in self.revoked
 
     def numbers_at(self, now: int) -> tuple[int, ...]:
         """The numbers of the versions whose window is open at a time, Unix seconds."""
@@ -223,16 +217,17 @@ class PolicyChain(Policy):
             raise VerificationError(f"{error}{without}") from None
         keys = tuple(key for key in cosigned.log_keys if self._was_there(cosigned, key))
         if not keys:
-            one = self.revoked[cosigned.log_keys[0]]
+            key = cosigned.log_keys[0]
+            one = self.revoked[key.public]
             raise VerificationError(
-                f"checkpoint: the log's key {one.vkey.name} is {one.word} since "
+                f"checkpoint: the log's key {key.name} is {one.word} since "
                 f"{say_time(one.since)}, and no quorum says that this was there before"
             )
         return replace(cosigned, log_keys=keys)
 
     def _was_there(self, cosigned: CosignedCheckpoint, key: VKey) -> bool:
         """Whether a log's key is not revoked, or a quorum had cosigned before it was."""
-        one = self.revoked.get(key)
+        one = self.revoked.get(key.public)
         if one is None:
             return True
         # Witnesses cosign the head of an idle log again: what counts is what they stated before.
@@ -242,7 +237,7 @@ class PolicyChain(Policy):
         """Why a cosignature does not count under a version; None if it does."""
         if known.witness is None or not time:
             return None
-        revoked = self.revoked.get(known.verifier.vkey)
+        revoked = self.revoked.get(known.verifier.vkey.public)
         if revoked is not None and revoked.word == "compromised":
             return f"its key is compromised since {say_time(revoked.since)}"
         if revoked is not None and time >= revoked.since:

@@ -1,7 +1,7 @@
 // A trust policy over time, as muniment.tlog.policychain has it: versions, each for a window of
 // time and signed by root keys. A cosignature counts under the version whose window has its time.
 import {
-  ascii, equal, FormatError, latin1, parseDecimal, parseHash, sha256, SPACES,
+  ascii, equal, FormatError, hex, latin1, parseDecimal, parseHash, sha256, SPACES,
   splitLines, startsWith, utf8, VerificationError,
 } from './bytes.js';
 import { ED25519, keyReference, parseNote, parseVkey, verifyLine } from './note.js';
@@ -157,16 +157,21 @@ class PolicyChain {
         this.keys.set(reference, known);
       }
     }
-    this.revoked = new Map(); // by the text of the key
+    this.revoked = new Map(); // by the public key: whoever has it signs under any name
     for (const { revoked } of chain) {
       for (const { word, vkey, since } of revoked) {
-        const known = this.revoked.get(vkey.text) ?? { word, since };
-        this.revoked.set(vkey.text, {
+        const known = this.#revocationOf(vkey) ?? { word, since };
+        this.revoked.set(hex(vkey.bytes), {
           word: word === 'retired' && known.word === 'retired' ? 'retired' : 'compromised',
           since: since < known.since ? since : known.since,
         });
       }
     }
+  }
+
+  // What any version says of a key that does not count any more.
+  #revocationOf(vkey) {
+    return this.revoked.get(hex(vkey.bytes));
   }
 
   get origins() {
@@ -235,12 +240,14 @@ class PolicyChain {
     // Witnesses cosign the head of an idle log again: what counts is what they stated before.
     const wasThere = (since) => version.policy.isMet(
       new Set(cosigned.stated.filter(([, time]) => time < since).map(([name]) => name)));
-    const logKeys = cosigned.logKeys.filter((text) =>
-      !this.revoked.has(text) || wasThere(this.revoked.get(text).since));
+    const logKeys = cosigned.logKeys.filter((text) => {
+      const revoked = this.#revocationOf(parseVkey(text));
+      return !revoked || wasThere(revoked.since);
+    });
     if (!logKeys.length) {
-      const [text] = cosigned.logKeys;
-      const { word, since } = this.revoked.get(text);
-      throw new VerificationError(`checkpoint: the log's key ${parseVkey(text).name} is ${word} ` +
+      const vkey = parseVkey(cosigned.logKeys[0]);
+      const { word, since } = this.#revocationOf(vkey);
+      throw new VerificationError(`checkpoint: the log's key ${vkey.name} is ${word} ` +
         `since ${sayTime(since)}, and no quorum says that this was there before`);
     }
     return { ...cosigned, logKeys, version: version.number };
@@ -248,7 +255,7 @@ class PolicyChain {
 
   // Why a cosignature does not count under a version; null if it does.
   #doubt(vkey, time, { start, until }) {
-    const revoked = this.revoked.get(vkey.text);
+    const revoked = this.#revocationOf(vkey);
     if (revoked?.word === 'compromised')
       return `its key is compromised since ${sayTime(revoked.since)}`;
     if (revoked && time >= revoked.since)
