@@ -234,9 +234,17 @@ def test_approvals_by_several_people_get_the_same_reasons(
             replace(made.with_file("approvers", listed), approvals=count) for count in (1, 2, 3)
         ]
         cases.append(made.with_file("approvers", f"{people[0]}\n".encode()))
+    for by, key in (("carol", "carol's other"), ("dave", "carol")):
+        second = (approved(GATEWAY, by, key, id_="apr-2", approver="dave"),)
+        rests_on = artifact(approval=approved(GATEWAY), further_approvals=second)
+        world = World()
+        made = case(world.permit(world.decide("call", artifact=rests_on)))
+        other = approver_vkey(f"people.example/{by}", ed25519(key))
+        made = made.with_file("approvers", f"{people[0]}\n{other}\n".encode())
+        cases += [replace(made, approvals=count) for count in (1, 2)]
     said_of = same(page, tmp_path, cases)
     assert [number for number, one in enumerate(said_of) if one.get("permitted", False)] == [
-        0, 3, 4, 5, 8,
+        0, 3, 4, 5, 8, 32, 34,
     ]  # fmt: skip
 
 

@@ -111,7 +111,9 @@ def test_what_is_no_approval_of_this_call_denies(case: str) -> None:
 
 
 BY_DAVE = approval("dave", id_="apr-2")
-TWO = {"approvals": 2}
+TWO: dict[str, Any] = {"approvals": 2}
+CAROL_S_OTHER = approver_vkey(CAROL.name, ed25519("carol's other"))
+CAROL_AS_DAVE = approver_vkey(DAVE.name, ed25519("carol"))
 
 
 def test_several_people_are_demanded_and_found() -> None:
@@ -139,6 +141,20 @@ FURTHER: dict[str, tuple[Setup, str]] = {
     ),
     "one person by two keys": (
         Setup(further=(approval("dave", id_="apr-2", approver="carol"),), trust=TWO),
+        "expected approvals by 2 people, found by 1",
+    ),
+    "one person by two keys, who says to be somebody else with one": (
+        Setup(
+            further=(approval("carol", "carol's other", id_="apr-2", approver="dave"),),
+            trust=TWO | {"approvers": (CAROL, CAROL_S_OTHER)},
+        ),
+        "expected approvals by 2 people, found by 1",
+    ),
+    "one key under two names": (
+        Setup(
+            further=(approval("dave", "carol", id_="apr-2"),),
+            trust=TWO | {"approvers": (CAROL, CAROL_AS_DAVE)},
+        ),
         "expected approvals by 2 people, found by 1",
     ),
     "a further key that is revoked": (

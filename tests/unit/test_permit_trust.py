@@ -9,14 +9,14 @@ from msgspec import structs
 from governed import AUTHORITY, SECOND, WITNESSES, World, artifact, policy, runtime, story
 from muniment.permit import Trust, parse_permit, verify_permit, verify_permit_bytes
 from muniment.permit.verdict import Finding
-from muniment.records.authority import sign_decision
+from muniment.records.authority import authority_vkey, sign_decision
 from muniment.records.kinds import Decision
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import UnverifiedNote
 from muniment.tlog.tlogproof import parse_tlog_proof
 from permit_cases import Setup
-from signing import NOW, mldsa44, witness
+from signing import NOW, ed25519, mldsa44, witness
 
 
 def cosigned_by_clocks(world: World, *off: int | None) -> None:
@@ -105,6 +105,25 @@ def test_ml_dsa_44_witnesses_and_authorities() -> None:
     permit = world.permit(index, post_quantum=True)
     assert verify_permit(permit, context, trust).permitted
     assert not verify_permit(world.permit(index), context, trust).permitted
+
+
+@pytest.mark.parametrize(("key", "permitted"), [("second", True), ("authority", False)])
+def test_one_key_of_two_names_is_one_authority(key: str, permitted: bool) -> None:
+    world = World()
+    index = world.decide("call", artifact=artifact())
+    for name, seed in (("authority.example", "authority"), ("second.example", key)):
+        decision = world.records[index]
+        assert isinstance(decision, Decision)
+        world.records[index] = sign_decision(decision, name, ed25519(seed))
+    trust = Trust(
+        policy=policy(),
+        authorities=(AUTHORITY, authority_vkey("second.example", ed25519(key))),
+        signatures=2,
+        allow_unlogged_delegation=True,
+    )
+    verdict = verify_permit(world.permit(index), runtime(facts=world.facts()), trust)
+    assert verdict.permitted is permitted
+    assert verdict.codes == (() if permitted else ("invalid_signature",))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,13 @@ def check_approval(decision: Decision, trust: Trust) -> Iterator[Finding]:
         return
     for approval in approvals:
         yield from _check_one(approval, decision, trust)
-    # One person may have several keys, and one key be said to be several people's.
-    people = min(len({one.approver for one in approvals}), len({one.key for one in approvals}))
+    # A person may have several keys, a key several names, and who signs says what they are called.
+    keys = {key_reference(vkey): vkey.public for vkey in trust.approvers}
+    people = min(
+        len({one.approver for one in approvals}),
+        len({one.key.partition("+")[0] for one in approvals}),
+        len({keys.get(one.key) for one in approvals}),
+    )
     if people < trust.approvals:
         yield _discontinuity(f"approvals by {trust.approvals} people", f"by {people}")
 

@@ -110,7 +110,8 @@ def check_proof(
 def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
     """Checks that the authorities have signed, and nobody else."""
     known = {key_reference(vkey): vkey for vkey in trust.authorities}
-    signed: set[str] = set()
+    names: set[str] = set()
+    keys: set[bytes] = set()
     for one in decision.signatures or ():
         vkey = known.get(one.key)
         if vkey is None:
@@ -122,11 +123,14 @@ def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
         except (VerificationError, FormatError) as error:
             yield _invalid("signatures that verify", terminal(str(error)))
         else:
-            signed.add(vkey.name)
+            names.add(vkey.name)
+            keys.add(vkey.public)
     needed = trust.signatures_needed
-    if len(signed) < needed:
-        names = ", ".join(map(terminal, sorted(signed))) or "none"
-        yield _invalid(f"signatures of {needed} known authorities", names)
+    if min(len(names), len(keys)) < needed:
+        found = ", ".join(map(terminal, sorted(names))) or "none"
+        if len(names) >= needed:
+            found += ", two of them by one key"
+        yield _invalid(f"signatures of {needed} known authorities", found)
 
 
 def check_gateway(decision: Decision, trust: Trust) -> Iterator[Finding]:

@@ -39,8 +39,11 @@ export async function checkApprovals(decision, { approvers, approvals, requireAp
   }
   const found = [];
   for (const one of given) found.push(...await checkApproval(one, decision, approvers));
-  const count = (name) => new Set(given.map((one) => one.get(name))).size;
-  const people = Math.min(count('approver'), count('key'));
+  // A person may have several keys, a key several names, and who signs says what they are called.
+  const keys = new Map(approvers.map((vkey) => [keyReference(vkey), hex(vkey.bytes)]));
+  const count = (what) => new Set(given.map(what)).size;
+  const people = Math.min(count((one) => one.get('approver')),
+    count((one) => one.get('key').split('+')[0]), count((one) => keys.get(one.get('key'))));
   if (people < approvals)
     found.push(['authorization_discontinuity', `approvals by ${approvals} people`, `by ${people}`]);
   return found;
