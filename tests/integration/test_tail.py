@@ -144,7 +144,8 @@ def test_kinds_are_shown_in_words_and_escaped(telling: str) -> None:
     assert lines[0].endswith(
         r"gw.example/edge: allow user ada \xfc\u202e call tool tool-0, run run-1"
     )
-    assert ": deny agent agent-1 call tool tool-1" in lines[1]
+    denied = ": deny agent agent-1 call tool tool-1 (denied_by_policy, policy_mismatch)"
+    assert lines[1].endswith(denied)
     assert lines[3].endswith(": erasure of 1 addenda, by operator")
     assert lines[4].endswith(": completed run run-1")
     for word in ("edge", "verification", "revocation"):

@@ -12,6 +12,7 @@ from muniment.lineage.escape import terminal
 from muniment.records.kinds import (
     Approval,
     Decision,
+    Denial,
     Edge,
     Erasure,
     Outcome,
@@ -117,17 +118,22 @@ def record_line(index: int, record: Record) -> str:
     return f"#{index}  {when}  {terminal(record.producer)}: {styled} {terminal(rest)}"
 
 
+def _codes(denial: Denial | None) -> str:
+    """Why not: a policy's no, and one for want of a log or an engine, look alike without it."""
+    return f" ({', '.join(denial.codes)})" if denial is not None else ""
+
+
 def _words(record: Record) -> tuple[str, str]:
     match record:
         case Decision():
             subject, resource = record.subject, record.resource
+            asked = (subject.type, subject.id, record.action, resource.type, resource.id)
+            # A reduced refusal of what could not be read has none of these.
+            what = " ".join(filter(None, asked)) or "what cannot be read"
             run = f", run {record.execution}" if record.execution is not None else ""
-            return (
-                "allow" if record.allowed else "deny",
-                f"{subject.type} {subject.id} {record.action} {resource.type} {resource.id}{run}",
-            )
+            return "allow" if record.allowed else "deny", f"{what}{run}{_codes(record.denial)}"
         case Outcome():
-            return record.status, f"run {record.execution}"
+            return record.status, f"run {record.execution}{_codes(record.denial)}"
         case Edge():
             from_, to = record.from_, record.to
             return "edge", f"{from_.type} {from_.id} {record.relation} {to.type} {to.id}"
