@@ -40,7 +40,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from msgspec import Meta
 
 from muniment.gateway.mirrored import Require, check_require
-from muniment.http.access import check_token_url, read_token
+from muniment.http.access import ANYBODY, READ_TOKEN_FILE, Access, check_token_url, read_token
 from muniment.http.urls import split_url
 from muniment.local.keyfiles import read_key_file
 from muniment.local.privatefiles import read_secret
@@ -177,7 +177,9 @@ class GatewayConfig:
     of the OPA that the gateway stands in front of. `people` are the authorities of kind `approval`:
     the first that a request is for decides on it. `held_database` is the file of the calls that
     wait for them, in all processes of this configuration. `signers` are all keys that are listed;
-    the gateway signs with the first. `callbacks` are by the client's name.
+    the gateway signs with the first. `callbacks` are by the client's name. `access` is how the log
+    is connected to: as `[outgoing]` says, with the read token that the environment names, which no
+    engine is shown.
     """
 
     path: Path
@@ -195,6 +197,7 @@ class GatewayConfig:
     held_database: Path = Path()
     signers: tuple[Signer, ...] = ()
     callbacks: dict[str, Callbacks] = field(default_factory=dict)
+    access: Access = ANYBODY
 
 
 class AuthorityFile(NamedFile, frozen=True, kw_only=True):
@@ -260,6 +263,9 @@ def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> Gateway
     """Checks a file's members and reads what it names, its keys apart."""
     with config_key(path, "log"):
         split_url(file.log)
+    with config_key(path, READ_TOKEN_FILE):
+        access = file.outgoing.access.with_read_token()
+        access.headers(file.log)  # no token is sent without TLS
     with config_key(path, "policy"):
         policy = parse_policy(read_file(file.policy, most=MAX_POLICY_BYTES))
         if len(policy.origins) != 1:
@@ -307,6 +313,7 @@ def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> Gateway
         file.database.with_name(f"{file.database.stem}.approvals{file.database.suffix}"),
         tuple(signers),
         _callbacks(path, file.client),
+        access,
     )
 
 

@@ -17,7 +17,7 @@ from muniment_gateway.deciding.loglink import LogLink
 def link_of(gateway: object) -> LogLink:
     """The link of a service whose gateway of the SDK is open; opening one takes a log."""
     config = SimpleNamespace(file=SimpleNamespace(name="gw.example/a"))
-    link = LogLink(cast(Any, config), cast(Any, None), cast(Any, None))
+    link = LogLink(cast(Any, config), cast(Any, None))
     link._gateway = cast(Any, gateway)  # noqa: SLF001
     return link
 

@@ -78,17 +78,20 @@ class Access:
             value = environment.get(name)
             return Path(value) if value else None
 
-        token, file = environment.get(READ_TOKEN) or None, path(READ_TOKEN_FILE)
-        if token and file is not None:
-            raise InputError(f"{READ_TOKEN} and {READ_TOKEN_FILE}: set one of them")
-        if file is not None:
-            token = read_token(file)
+        token = _read_token_of(environment)
         contact = environment.get(CONTACT) or None
         return cls(path(TLS_CA), path(TLS_CERTIFICATE), path(TLS_KEY), token, contact)
 
     def agent(self, product: str = "muniment") -> str:
         """The User-Agent of a product, with the contact (RFC 9110 section 10.1.5)."""
         return product if self.contact is None else f"{product} ({self.contact})"
+
+    def with_read_token(self, environment: Mapping[str, str] = os.environ) -> Self:
+        """The same with the environment's read token, for a service that has the rest elsewhere.
+
+        Raises InputError as `from_environment`.
+        """
+        return replace(self, token=_read_token_of(environment))
 
     def without_token(self) -> Self:
         """The same for parties that are not the log."""
@@ -141,6 +144,13 @@ class Access:
 
 ANYBODY: Final = Access()
 """The system's CAs, no certificate, no token."""
+
+
+def _read_token_of(environment: Mapping[str, str]) -> str | None:
+    token, file = environment.get(READ_TOKEN) or None, environment.get(READ_TOKEN_FILE) or None
+    if token and file is not None:
+        raise InputError(f"{READ_TOKEN} and {READ_TOKEN_FILE}: set one of them")
+    return token if file is None else read_token(Path(file))
 
 
 def read_token(path: Path) -> str:

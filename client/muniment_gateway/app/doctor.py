@@ -5,10 +5,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from muniment.errors import BadAnswer, MunimentError, Refused
+from muniment.http.access import READ_TOKEN_FILE
 from muniment.http.answer import HttpError
 from muniment.http.client import HttpSession
 from muniment.http.logclient import LogClient
@@ -19,6 +21,7 @@ from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.approvals import People
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.deciding.readiness import why_not_ready
 from muniment_gateway.engines.port import PassedOn
 from muniment_gateway.envoy.messages import Messages
 from muniment_gateway.proxytable import Proxy
@@ -75,13 +78,13 @@ async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Doctor
         answer = await http.request("GET", f"{url}/readyz", limit=_SMALL, seconds=ASK_TIMEOUT)
     except (HttpError, TimeoutError) as error:
         why = str(error) or "in time"
-        yield DoctorCheck("log", f"{url} does not answer ({why}): is it running there?")
+        yield DoctorCheck("log", f"{url} does not answer ({why}): {_advice(url, why)}")
         return
-    detail = answer.body.decode("utf-8", "replace")[:200]
     ready = answer.status == 200
-    yield DoctorCheck("log", "" if ready else f"{url} is not ready: {detail}", f"{url} is ready")
+    detail = "" if ready else f"{url} is not ready: {why_not_ready(answer, url)}"
+    yield DoctorCheck("log", detail, f"{url} is ready")
     yield _clock(answer.headers.get("date"))
-    async with LogClient(url, timeout=ASK_TIMEOUT, access=config.file.outgoing.access) as client:
+    async with LogClient(url, timeout=ASK_TIMEOUT, access=config.access) as client:
         try:
             policy = config.policy.at(int(time.time()))
             cosigned = policy.verify(await client.checkpoint())
@@ -90,6 +93,15 @@ async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Doctor
         else:
             yield _head(cosigned)
         yield await _key(config, client)
+
+
+def _advice(url: str, why: str) -> str:
+    """What to look at first when a log does not answer."""
+    if why.startswith("TLS: "):
+        return "does `ca` of [outgoing] have the CA of its certificate?"
+    if url.startswith("http:") and "closed the connection" in why:
+        return "is it running there, and without TLS?"
+    return "is it running there?"
 
 
 async def _key(config: GatewayConfig, client: LogClient) -> DoctorCheck:
@@ -101,6 +113,10 @@ async def _key(config: GatewayConfig, client: LogClient) -> DoctorCheck:
             return DoctorCheck("key", f"the log is {head.origin}")
         await _try_key(config, client)
     except Refused as error:
+        if error.problem.status == HTTPStatus.UNAUTHORIZED:
+            return DoctorCheck(
+                "key", f"{error}: {READ_TOKEN_FILE} names the file with a read token"
+            )
         if error.problem.slug not in {"unknown-gateway", "bad-signature"}:
             return DoctorCheck("key", f"the log was asked about it, and refused: {error}")
         add = f'add [[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it'

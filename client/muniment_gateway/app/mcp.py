@@ -214,7 +214,7 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[M
     ):
         own = resources.enter_context(_place(config))
         database = await open_database(own.file.database)
-        link = LogLink(own, http, access)
+        link = LogLink(own, http)
         try:
             store = await InForceStore.read(database)
             await link.start()

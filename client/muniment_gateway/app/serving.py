@@ -95,7 +95,7 @@ async def serve(config: GatewayConfig) -> None:
             HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http,
             TaskGroup() as tasks,
         ):
-            link = LogLink(config, http, access)
+            link = LogLink(config, http)
             running = RunningGateway(config, link, store, originals, http)
             try:
                 await running.start()

@@ -19,7 +19,6 @@ from muniment.gateway.gateway import Gateway
 from muniment.gateway.logstream import LogStream
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
-from muniment.http.access import Access
 from muniment.http.answer import HttpError, TooLongError
 from muniment.http.client import HttpSession
 from muniment.local.logs import event
@@ -31,6 +30,7 @@ from muniment.records.members import DenialCode
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.records.reduction import record_id, reduce_decision, stated_codes
 from muniment_gateway.config import GatewayConfig
+from muniment_gateway.deciding.readiness import why_not_ready
 
 LOOK_SECONDS: Final = 1.0
 """Time between two looks at a log that is away."""
@@ -55,14 +55,13 @@ class LogLink:
         lost: Called for each decision that cannot be kept either.
     """
 
-    def __init__(self, config: GatewayConfig, http: HttpSession, access: Access) -> None:
+    def __init__(self, config: GatewayConfig, http: HttpSession) -> None:
         """Nothing is opened before `run`."""
         self.away = "the log was not reached yet"
         self.lost: Callable[[], object] = lambda: None
         self.opened = asyncio.Event()
         self._config = config
         self._http = http
-        self._access = access
         self._gateway: Gateway | None = None
         self._early: Spool | None = None
         self._preparer = Preparer(
@@ -134,7 +133,7 @@ class LogLink:
         else:
             if answer.status == 200:
                 return True
-            self.mark_away(f"{url}: status {answer.status}")
+            self.mark_away(f"{url}: {why_not_ready(answer, url)}")
         return False
 
     async def _reopen(self) -> None:
@@ -157,7 +156,7 @@ class LogLink:
             publish_wait=file.deadline_seconds,
             spool=file.spool,
             require=file.require,
-            access=self._access,
+            access=self._config.access,
         )
         try:
             async with asyncio.timeout(LOOK_TIMEOUT):
@@ -181,7 +180,7 @@ class LogLink:
                 self._config.signer,
                 stream=file.stream + SPOOL_SUFFIX,
                 origin=self._config.origin,
-                access=self._access,
+                access=self._config.access,
             )
 
         self._early = await Spool.open(file.spool, connect, self._preparer)
