@@ -47,12 +47,16 @@ def test_a_call_waits_for_a_person_and_runs_once(asking: Service, carol: Person)
     assert denied["decision"] is False
     assert denied["context"]["reason"] == "approval_required"
     assert denied["context"]["muniment"]["codes"] == ["could_not_evaluate"]
+    # Nobody is asked before that is asked for, and the reason does not say so either.
+    assert "it waits until an access request" in denied["context"]["muniment"]["reasons"][0]
     assert carol.approve(asking, "list")["approvals"] == []
 
     answer = submit(asking, denied, write(ticket="T-17"), requested_access={"emergency": True})
     task = answer.json["task"]
     assert (answer.status, task["status"]) == (202, "pending")
-    assert asking.evaluate(write())["decision"] is False
+    again = asking.evaluate(write())
+    assert again["decision"] is False
+    assert "it waits for a person: " in again["context"]["muniment"]["reasons"][0]
 
     [waiting] = carol.approve(asking, "list")["approvals"]
     assert (waiting["request"], waiting["subject"]["id"]) == (task["id"], "alice")

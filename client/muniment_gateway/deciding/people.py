@@ -125,7 +125,9 @@ async def _judge(
         return Settled(given, A_NO, word, want, reason=reason)
     if want.status != "approved" or held.approval is None:
         text = f"waits for a person: {held.id}"
-        if people.required > 1:
+        if want.status == "requestable":
+            text = f"waits until an access request asks for one: {held.id}"
+        elif people.required > 1:
             so_far = len(held.in_time(want.now))
             text = f"waits for people, {so_far} of {people.required} have approved: {held.id}"
         word = AuthorityAnswer(people.name, error=text, policy=policy)
