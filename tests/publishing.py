@@ -28,13 +28,13 @@ from muniment.tlog.witnesswire import (
 )
 from muniment_log.core.heads import HeadSigner
 from muniment_log.metrics import LogMetrics
-from muniment_log.publish.beside import BesideSetup
 from muniment_log.publish.clock import Clock, Timer
+from muniment_log.publish.cosigners import CosignerSet
+from muniment_log.publish.keeping import CosignedKeeper, Keeping, load_kept
 from muniment_log.publish.mirrorclient import MirrorClient, mirror_clients_of
-from muniment_log.publish.mirroring import MirrorSetup
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rated import CosignedKeeper, RatedSetup, RatedWitness, load_kept
+from muniment_log.publish.rated import RatedWitness
 from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
@@ -237,9 +237,6 @@ class Log:
         return self.publisher.published
 
 
-async def _forget(_: bytes) -> None: ...
-
-
 @contextlib.asynccontextmanager
 async def log_of(
     path: Path,
@@ -263,6 +260,11 @@ async def log_of(
     async def cleared() -> None:
         if is_held:
             await doubts.cleared()
+
+    async def keeping(keeper: CosignedKeeper | None) -> Keeping:
+        if keeper is None:
+            return Keeping()
+        return await load_kept(keeper, ORIGIN, inner.tiles, 1 << 62)
 
     async with (
         log_tools.embedded(path / "log.db", cleared=cleared) as inner,
@@ -289,10 +291,10 @@ async def log_of(
         unproven = "" if loaded.head.size else EMPTY
         if await inner.store.is_copy():
             unproven = COPY
+        asked = CosignerSet(policy, clients, rated, mirrors)
         doubts = Doubts(
             check=past,
-            policy=policy,
-            witnesses=clients,
+            cosigners=asked,
             silent=silent,
             seconds=start_seconds,
             unproven=unproven,
@@ -301,8 +303,7 @@ async def log_of(
             signer=HeadSigner(ORIGIN, signers, lambda: NOW, loaded.signed),
             store=inner.store,
             tiles=inner.tiles,
-            policy=policy,
-            witnesses=clients,
+            cosigners=asked,
             metrics=LogMetrics(Metrics("test")),
             limits=limits,
             doubts=doubts,
@@ -311,23 +312,8 @@ async def log_of(
             published=loaded.published,
             is_committing=lambda: inner.sequencer.is_busy,
             clock=clock,
-            beside=BesideSetup(
-                RatedSetup(
-                    rated,
-                    None
-                    if keeper is None
-                    else await load_kept(keeper, ORIGIN, inner.tiles, 1 << 62),
-                    _forget if keeper is None else keeper.keep,
-                ),
-                MirrorSetup(
-                    policy,
-                    mirrors,
-                    None
-                    if mirrored is None
-                    else await load_kept(mirrored, ORIGIN, inner.tiles, 1 << 62),
-                    _forget if mirrored is None else mirrored.keep,
-                ),
-            ),
+            rated=await keeping(keeper),
+            mirrored=await keeping(mirrored),
         )
         inner.listener.publisher = publisher
         async with at_work(publisher.run()) as task:

@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from muniment.tlog.policy import PolicyChain, show
 from muniment_log.config import load
-from muniment_log.publish.beside import BesideSetup
+from muniment_log.publish.cosigners import CosignerSet
 from muniment_log.publish.mirrorclient import mirror_clients_of
-from muniment_log.publish.mirroring import MirrorSetup
-from muniment_log.publish.rated import RatedSetup, RatedWitness
+from muniment_log.publish.rated import RatedWitness
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.inforce import InForce
 from muniment_service.servicefile import reread_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from muniment.tlog.policy import Policy
     from muniment_log.config import LogConfig
-    from muniment_log.publish.witness import WitnessClient
 
 RELOADED: Final = frozenset(
     {
@@ -61,10 +59,7 @@ class Witnesses:
     An async context manager, which closes the connections.
 
     Attributes:
-        policy: the policy; None when the log publishes uncosigned.
-        clients: one for each URL; each head waits for a quorum of them.
-        rated: those with a rate of their own, which no head waits for.
-        mirrors: the policy's mirrors, one for each URL; no head waits for them, either.
+        asked: they, and the policy.
     """
 
     def __init__(self, config: LogConfig) -> None:
@@ -72,26 +67,18 @@ class Witnesses:
 
         Raises InputError if a file of `[outgoing]` cannot be used.
         """
-        file = config.file
-        self.policy = config.policy
+        file, policy = config.file, config.policy
         self._session = new_session(file.limits.witness_seconds, file.outgoing.access)
-        clients = [] if self.policy is None else clients_of(self.policy, self._session)
-        rates = {entry.url.rstrip("/"): entry.per_day for entry in file.witness}
-        self.clients = [client for client in clients if client.url not in rates]
-        self.rated = [
-            RatedWitness(client, rates[client.url]) for client in clients if client.url in rates
-        ]
-        self.mirrors = [] if self.policy is None else mirror_clients_of(self.policy, self._session)
-
-    @property
-    def all(self) -> list[WitnessClient]:
-        """One for each URL of witnesses, and one for each of mirrors."""
-        return [*self.clients, *(each.client for each in self.rated), *self.mirrors]
-
-    @property
-    def beside(self) -> BesideSetup:
-        """Those that no head waits for; what was kept, and is to be, is not in it."""
-        return BesideSetup(RatedSetup(self.rated), MirrorSetup(self.policy, self.mirrors))
+        self.asked = CosignerSet()
+        if policy is not None:
+            clients = clients_of(policy, self._session)
+            rates = {entry.url.rstrip("/"): entry.per_day for entry in file.witness}
+            self.asked = CosignerSet(
+                policy,
+                [each for each in clients if each.url not in rates],
+                [RatedWitness(each, rates[each.url]) for each in clients if each.url in rates],
+                mirror_clients_of(policy, self._session),
+            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,7 +89,7 @@ class Witnesses:
     async def replace(
         self,
         config: LogConfig,
-        use: Callable[[Policy | None, Sequence[WitnessClient], BesideSetup], object],
+        use: Callable[[CosignerSet], object],
     ) -> None:
         """Takes another configuration's policy and connections.
 
@@ -111,13 +98,12 @@ class Witnesses:
         """
         other = Witnesses(config)
         # A witness and a mirror may share a URL, and know different heads.
-        sizes = {(type(client), client.url): client.size for client in self.all}
-        for client in other.all:
+        sizes = {(type(client), client.url): client.size for client in self.asked.all}
+        for client in other.asked.all:
             client.size = sizes.get((type(client), client.url), 0)
-        use(other.policy, other.clients, other.beside)
+        use(other.asked)
         before, self._session = self._session, other._session
-        self.policy, self.clients = other.policy, other.clients
-        self.rated, self.mirrors = other.rated, other.mirrors
+        self.asked = other.asked
         await before.__aexit__()
 
 

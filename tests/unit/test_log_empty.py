@@ -6,6 +6,7 @@ import pytest
 
 from log_tools import GatewayStream
 from muniment_log.errors import UnavailableError
+from muniment_log.publish.cosigners import CosignerSet
 from muniment_log.storage.schema import mark_copy
 from muniment_service.backup import backup
 from publishing import down, honest, log_of, policy_of, serving, trio
@@ -106,9 +107,9 @@ async def test_a_reload_takes_those_out_that_are_gone(tmp_path: Path) -> None:
         async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
             with pytest.raises(UnavailableError, match="this log is empty"):
                 await log.add()
-            log.publisher.use(policy, log.clients)
+            log.publisher.use(CosignerSet(policy, log.clients))
             assert all(witness.name in log.publisher.doubts.hold for witness in witnesses[1:])
-            log.publisher.use(policy_of(witnesses[0], quorum=1), log.clients[:1])
+            log.publisher.use(CosignerSet(policy_of(witnesses[0], quorum=1), log.clients[:1]))
             await until(lambda: not log.publisher.doubts.hold)
             log.stream = GatewayStream()
             assert await log.add() == 2

@@ -61,7 +61,7 @@ async def away(_: FakeMirror, __: str) -> web.Response | None:
 
 
 def signers(log: Log) -> set[str]:
-    kept = log.publisher.beside.mirrors.kept
+    kept = log.publisher.mirrors.kept
     return set() if kept is None else {line.name for line in kept.note.signatures}
 
 
@@ -70,7 +70,7 @@ async def test_published_leaves_come_to_the_mirror_and_its_cosignature_back(tmp_
     async with mirrored(tmp_path, m) as log:
         size = await log.add(3)
         await log.wait(size)
-        kept = await log.publisher.beside.mirrors.wait(size, 30)
+        kept = await log.publisher.mirrors.wait(size, 30)
         assert kept.checkpoint.size == size == m.mirrored
         found = log.verify(kept)
         assert are_mirrored(found.policy, {name for name, _ in found.cosigners})
@@ -85,7 +85,7 @@ async def test_many_leaves_go_in_requests_of_at_most_32_packages(tmp_path):
         for _ in range(9):
             size = await log.add(1000)
         await log.wait(size)
-        await log.publisher.beside.mirrors.wait(size, 60)
+        await log.publisher.mirrors.wait(size, 60)
         assert m.mirrored == size > 32 * 256
         assert m.packages >= size // 256
         assert "gzip" in m.codings  # it is not on this machine's own address
@@ -100,10 +100,10 @@ async def test_a_mirror_that_takes_a_part_is_given_the_rest(tmp_path, most):
         await log.add(300)
         size = await log.add(900)
         await log.wait(size)
-        await log.publisher.beside.mirrors.wait(size, 60)
+        await log.publisher.mirrors.wait(size, 60)
         # And goes on in the middle of a bundle.
         size = await log.add(2)
-        await log.publisher.beside.mirrors.wait(size, 60)
+        await log.publisher.mirrors.wait(size, 60)
         assert m.mirrored == size
 
 
@@ -112,13 +112,11 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
     keeper = CosignedFile(tmp_path / "log.db", ".mirrored")
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
         size = await log.add(700)
-        await log.publisher.beside.mirrors.wait(size, 60)
+        await log.publisher.mirrors.wait(size, 60)
         await until(lambda: keeper.path.exists() and b"\n%d\n" % size in keeper.path.read_bytes())
     before = m.packages
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
-        assert (
-            log.publisher.beside.mirrors.kept.checkpoint.size == size
-        )  # before anything is pushed
+        assert log.publisher.mirrors.kept.checkpoint.size == size  # before anything is pushed
         await until(lambda: m.asked[-1] == "/add-entries")
         assert m.packages == before
     # By a policy that asks for more, and when somebody has changed the file, it counts for nothing.
@@ -126,12 +124,12 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
     other = mirror("n")
     other.fault = away
     async with mirrored(tmp_path, m, other, needed=2, mirrored=keeper) as log:
-        assert log.publisher.beside.mirrors.kept is None
+        assert log.publisher.mirrors.kept is None
     text = keeper.path.read_text()
     at = text.index("m.example/m") + len("m.example/m") + 12
     keeper.path.write_text(text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :])
     async with mirrored(tmp_path, m, mirrored=keeper) as log:
-        assert log.publisher.beside.mirrors.kept is None
+        assert log.publisher.mirrors.kept is None
 
 
 @pytest.mark.parametrize(
@@ -145,12 +143,12 @@ async def test_what_a_mirror_has_is_asked_by_a_new_process(tmp_path):
 async def test_what_was_kept_counts_by_the_windows_of_a_policy(tmp_path, window, holds):
     async with mirrored(tmp_path, mirror("m")) as log:
         size = await log.add(3)
-        kept = await log.publisher.beside.mirrors.wait(size, 60)
+        kept = await log.publisher.mirrors.wait(size, 60)
         text = format_policy(log.policy).decode()
         times = [each.timestamp for each in log.policy.recognise(kept) if each.timestamp]
         chain = chains.file(chains.version((), text, window(min(times), max(times))))
-        log.publisher.beside.mirrors.use(parse_policy(chain), ())
-        assert (log.publisher.beside.mirrors.kept is not None) is holds
+        log.publisher.mirrors.use(parse_policy(chain), ())
+        assert (log.publisher.mirrors.kept is not None) is holds
 
 
 async def test_no_head_waits_for_a_dead_mirror_and_it_catches_up(tmp_path):
@@ -169,13 +167,13 @@ async def test_no_head_waits_for_a_dead_mirror_and_it_catches_up(tmp_path):
         assert log.publisher.witnesses[-1]["mirror"] is True
         assert not log.publisher.is_stalled
         with pytest.raises(NotPublishedError):
-            await log.publisher.beside.mirrors.wait(size, 0.01)
-        assert log.publisher.beside.mirrors.kept is None
+            await log.publisher.mirrors.wait(size, 0.01)
+        assert log.publisher.mirrors.kept is None
         dead = False
 
         def is_there() -> bool:
             clock.advance(0.5)
-            kept = log.publisher.beside.mirrors.kept
+            kept = log.publisher.mirrors.kept
             return kept is not None and kept.checkpoint.size >= size
 
         await until(is_there)
@@ -187,7 +185,7 @@ async def test_one_push_a_second_unless_somebody_waits(tmp_path):
     async with mirrored(tmp_path, m, clock=clock) as log:
         size = await log.add(1)
         await log.wait(size)
-        await log.publisher.beside.mirrors.wait(size, 30)
+        await log.publisher.mirrors.wait(size, 30)
         asked = len(m.asked)
         for _ in range(5):
             size = await log.add(1)
@@ -197,7 +195,7 @@ async def test_one_push_a_second_unless_somebody_waits(tmp_path):
         await until(lambda: m.mirrored == size)
         size = await log.add(1)
         await log.wait(size)
-        await log.publisher.beside.mirrors.wait(size, 30)  # with a clock that stands still
+        await log.publisher.mirrors.wait(size, 30)  # with a clock that stands still
         assert m.mirrored == size
 
 
@@ -208,7 +206,7 @@ async def test_two_mirrors_that_are_both_needed_cosign_one_head(tmp_path):
         size = 0
         for _ in range(6):
             size = await log.add(500)
-            await log.publisher.beside.mirrors.wait(size, 60)
+            await log.publisher.mirrors.wait(size, 60)
             assert signers(log) >= {"m.example/m", "m.example/n"}
         assert fast.mirrored >= size
         assert slow.mirrored >= size
@@ -234,7 +232,7 @@ class TestHostile:
             size = await log.add(300)
             await log.wait(size)
             await until(lambda: log.publisher.witnesses[-1]["error"] is not None)
-            assert log.publisher.beside.mirrors.kept is None
+            assert log.publisher.mirrors.kept is None
             assert "m.example/m" not in {x.name for x in log.shown.note.signatures}
             return str(log.publisher.witnesses[-1]["error"])
 

@@ -14,6 +14,7 @@ from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import verify_note
 from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import NotPublishedError, StorageError, UnavailableError
+from muniment_log.publish.cosigners import CosignerSet
 from muniment_log.publish.pace import PublisherLimits
 from publishing import (
     LIMITS,
@@ -215,7 +216,7 @@ async def test_a_head_that_was_told_is_stored_though_the_policy_changes(tmp_path
             await log.wait(0)
             size = await log.add()
             await log.publisher.wait(size, PATIENT)  # told, and not stored yet
-            log.publisher.use(policy_of(silent, quorum=1), log.clients[1:])
+            log.publisher.use(CosignerSet(policy_of(silent, quorum=1), log.clients[1:]))
             await log.publisher.settled()
             assert log.shown.checkpoint.size == size
 

@@ -9,7 +9,8 @@ import pytest
 
 from muniment.tlog.addcheckpoint import AheadError, ConflictError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment_log.publish.rated import DAY, RatedCosigners, RatedSetup, RatedWitness
+from muniment_log.publish.keeping import Keeping
+from muniment_log.publish.rated import DAY, RatedCosigners, RatedWitness
 from muniment_log.publish.rounds import Round, Stage
 from muniment_log.publish.witness import Cosigned, WitnessClient
 from publishing import ManualClock
@@ -122,7 +123,7 @@ class Simulating:
             kept.append(note)
 
         cosigners = RatedCosigners(
-            cast("Any", publishing), RatedSetup(rated(*self._witnesses), None, keep), clock
+            cast("Any", publishing), rated(*self._witnesses), clock, Keeping(None, keep)
         )
         await self._group.__aenter__()
         cosigners.start(self._group)
@@ -221,8 +222,8 @@ async def test_conflicts_and_failures_count_for_the_rate() -> None:
         pauses = [b - a for a, b in zip(one.asked, one.asked[1:], strict=False)]
         assert min(pauses) >= 1.0
         assert simulation.publishing.failures == [("w.example", True), ("w.example", False)]
-        assert simulation.cosigners.witnesses[0]["error"] is None
-        assert simulation.cosigners.witnesses[0]["per_day"] == PER_DAY
+        assert simulation.cosigners.described[0]["error"] is None
+        assert simulation.cosigners.described[0]["per_day"] == PER_DAY
         assert simulation.publishing.late
 
 

@@ -47,9 +47,7 @@ async def test_nobody_waits_for_them_and_they_join_the_served_head(tmp_path: Pat
             await until(lambda: names(log) >= {"w.example/a", "w.example/b", "w.example/c"})
             assert log.verify(log.shown).size == 2
             # Stored: with the head, and as the newest that they have cosigned.
-            await until(
-                lambda: log.publisher.beside.rated.kept == log.shown and keeper.path.exists()
-            )
+            await until(lambda: log.publisher.rated.kept == log.shown and keeper.path.exists())
             await until(lambda: keeper.path.read_bytes() == log.shown.encode())
 
             def stored() -> bytes:
@@ -61,7 +59,7 @@ async def test_nobody_waits_for_them_and_they_join_the_served_head(tmp_path: Pat
             await until(lambda: stored() == log.shown.encode())
         async with log_of(tmp_path, policy, per_day=per_day, keeper=keeper) as log:
             # After a restart they are there before anybody was asked again.
-            assert log.publisher.beside.rated.kept is not None
+            assert log.publisher.rated.kept is not None
             assert names(log) >= {"w.example/b", "w.example/c"}
 
 
@@ -82,11 +80,11 @@ async def test_a_head_that_is_served_no_more_is_kept(tmp_path: Path) -> None:
             await until(lambda: far.requests == 1)
             second = await log.wait(await log.add(5))
             held.set()
-            await until(lambda: log.publisher.beside.rated.kept is not None)
-            kept = log.publisher.beside.rated.kept
+            await until(lambda: log.publisher.rated.kept is not None)
+            kept = log.publisher.rated.kept
             assert kept.checkpoint in {first.checkpoint, second.checkpoint}
             assert "w.example/b" in {line.name for line in kept.note.signatures}
-            await until(lambda: log.publisher.beside.rated.kept.checkpoint == second.checkpoint)
+            await until(lambda: log.publisher.rated.kept.checkpoint == second.checkpoint)
 
 
 async def test_one_request_a_turn_whatever_it_is_answered(tmp_path: Path) -> None:
@@ -100,10 +98,10 @@ async def test_one_request_a_turn_whatever_it_is_answered(tmp_path: Path) -> Non
             far.head = log.shown.checkpoint.head  # somebody else has fed it
             clock.advance(2)
             await until(lambda: far.requests == 1)
-            assert log.publisher.beside.rated.kept is None
+            assert log.publisher.rated.kept is None
             clock.advance(2)
             await until(lambda: far.requests == 2)
-            await until(lambda: log.publisher.beside.rated.kept is not None)
+            await until(lambda: log.publisher.rated.kept is not None)
 
 
 async def test_kept_notes_of_another_tree_are_not_used(tmp_path: Path) -> None:
@@ -116,7 +114,7 @@ async def test_kept_notes_of_another_tree_are_not_used(tmp_path: Path) -> None:
         for data in (b"", b"x\n", signing.signed(origin=log.shown.checkpoint.origin).encode()):
             keeper.path.write_bytes(data)
             async with log_of(tmp_path, policy, keeper=keeper) as log:
-                assert log.publisher.beside.rated.kept is None
+                assert log.publisher.rated.kept is None
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from muniment_log.http.erasing import Erasing
 from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
+from muniment_log.publish.keeping import CosignedKeepers
 from muniment_log.publish.published import published_size
 from muniment_log.storage.addenda import WHAT_TO_DO, AddendaStore, find_lost
 from muniment_log.storage.cosigned import CosignedFile
@@ -114,8 +115,9 @@ async def serve(config: LogConfig) -> None:
             metrics=measured,
             is_committing=lambda: queue.is_busy,
             now=unix_seconds,
-            keeper=CosignedFile(config.database),
-            mirrored=CosignedFile(config.database, ".mirrored"),
+            keepers=CosignedKeepers(
+                CosignedFile(config.database), CosignedFile(config.database, ".mirrored")
+            ),
         )
         swept = await addenda.sweep(lambda start: leaves_from(log.tiles, start))
         if swept:
@@ -175,7 +177,7 @@ async def serve(config: LogConfig) -> None:
                 await pool.reload(changed)
 
         async def cosigned() -> bytes | None:
-            kept = publisher.beside.rated.kept
+            kept = publisher.rated.kept
             return None if kept is None else kept.encode()
 
         pool: WorkerPool | None = None
@@ -223,7 +225,7 @@ async def serve(config: LogConfig) -> None:
             index=index,
             index_log=index_log,
             cosigned=cosigned,
-            mirrored=publisher.beside.mirrors,
+            mirrored=publisher.mirrors,
             min_index=log.tiles.min_index,
         )
         await serve_beside(
@@ -236,7 +238,7 @@ async def serve(config: LogConfig) -> None:
             fields={
                 "size": storage.stored.head.size,
                 "gateways": len(config.admission.gateways),
-                "witnesses": len(witnesses.clients),
+                "witnesses": len(witnesses.asked.witnesses),
             },
         )
 

@@ -55,7 +55,7 @@ class _Opened:
     async def reload(self, config: LogConfig) -> None:
         # Those with a rate are asked about the log itself alone: a day has so many requests.
         await self.witnesses.replace(
-            config.index_log, lambda policy, clients, _: self.publisher.use(policy, clients)
+            config.index_log, lambda asked: self.publisher.use(asked.quorum)
         )
 
 

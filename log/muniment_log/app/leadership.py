@@ -39,8 +39,7 @@ from muniment_log.errors import (
     UnavailableError,
 )
 from muniment_log.inforce import Witnesses
-from muniment_log.publish.publisher import Publisher
-from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.publish.keeping import CosignedKeepers
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
@@ -247,8 +246,9 @@ class Leadership:
                 metrics=metrics,
                 is_committing=lambda: activity.is_busy,
                 now=self.clock,
-                keeper=CosignedObject(self.objects),
-                mirrored=CosignedObject(self.objects, MIRRORED),
+                keepers=CosignedKeepers(
+                    CosignedObject(self.objects), CosignedObject(self.objects, MIRRORED)
+                ),
             )
             integrator = Integrator(
                 store=store,
@@ -274,7 +274,7 @@ class Leadership:
                 await witnesses.replace(self.config, log.publisher.use)
             event(
                 _LOGGER, logging.INFO, "took over", epoch=lease.epoch, size=stored.head.size,
-                witnesses=len(witnesses.clients),
+                witnesses=len(witnesses.asked.witnesses),
             )  # fmt: skip
             async with TaskGroup() as inner:
                 inner.create_task(integrator.run(), name="integrator")

@@ -12,11 +12,9 @@ from msgspec import Struct
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.core.heads import HeadSigner
-from muniment_log.publish.beside import BesideSetup
-from muniment_log.publish.mirroring import MirrorSetup
+from muniment_log.publish.keeping import Keeping, load_kept
 from muniment_log.publish.published import CheckpointStore
 from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rated import RatedSetup, load_kept
 from muniment_log.publish.rollback import (
     COPY,
     EMPTY,
@@ -30,7 +28,6 @@ from muniment_log.storage.embedded import RECENT_BYTES, EmbeddedTiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment_log.config import LogConfig
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
     from muniment_log.core.ports import TileSource
     from muniment_log.inforce import Witnesses
     from muniment_log.metrics import TreeMetrics
-    from muniment_log.publish.rated import CosignedKeeper
+    from muniment_log.publish.keeping import CosignedKeepers
     from muniment_log.storage.embedded import FullTiles
 
 
@@ -153,27 +150,26 @@ async def open_log(
     metrics: TreeMetrics,
     is_committing: Callable[[], bool],
     now: Callable[[], int],
-    keeper: CosignedKeeper | None = None,
-    mirrored: CosignedKeeper | None = None,
+    keepers: CosignedKeepers | None = None,
 ) -> OpenLog[H_co]:
     """Compares a log with all that is known of it, and puts its writing parts together.
 
     `is_committing` tells whether a commit is under way or follows at once; `now` gives Unix
-    seconds. `keeper` keeps what rated witnesses cosign, `mirrored` what mirrors hold; without one,
-    none of them is asked.
+    seconds. `keepers` keep what those cosign that no head waits for; without keepers none of these
+    is asked.
 
     Raises:
         RolledBackError: the storage, the bucket and the witnesses contradict each other.
         StorageError: what is stored is damaged.
         UnavailableError: the storage cannot be reached.
     """
-    file, stored = config.file, storage.stored
+    file, stored, asked = config.file, storage.stored, witnesses.asked
     tiles = EmbeddedTiles(
         storage.full,
         storage.edge,
         stored.published,
         damaged=metrics.damaged_tile,
-        recent=RECENT_BYTES if witnesses.mirrors else 0,
+        recent=RECENT_BYTES if asked.mirrors else 0,
         pruned=storage.min_index,
     )
     for note in (stored.signed, stored.published):
@@ -182,7 +178,7 @@ async def open_log(
     keys = config.verifiers
     await storage.compare(keys, tiles)
     silent = await check_witnesses(
-        witnesses.all,
+        asked.all,
         origin=file.origin,
         keys=keys,
         tiles=tiles,
@@ -197,9 +193,8 @@ async def open_log(
             head=lambda: tiles.edge.head,
             still_leads=storage.still_leads,
         ),
-        policy=witnesses.policy,
-        witnesses=witnesses.clients,
-        silent=[witness for witness in silent if witness in witnesses.clients],
+        cosigners=asked,
+        silent=silent,
         seconds=file.limits.start_seconds,
         unproven=EMPTY if stored.head.size == 0 else COPY if storage.is_copy else "",
     )
@@ -211,15 +206,16 @@ async def open_log(
         # A key is new: an idle log shows its signature at once, too.
         signed = await heads.put_signed(lambda: signer.sign(stored.head))
 
-    async def kept_by(keeper: CosignedKeeper) -> SignedCheckpoint | None:
-        return await load_kept(keeper, file.origin, tiles, _size_of(stored.published))
-
+    rated = mirrored = Keeping()
+    if keepers is not None:
+        published = _size_of(stored.published)
+        rated = await load_kept(keepers.rated, file.origin, tiles, published)
+        mirrored = await load_kept(keepers.mirrored, file.origin, tiles, published)
     publisher = Publisher(
         signer=signer,
         store=heads,
         tiles=tiles,
-        policy=witnesses.policy,
-        witnesses=witnesses.clients,
+        cosigners=asked.quorum if keepers is None else asked,
         metrics=metrics,
         limits=file.limits.publisher,
         doubts=doubts,
@@ -227,16 +223,8 @@ async def open_log(
         signed=signed,
         published=stored.published,
         is_committing=is_committing,
-        beside=BesideSetup(
-            RatedSetup()
-            if keeper is None
-            else RatedSetup(witnesses.rated, await kept_by(keeper), keeper.keep),
-            MirrorSetup()
-            if mirrored is None
-            else MirrorSetup(
-                witnesses.policy, witnesses.mirrors, await kept_by(mirrored), mirrored.keep
-            ),
-        ),
+        rated=rated,
+        mirrored=mirrored,
     )
     metrics.integrated(stored.head.size)
     return OpenLog(tiles, heads, publisher, CommitListener(tiles, publisher, metrics), doubts)

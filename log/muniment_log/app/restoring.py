@@ -236,14 +236,14 @@ async def _ask_witnesses(
         edge = right_edge(loaded.head, loaded.fragments, loaded.partials)
         tiles = EmbeddedTiles(store, edge, None)
         async with Witnesses(config) as witnesses:
-            for witness in witnesses.all:
+            for witness in witnesses.asked.all:
                 try:
                     signed = await witness.latest(config.file.origin, config.verifiers)
                     why = "it shows no head of this log"
                 except WitnessError as error:
                     signed, why = None, str(error)
                 if signed is None:
-                    if witness not in witnesses.mirrors:  # they show theirs elsewhere
+                    if witness not in witnesses.asked.mirrors:  # they show theirs elsewhere
                         silent.append((witness.label, why))
                     continue
                 known = signed.checkpoint

@@ -23,7 +23,7 @@ LOOK_SECONDS: Final = 0.2
 
 
 class CosignedObject:
-    """See `publish.rated.CosignedKeeper`; under another key for what others have cosigned."""
+    """See `publish.keeping.CosignedKeeper`; under another key for what others have cosigned."""
 
     def __init__(self, objects: ObjectStore, key: str = COSIGNED) -> None:
         self._objects = objects

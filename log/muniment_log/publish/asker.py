@@ -1,6 +1,7 @@
-"""Who asks one cosigner: a task of its own, so that a slow cosigner holds up only itself.
+"""Who asks cosigners: one task for each, so that a slow cosigner holds up only itself.
 
-`Asking` has those of the cosigners that no head waits for, and keeps what came of it.
+`AskerGroup` has the tasks of all cosigners of a kind; `BesideGroup` those of a kind that no head
+waits for, and keeps what came of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from muniment.tlog.addcheckpoint import WitnessError
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.publish.publisher import Publisher
+    from muniment_log.publish.rounds import Round
 
 C = TypeVar("C", bound=WitnessClient)
 
@@ -82,69 +84,89 @@ _LOGGER: Final = logging.getLogger(__name__)
 A = TypeVar("A", bound=Asker[Any])
 
 
-class Asking(Generic[A]):
-    """One task for each cosigner of a kind, while a group runs; others may take their places.
+class AskerGroup(ABC, Generic[A]):
+    """One task for each cosigner of a kind, while a task group runs.
 
     Attributes:
         askers: who asks.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        newest: Callable[[], SignedCheckpoint | None],
-        keep: Callable[[bytes], Awaitable[None]],
-    ) -> None:
-        """Takes the kind's name, what is to be kept, and how, whenever `has_news` was called."""
+    def __init__(self, kind: str) -> None:
+        """Takes the kind's name, for those of the tasks."""
         self.askers: Sequence[A] = ()
         self._kind = kind
-        self._newest = newest
-        self._keep = keep
         self._group: TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._news = asyncio.Event()
 
-    def use(self, askers: Sequence[A]) -> None:
+    def _replace(self, askers: Sequence[A]) -> None:
         """Ends the tasks of those before, and begins those of others if a group runs."""
         for task in self._tasks:
             task.cancel()
         self.askers = askers
         if self._group is not None:
             self.start(self._group)
-        self.wake()
 
     def start(self, group: TaskGroup) -> None:
-        """Begins, with tasks of the group."""
+        """Begins to ask, with a task of the group for each cosigner."""
         self._group = group
         self._tasks = [
             group.create_task(one.run(), name=f"{self._kind} {one.client.label}")
             for one in self.askers
         ]
-        if self.askers:
-            self._tasks.append(group.create_task(self._keep_news(), name=f"keep {self._kind}"))
 
     def stop(self) -> None:
-        """The group has ended."""
+        """The group has ended: nobody is asked any more."""
         self._group = None
 
-    def wake(self) -> None:
-        """Has each look whether there is a head to be asked about."""
+    @property
+    def described(self) -> list[dict[str, str | int | bool | None]]:
+        """Each cosigner; see `Asker.described`."""
+        return [one.described for one in self.askers]
+
+
+class BesideGroup(AskerGroup[A]):
+    """Has published heads cosigned by those that no head waits for, and keeps the result."""
+
+    def __init__(self, kind: str, keep: Callable[[bytes], Awaitable[None]]) -> None:
+        """Takes the kind's name, and what keeps a checkpoint; see `Keeping`."""
+        super().__init__(kind)
+        self._newest: Round | None = None
+        self._keep = keep
+        self._news = asyncio.Event()  # there is a newer checkpoint to be kept
+
+    @property
+    @abstractmethod
+    def kept(self) -> SignedCheckpoint | None:
+        """The newest checkpoint that is to be kept; None before the first."""
+
+    def published(self, current: Round) -> None:
+        """There is another published head."""
+        self._newest = current
+        self._wake()
+
+    def _replace(self, askers: Sequence[A]) -> None:
+        super()._replace(askers)
+        self._wake()
+
+    def _wake(self) -> None:
         for one in self.askers:
             one.wake()
 
-    def has_news(self) -> None:
-        """There is a newer checkpoint to be kept."""
-        self._news.set()
+    def start(self, group: TaskGroup) -> None:
+        """Begins to ask, and to keep what came of it, with tasks of the group."""
+        super().start(group)
+        if self.askers:
+            self._tasks.append(group.create_task(self._keep_news(), name=f"keep {self._kind}"))
 
     async def _keep_news(self) -> None:
         while True:
             await self._news.wait()
             self._news.clear()
-            newest = self._newest()
-            if newest is None:
+            kept = self.kept
+            if kept is None:
                 continue
             with Contained("keeping cosignatures") as outcome:
-                await self._keep(newest.encode())
+                await self._keep(kept.encode())
             if outcome.error:
                 event(
                     _LOGGER,

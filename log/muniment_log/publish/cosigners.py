@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from muniment.local.backoff import Backoff
+from muniment_log.publish.asker import AskerGroup
 from muniment_log.publish.rounds import WitnessTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.policy import Policy
     from muniment_log.publish.clock import Clock, Timer
+    from muniment_log.publish.mirrorclient import MirrorClient
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.publisher import Publisher
+    from muniment_log.publish.rated import RatedWitness
     from muniment_log.publish.rounds import Round
     from muniment_log.publish.witness import WitnessClient
 
@@ -29,7 +33,33 @@ follow on each other faster, each would take processor time from the quorum of t
 newest is what readers want to be cosigned by more."""
 
 
-class Cosigners:
+class CosignerSet(Struct, frozen=True):
+    """Whom a log asks, one client for each URL.
+
+    Attributes:
+        policy: the policy in force; None when the log publishes uncosigned.
+        witnesses: each head waits for a quorum of them.
+        rated: witnesses with a rate of their own, which no head waits for.
+        mirrors: the policy's mirrors; no head waits for them, either.
+    """
+
+    policy: Policy | None = None
+    witnesses: Sequence[WitnessClient] = ()
+    rated: Sequence[RatedWitness] = ()
+    mirrors: Sequence[MirrorClient] = ()
+
+    @property
+    def all(self) -> list[WitnessClient]:
+        """The clients of all of them."""
+        return [*self.witnesses, *(each.client for each in self.rated), *self.mirrors]
+
+    @property
+    def quorum(self) -> CosignerSet:
+        """Those alone that heads wait for."""
+        return CosignerSet(self.policy, self.witnesses)
+
+
+class Cosigners(AskerGroup[WitnessTask]):
     """Has rounds cosigned by a policy's witnesses, and tells when they make its quorum.
 
     Those that make a quorum ask at once, the soonest to answer of all; the others when they are
@@ -41,31 +71,31 @@ class Cosigners:
     def __init__(
         self,
         publisher: Publisher,
-        *,
-        policy: Policy | None,
-        witnesses: Sequence[WitnessClient],
+        cosigners: CosignerSet,
         limits: PublisherLimits,
         clock: Clock,
     ) -> None:
-        """Takes the policy, None for a log that publishes uncosigned, and whom the workers tell."""
+        """Takes whom the workers tell, and who is asked."""
+        super().__init__("witness")
         self._publisher = publisher
         self._limits = limits
         self._clock = clock
-        self._group: TaskGroup | None = None
-        self._asking: list[asyncio.Task[None]] = []
         self._reserve: Timer | None = None
         self._later: Timer | None = None
-        self._set(policy, witnesses)
+        self.use(cosigners)
 
-    def _set(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
+    def use(self, cosigners: CosignerSet) -> None:
+        """Asks the witnesses of a policy from now on, and those of the one before no more."""
+        self._hold_all()
         first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
-        self._policy = policy
-        self._workers = tuple(  # in the policy's order
+        self._policy = cosigners.policy
+        tasks = tuple(  # in the policy's order
             WitnessTask(self._publisher, witness, Backoff(first, longest), self._clock)
-            for witness in witnesses
+            for witness in cosigners.witnesses
         )
         self._asked_others = -OTHERS_PACE
-        self._rank(self._workers)
+        self._rank(tasks)
+        self._replace(tasks)
 
     def _rank(self, ranked: tuple[WitnessTask, ...]) -> None:
         """Takes the order in which to ask, and finds how many of them make a quorum."""
@@ -76,31 +106,14 @@ class Cosigners:
             names |= ranked[self._first].client.names
             self._first += 1
 
-    def use(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
-        """Asks the witnesses of another policy from now on, and those of the one before no more."""
-        for task in self._asking:
-            task.cancel()
-        self._hold_all()
-        self._set(policy, witnesses)
-        if self._group is not None:
-            self.start(self._group)
-
-    def start(self, group: TaskGroup) -> None:
-        """Begins to ask, with a task of the group for each witness."""
-        self._group = group
-        self._asking = [
-            group.create_task(worker.run(), name=f"witness {worker.client.label}")
-            for worker in self._workers
-        ]
-
     def stop(self) -> None:
         """The group has ended: nobody is asked any more."""
-        self._group = None
+        super().stop()
         self._hold_all()
 
     def ask(self) -> None:
         """There is a new round: asks those who make a quorum soonest, the others a moment later."""
-        ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
+        ranked = tuple(sorted(self.askers, key=lambda worker: worker.rank))
         if ranked != self._ranked:
             self._rank(ranked)
         # The one that takes longest begins first, and its request is on its way before the next is
@@ -158,18 +171,13 @@ class Cosigners:
         """Whether each has cosigned or failed, so that there is nobody to wait for."""
         return all(
             worker.client in current.answered or worker.failure is not None
-            for worker in self._workers
+            for worker in self.askers
         )
 
     def missing(self, current: Round | None) -> str:
         """The labels of those who have not cosigned."""
         answered = current.answered if current is not None else set()
-        return ", ".join(w.client.label for w in self._workers if w.client not in answered)
-
-    @property
-    def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness; see `Asker.described`."""
-        return [worker.described for worker in self._workers]
+        return ", ".join(w.client.label for w in self.askers if w.client not in answered)
 
 
 def _wake_after(passes: int, worker: WitnessTask) -> None:

@@ -17,26 +17,24 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrors import are_mirrored, verify_mirrored
-from muniment_log.publish.asker import Asker, Asking
+from muniment_log.publish.asker import Asker, BesideGroup
 from muniment_log.publish.mirrorclient import MirrorClient
 from muniment_log.publish.published import HeadWaiters
-from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing
+from muniment_log.publish.rated import LONGEST_PAUSE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.policy import Policy
     from muniment.tlog.treereader import AuthenticTiles
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.clock import Clock
+    from muniment_log.publish.keeping import Keeping
     from muniment_log.publish.publisher import Publisher
     from muniment_log.publish.rounds import Round
 
@@ -48,23 +46,7 @@ FIRST_PAUSE: Final = 0.2
 """Seconds after the first failure of a push; doubles, up to `rated.LONGEST_PAUSE`."""
 
 
-class MirrorSetup(Struct, frozen=True):
-    """Whom to push to, by whose group they count, and what was kept and is to be kept.
-
-    Attributes:
-        policy: the policy whose mirrors the clients are; None without any.
-        clients: one for each URL.
-        kept: what was kept before, see `rated.load_kept`.
-        keep: keeps the newest mirrored checkpoint.
-    """
-
-    policy: Policy | None = None
-    clients: Sequence[MirrorClient] = ()
-    kept: SignedCheckpoint | None = None
-    keep: Callable[[bytes], Awaitable[None]] = keep_nothing
-
-
-class Mirroring:
+class Mirroring(BesideGroup["_Worker"]):
     """Pushes published heads to mirrors, with one task for each, and keeps what came of it.
 
     Attributes:
@@ -74,22 +56,27 @@ class Mirroring:
     def __init__(
         self,
         publisher: Publisher,
-        setup: MirrorSetup,
-        tiles: AuthenticTiles,
+        policy: Policy | None,
+        clients: Sequence[MirrorClient],
         clock: Clock,
+        keeping: Keeping,
+        *,
+        tiles: AuthenticTiles,
         metrics: TreeMetrics,
     ) -> None:
-        """Begins with what was kept before; `tiles` are of the log's tree."""
+        """Begins with what was kept before; `tiles` are of the log's tree.
+
+        The clients, one for each URL, are of the policy's mirrors.
+        """
+        super().__init__("mirror", keeping.keep)
         self._publisher = publisher
         self._tiles = tiles
         self._clock = clock
         self._metrics = metrics
-        self._waiting = HeadWaiters(setup.kept)
+        self._waiting = HeadWaiters(keeping.kept)
         self._interested = 0
         self._urgent = asyncio.Event()
-        self._newest: Round | None = None
-        self._asking: Asking[_Worker] = Asking("mirror", lambda: self.kept, setup.keep)
-        self.use(setup.policy, setup.clients)
+        self.use(policy, clients)
         self._show()
 
     @property
@@ -100,7 +87,7 @@ class Mirroring:
     @property
     def has_mirrors(self) -> bool:
         """Whether there is anybody to push to."""
-        return bool(self._asking.askers)
+        return bool(self.askers)
 
     async def newest(self) -> bytes | None:
         """What `kept` gives, encoded."""
@@ -113,21 +100,12 @@ class Mirroring:
         if kept is not None and not _is_held(policy, kept):
             # By another policy, or the file was changed: another push brings it again.
             self._waiting.newest = None
-        self._asking.use([_Worker(self, each, self._publisher, self._clock) for each in clients])
-
-    def start(self, group: TaskGroup) -> None:
-        """Begins to push, with a task of the group for each mirror, and one that keeps."""
-        self._asking.start(group)
+        self._replace([_Worker(self, each, self._publisher, self._clock) for each in clients])
 
     def stop(self) -> None:
         """The group has ended: nothing is pushed any more, and nobody need wait."""
-        self._asking.stop()
+        super().stop()
         self._waiting.stop()
-
-    def published(self, current: Round) -> None:
-        """There is another published head."""
-        self._newest = current
-        self._asking.wake()
 
     async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
         """Waits until a tree of at least `size` is mirrored, and returns its checkpoint.
@@ -150,11 +128,6 @@ class Mirroring:
             if not self._interested:
                 self._urgent.clear()
 
-    @property
-    def mirrors(self) -> list[dict[str, str | int | bool | None]]:
-        """Each mirror as `Asker.described` has it."""
-        return [{**worker.described, "mirror": True} for worker in self._asking.askers]
-
     # What a worker needs to know and tell.
 
     async def pause(self, seconds: float) -> None:
@@ -170,7 +143,7 @@ class Mirroring:
         newest = self._newest
         if newest is None or client in newest.answered:
             return None
-        at_work = [one.current for one in self._asking.askers if one.client is not client]
+        at_work = [one.current for one in self.askers if one.client is not client]
         shared = [
             each
             for each in at_work
@@ -190,7 +163,7 @@ class Mirroring:
         if self._is_mirrored(current) and (kept is None or current.size >= kept.checkpoint.size):
             self._waiting.tell(current.signed)
             self._show()
-            self._asking.has_news()
+            self._news.set()
 
     def _show(self) -> None:
         if self.kept is not None:
@@ -224,6 +197,10 @@ class _Worker(Asker[MirrorClient]):
         self._last: Round | None = None
         self._mirroring = mirroring
         self._clock = clock
+
+    @property
+    def described(self) -> dict[str, str | int | bool | None]:
+        return {**super().described, "mirror": True}
 
     async def run(self) -> None:
         began: float | None = None

@@ -28,20 +28,22 @@ from muniment.local.logs import event
 from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment_log.publish.beside import Beside, BesideSetup
 from muniment_log.publish.clock import Clock
 from muniment_log.publish.cosigners import Cosigners
+from muniment_log.publish.mirroring import Mirroring
 from muniment_log.publish.pace import Pace
 from muniment_log.publish.published import Publication
+from muniment_log.publish.rated import RatedCosigners
 from muniment_log.publish.rounds import ConsistencyProofs, Round, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from muniment.tlog.heads import Head
-    from muniment.tlog.policy import Policy
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import TreeMetrics
+    from muniment_log.publish.cosigners import CosignerSet
+    from muniment_log.publish.keeping import Keeping
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.published import CheckpointStore, PublishedTiles
     from muniment_log.publish.rollback import Doubts
@@ -58,7 +60,8 @@ class Publisher:
 
     Attributes:
         doubts: whether witnesses know more than the log.
-        beside: the cosigners that no head waits for: rated witnesses, mirrors.
+        rated: the witnesses with a rate of their own, which no head waits for.
+        mirrors: the mirrors; no head waits for them, either.
         integrated: the newest integrated head.
         round: the round under way, or the last one.
         prove: makes the consistency proof between two sizes; see `ConsistencyProofs`.
@@ -71,8 +74,7 @@ class Publisher:
         signer: HeadSigner,
         store: CheckpointStore,
         tiles: PublishedTiles,
-        policy: Policy | None,
-        witnesses: Sequence[WitnessClient],
+        cosigners: CosignerSet,
         metrics: TreeMetrics,
         limits: PublisherLimits,
         doubts: Doubts,
@@ -80,14 +82,15 @@ class Publisher:
         signed: bytes | None,
         published: bytes | None,
         is_committing: Callable[[], bool],
+        rated: Keeping,
+        mirrored: Keeping,
         clock: Clock | None = None,
-        beside: BesideSetup | None = None,
     ) -> None:
         """Continues from what is stored: the integrated head, the signed and published notes.
 
-        `beside` has the cosigners that no head waits for. Without a policy the log publishes
-        uncosigned. `is_committing` tells whether a commit is under way or follows at once, so that
-        a signature can ride in its transaction.
+        Without a policy the log publishes uncosigned. `is_committing` tells whether a commit is
+        under way or follows at once, so that a signature can ride in its transaction. `rated` and
+        `mirrored` keep what those cosign that no head waits for.
         """
         self._signer = signer
         self._store = store
@@ -99,10 +102,18 @@ class Publisher:
         self.doubts = doubts
         self._clock = Clock() if clock is None else clock
         self._is_committing = is_committing
-        self._cosigners = Cosigners(
-            self, policy=policy, witnesses=witnesses, limits=limits, clock=self._clock
+        self._cosigners = Cosigners(self, cosigners, limits, self._clock)
+        self.rated = RatedCosigners(self, cosigners.rated, self._clock, rated)
+        self.mirrors = Mirroring(
+            self,
+            cosigners.policy,
+            cosigners.mirrors,
+            self._clock,
+            mirrored,
+            tiles=tiles,
+            metrics=metrics,
         )
-        self.beside = Beside(self, beside or BesideSetup(), tiles, self._clock, metrics)
+        self._groups = (self._cosigners, self.rated, self.mirrors)
         self._has_late_lines = False
         self.integrated = head
         self.round: Round | None = None
@@ -118,20 +129,16 @@ class Publisher:
         if self.published is not None:
             metrics.published(self.published.checkpoint.size)
 
-    def use(
-        self,
-        policy: Policy | None,
-        witnesses: Sequence[WitnessClient],
-        beside: BesideSetup | None = None,
-    ) -> None:
+    def use(self, cosigners: CosignerSet) -> None:
         """Publishes by another policy from now on.
 
         The newest signed head is put to its witnesses at once, also when it was published by the
         policy before; what was published stays until then.
         """
-        self._cosigners.use(policy, witnesses)
-        self.beside.use(beside or BesideSetup())
-        self.doubts.use(policy, witnesses)
+        self._cosigners.use(cosigners)
+        self.rated.use(cosigners.rated)
+        self.mirrors.use(cosigners.policy, cosigners.mirrors)
+        self.doubts.use(cosigners)
         last = self.round
         if last is None or last.stage is not Stage.MET:  # else somebody has it: it is stored first
             self.round = None
@@ -162,8 +169,8 @@ class Publisher:
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each cosigner, for readiness; see `Cosigners.witnesses`, `Beside.described`."""
-        return self._cosigners.witnesses + self.beside.described
+        """Each cosigner, for readiness; see `Asker.described`."""
+        return [described for group in self._groups for described in group.described]
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
@@ -221,13 +228,13 @@ class Publisher:
         """
         try:
             async with TaskGroup() as group:
-                self._cosigners.start(group)
-                self.beside.start(group)
+                for asking in self._groups:
+                    asking.start(group)
                 await self._publish_all()
         finally:
             self._publication.stop()
-            self._cosigners.stop()
-            self.beside.stop()
+            for asking in self._groups:
+                asking.stop()
 
     async def _publish_all(self) -> None:
         while True:
@@ -347,7 +354,8 @@ class Publisher:
         current.stage = Stage.STORED
         self._publication.serve(current.signed)
         self._cosigners.ask_others()
-        self.beside.published(current)
+        self.rated.published(current)
+        self.mirrors.published(current)
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(self._clock.time() - current.started)
@@ -366,7 +374,7 @@ class Publisher:
                 # Late: another cosignature only makes the published head stronger. It is not
                 # stored, a witness gives it again; but those with a rate are not asked so soon.
                 self._publication.serve(current.signed)
-                if self.beside.rated.asks(client):
+                if self.rated.asks(client):
                     self._has_late_lines = True
                     self._news.set()
             elif current.stage is Stage.SIGNED and self._cosigners.have_met(current):

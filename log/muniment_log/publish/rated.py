@@ -15,28 +15,19 @@ not at all, and a process that has just started waits as if it had asked before.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.local.backoff import Backoff
-from muniment.local.logs import event
-from muniment.local.outside import Contained
 from muniment.tlog.addcheckpoint import ConflictError, WitnessError
-from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.treereader import read_root
-from muniment_log.errors import StorageError
-from muniment_log.publish.asker import Asker, Asking
+from muniment_log.publish.asker import Asker, BesideGroup
 from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from muniment.local.taskgroup import TaskGroup
     from muniment.tlog.checkpoint import SignedCheckpoint
-    from muniment_log.core.ports import TileSource
     from muniment_log.publish.clock import Clock
+    from muniment_log.publish.keeping import Keeping
     from muniment_log.publish.publisher import Publisher
     from muniment_log.publish.rounds import Round
 
@@ -53,8 +44,6 @@ was chosen last, although there may be a newer one."""
 LONGEST_PAUSE: Final = 600.0
 """Seconds between two requests to a witness that fails, where its rate allows more."""
 
-_LOGGER: Final = logging.getLogger(__name__)
-
 
 class RatedWitness(NamedTuple):
     """A witness, and how many requests a day it may be sent."""
@@ -68,73 +57,27 @@ class RatedWitness(NamedTuple):
         return DAY / self.per_day * _MARGIN
 
 
-class CosignedKeeper(Protocol):
-    """Where the newest widely cosigned checkpoint is kept; losing it costs nothing but time."""
-
-    async def load(self) -> bytes | None:
-        """What was kept; None when there is none."""
-        ...
-
-    async def keep(self, note: bytes) -> None:
-        """Replaces what was kept before."""
-        ...
-
-
-async def keep_nothing(_: bytes) -> None:
-    """Nobody keeps it."""
-
-
-class RatedSetup(Struct, frozen=True):
-    """Whom to ask, what was kept before, and where the next is kept; see `load_kept`."""
-
-    witnesses: Sequence[RatedWitness] = ()
-    kept: SignedCheckpoint | None = None
-    keep: Callable[[bytes], Awaitable[None]] = keep_nothing
-
-
-async def load_kept(
-    keeper: CosignedKeeper, origin: str, tiles: TileSource, size: int
-) -> SignedCheckpoint | None:
-    """What was kept before, if the tree contains it; of what cannot be used an event tells.
-
-    `size` is that of the published tree: beyond it nothing is shown.
-    """
-    with Contained("kept cosignatures") as outcome:
-        data = await keeper.load()
-        if data is None:
-            return None
-        kept = parse_signed_checkpoint(data)
-        head = kept.checkpoint
-        if head.origin != origin or head.size > size:
-            raise StorageError("they are of another log, or of a tree that is not published")
-        if await read_root(tiles, head.size) != head.root:
-            raise StorageError("they are of another tree")
-        return kept
-    event(_LOGGER, logging.WARNING, "kept cosignatures are not used", error=outcome.error)
-    return None
-
-
-class RatedCosigners:
+class RatedCosigners(BesideGroup["_Worker"]):
     """Asks rated witnesses about published heads, with one task for each, and keeps the result."""
 
     def __init__(
         self,
         publisher: Publisher,
-        setup: RatedSetup,
+        witnesses: Sequence[RatedWitness],
         clock: Clock,
+        keeping: Keeping,
     ) -> None:
         """Begins with what was kept before."""
-        self._before = setup.kept
+        super().__init__("witness", keeping.keep)
+        self._before = keeping.kept
         self._publisher = publisher
         self._clock = clock
         self._asked: dict[str, float] = {}  # by URL, when the last request began
-        self._newest: Round | None = None
         self._chosen: Round | None = None
         self._chosen_at = 0.0
         self._turns: dict[Round, _Turn] = {}
         self._best: Round | None = None
-        self._asking: Asking[_Worker] = Asking("witness", lambda: self.kept, setup.keep)
-        self.use(setup.witnesses)
+        self.use(witnesses)
 
     @property
     def kept(self) -> SignedCheckpoint | None:
@@ -149,32 +92,11 @@ class RatedCosigners:
         # Whoever is new here may have been asked a moment ago, by the process before this one.
         self._asked = {each.client.url: before.get(each.client.url, now) for each in witnesses}
         self._together = min([TOGETHER_SECONDS, *(each.interval for each in witnesses)])
-        self._asking.use([_Worker(self, each, self._publisher, self._clock) for each in witnesses])
-
-    def start(self, group: TaskGroup) -> None:
-        """Begins to ask, with a task of the group for each witness, and one that keeps."""
-        self._asking.start(group)
-
-    def stop(self) -> None:
-        """The group has ended: nobody is asked any more."""
-        self._asking.stop()
-
-    def published(self, current: Round) -> None:
-        """There is another published head."""
-        self._newest = current
-        self._asking.wake()
+        self._replace([_Worker(self, each, self._publisher, self._clock) for each in witnesses])
 
     def asks(self, client: WitnessClient) -> bool:
         """Whether a witness is one of these."""
         return client.url in self._asked
-
-    @property
-    def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness as `Cosigners.witnesses` has it, and how often a day it is asked."""
-        return [
-            {**worker.described, "per_day": worker.witness.per_day}
-            for worker in self._asking.askers
-        ]
 
     # What a worker needs to know and tell.
 
@@ -212,7 +134,7 @@ class RatedCosigners:
         is_newer = self._best is None or current.started >= self._best.started
         if turn.cosigned and is_newer and (is_wide or not turn.waiting):
             self._best = current
-            self._asking.has_news()
+            self._news.set()
         for each in [r for r, t in self._turns.items() if not t.waiting and r is not self._best]:
             del self._turns[each]
 
@@ -236,6 +158,10 @@ class _Worker(Asker[WitnessClient]):
         self.witness = witness
         self._cosigners = cosigners
         self._clock = clock
+
+    @property
+    def described(self) -> dict[str, str | int | bool | None]:
+        return {**super().described, "per_day": self.witness.per_day}
 
     async def run(self) -> None:
         while True:

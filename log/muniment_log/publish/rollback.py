@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
     from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
-    from muniment.tlog.policy import Policy
     from muniment_log.core.ports import TileSource
+    from muniment_log.publish.cosigners import CosignerSet
     from muniment_log.publish.witness import WitnessClient
 
 _LOGGER = logging.getLogger(__name__)
@@ -170,38 +170,37 @@ class Doubts:
         self,
         *,
         check: PastCheck,
-        policy: Policy | None,
-        witnesses: Iterable[WitnessClient] = (),
-        silent: Iterable[WitnessClient] = (),
-        seconds: float = 0.0,
-        unproven: str = "",
+        cosigners: CosignerSet,
+        silent: Iterable[WitnessClient],
+        seconds: float,
+        unproven: str,
     ) -> None:
         """Begins with what is known at the start.
 
-        The `silent` show no checkpoint of this log, and have `seconds` to answer the first head.
-        `unproven` says why this tree may not be all that there is, if there is a reason to think
-        so.
+        Those of the quorum's witnesses that are `silent`, who show no checkpoint of this log, have
+        `seconds` to answer the first head. `unproven` says why this tree may not be all that there
+        is; empty when nothing gives a reason to think so.
         """
         self._check = check
-        self._policy = policy
-        self._witnesses = tuple(witnesses)
-        self._silent = set(silent)
+        self._policy = cosigners.policy
+        self._witnesses = tuple(cosigners.witnesses)
+        self._silent = {each for each in silent if each in self._witnesses}
         self._seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
         self._saying: dict[WitnessClient, str] = {}
         self._confirmed = False
         self._news = asyncio.Event()
         # Whoever has not said that an unproven tree is all that there ever was.
-        needs_any = policy is not None and not policy.is_met(set())
+        needs_any = self._policy is not None and not self._policy.is_met(set())
         self._unproven = unproven
         self._unheard = set(self._witnesses) if unproven and needs_any else set()
         self._is_clear = not (self._silent or self._unheard)
 
-    def use(self, policy: Policy | None, witnesses: Iterable[WitnessClient]) -> None:
+    def use(self, cosigners: CosignerSet) -> None:
         """Another policy is in force; what its witnesses have said still counts."""
         known = {witness.url for witness in self._witnesses}
-        self._witnesses = tuple(witnesses)
-        self._policy = policy
+        self._witnesses = tuple(cosigners.witnesses)
+        self._policy = policy = cosigners.policy
         by_url = {witness.url: witness for witness in self._witnesses}
         asked = {witness.url for witness in self._silent}
         said = {witness.url: what for witness, what in self._saying.items()}

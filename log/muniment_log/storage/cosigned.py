@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CosignedFile:
-    """`log.cosigned` where the database is `log.db`; see `publish.rated.CosignedKeeper`.
+    """`log.cosigned` where the database is `log.db`; see `publish.keeping.CosignedKeeper`.
 
     With another suffix the same for what others have cosigned.
     """
