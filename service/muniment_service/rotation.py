@@ -32,7 +32,7 @@ from muniment_service.signers import read_signers
 class Record(Protocol):
     """Records which keys are the service's."""
 
-    def __call__(self, keys: Sequence[VKey], changed: VKey, commit: Callable[[], None]) -> None:
+    def __call__(self, keys: Sequence[VKey], changed: VKey, commit: Callable[[], None], /) -> None:
         """Records the keys, and calls `commit` inside the transaction, just before it ends.
 
         `changed` is the one that has come, and is among the keys, or has gone. It may be recorded,
