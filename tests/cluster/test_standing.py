@@ -51,6 +51,9 @@ def test_a_frontend_without_a_leader_takes_records_and_says_so(
         assert metric(made.log, "leads") == metric(made.log, "led") == 1
         assert metric(made.log, "published_time_seconds") >= int(began)
         assert made.log.terminate() == 0
+        text = made.config.read_text()
+        lease = "lease_seconds = 6.0\n"
+        made.config.write_text(text.replace(lease, f"{lease}backlog_leaves = 10\n"))
 
         frontend = stack.enter_context(start_log(made.config, cluster, "frontend"))
         answer = ask(f"{frontend.url}/v1/batches", stream.take(RECORDS[4:10]))
@@ -64,6 +67,12 @@ def test_a_frontend_without_a_leader_takes_records_and_says_so(
         assert metric(frontend, "ordered_size") == 12
         assert metric(frontend, "integration_lag_leaves") == 7
         assert metric(frontend, "integration_lag_seconds") > 0.4
+        assert ask(f"{frontend.url}/v1/batches", stream.take(RECORDS[10:12])).status == 200
+        late = stream.take(RECORDS[12:14])
+        ask(f"{frontend.url}/v1/batches", late).problem(503, "overloaded")
+        eventually(lambda: "accepted" not in cluster_of(frontend)["notice"])
+        assert "no integrator leads" in (notice := cluster_of(frontend)["notice"])
+        assert "answered with 503" in notice
 
         leader, standby = (
             stack.enter_context(start_log(made.config, cluster, "integrator")) for _ in range(2)
@@ -77,6 +86,7 @@ def test_a_frontend_without_a_leader_takes_records_and_says_so(
             assert (told["led"], "notice" in told) == (True, False)
             assert metric(process, "lease_epoch") == told["epoch"]
             assert metric(process, "leads") == (process is leader)
+        assert ask(f"{frontend.url}/v1/batches", late).status == 200
         assert ask(f"{leader.url}/readyz").json["integrating"] is True
         assert ask(f"{standby.url}/readyz").json["integrating"] is False
         # Who it is, by machine and process: in the database, and not for everybody.

@@ -105,10 +105,11 @@ async def serve(
         )
         leadership: Leadership | None = None
         arriving: set[str] = set()
+        backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
         sequencer = SharedSequencer(
             order=PostgresOrder(
                 database,
-                Backlog(cluster.backlog_leaves, cluster.backlog_bytes),
+                backlog,
                 lambda: None if leadership is None else leadership.wake(),
                 file.limits.recalled_records,
                 arriving,
@@ -135,6 +136,7 @@ async def serve(
         made = await made_when(database)
         status = ProcessStatus(
             view=view,
+            backlog=backlog,
             leadership=leadership,
             signers=config.signers,
             metrics=seen,

@@ -1,8 +1,9 @@
 """What a process of a cluster says of itself and of the whole.
 
 A frontend is ready as long as it sees the database, and with it can order records: they are durable
-and have their index, whether or not anybody leads. Who needs them published is told that nobody
-does. An integrator is ready as long as it sees the database, and could take over.
+and have their index, whether or not anybody leads, until as many as may wait for the tree. Who
+needs them published is told that nobody leads. An integrator is ready as long as it sees the
+database, and could take over.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from muniment.tlog.note import Signer
     from muniment_log.app.leadership import Leadership
     from muniment_log.cluster.metrics import ClusterMetrics
+    from muniment_log.cluster.order import Backlog
     from muniment_log.cluster.view import PublishedView
     from muniment_log.publish.publisher import Publisher
 
 NOBODY_LEADS: Final = (
     "no integrator leads: records are accepted and keep their index, but nothing is published"
+)
+TOO_FAR_BEHIND: Final = (
+    "the tree is too far behind what is ordered: records are answered with 503 until it catches up"
 )
 
 
@@ -33,6 +38,7 @@ class ProcessStatus:
     """Tells how the cluster is, as this process sees it."""
 
     view: PublishedView
+    backlog: Backlog
     leadership: Leadership | None
     signers: Sequence[Signer]
     metrics: ClusterMetrics
@@ -63,7 +69,10 @@ class ProcessStatus:
             "lag_seconds": round(view.lag, 3),
             "published_at": _iso(view.published_time),
         }
-        if not view.is_led:
+        if self.backlog.is_full(view.ordered - view.integrated.size, view.waiting_bytes):
+            nobody = "" if view.is_led else "no integrator leads, and "
+            described["notice"] = nobody + TOO_FAR_BEHIND
+        elif not view.is_led:
             described["notice"] = NOBODY_LEADS
         return described
 

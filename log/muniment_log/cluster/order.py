@@ -121,6 +121,10 @@ class Backlog:
     leaves: int = 2_000_000
     bytes: int = 2 << 30
 
+    def is_full(self, leaves: int, size: int) -> bool:
+        """Whether nothing is ordered while so many leaves, and their bytes, wait; see `_TAKE`."""
+        return leaves >= self.leaves or size >= self.bytes
+
 
 class PostgresOrder:
     """The `Order` in PostgreSQL, one of any number."""

@@ -127,6 +127,7 @@ class PublishedView:
     Attributes:
         integrated: the integrated head.
         ordered: leaves that have an index.
+        waiting_bytes: of those that are not in the tree, or from `CLOSED_BYTES` on.
         lag: seconds that the oldest leaf outside the tree has waited; see `Lag`.
         is_led: whether some integrator holds the lease.
         epoch: of the lease.
@@ -150,7 +151,7 @@ class PublishedView:
         `WrongIdentityError` when this process may not go on.
         """
         self.integrated = Head(0, b"")
-        self.ordered = 0
+        self.ordered = self.waiting_bytes = 0
         self.lag = 0.0
         self.is_led = False
         self.epoch = 0
@@ -163,7 +164,6 @@ class PublishedView:
         self._lag = Lag()
         self._keep = keep
         self._version = 0
-        self._is_closed = False
         self._status = IntegratorStatus()
         self._interested = 0
         self._urgent = asyncio.Event()
@@ -196,7 +196,7 @@ class PublishedView:
     def _is_unheard(self) -> bool:
         """Whether the log is empty, and no integrator has said that it may be."""
         # While a log is being copied into the cluster nothing is taken anyway.
-        is_empty = self.ordered == 0 and not self._is_closed
+        is_empty = self.ordered == 0 and self.waiting_bytes < CLOSED_BYTES
         return is_empty and not (self.is_led and self._status.heard)
 
     async def cleared(self) -> None:
@@ -256,8 +256,7 @@ class PublishedView:
         if row["epoch"] != self.epoch:
             await self._keep()
         self.integrated = Head(row["size"], row["root"])
-        self.ordered = row["next"]
-        self._is_closed = row["bytes"] >= CLOSED_BYTES
+        self.ordered, self.waiting_bytes = row["next"], row["bytes"]
         self.is_led, self.epoch = row["held"], row["epoch"]
         self.holder = row["holder"] if self.is_led else ""
         self.lag = self._lag.look(monotonic(), self.ordered, self.integrated.size)
