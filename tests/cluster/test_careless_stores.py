@@ -116,7 +116,7 @@ async def test_a_frontend_waits_for_no_race() -> None:
     store = objectserver.Store()
     async with opened(store) as client:
         await client.probe(races=False)
-    assert (store.puts, store.objects) == (5, {})
+    assert (store.puts, store.gets, store.objects) == (4, 2, {})
 
 
 class Answers(objectserver.Store):

@@ -269,14 +269,14 @@ class ObjectStore:
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        racers = RACERS if races else 1
-        for number in range(ROUNDS if races else 1):
+        racers, rounds = (RACERS, ROUNDS) if races else (1, 1)
+        for number in range(rounds):
             key = f"probe/{secrets.token_hex(16)}"
             round_began = loop.time()
             try:
-                if number == 0:
+                if races and number == 0:
                     await asyncio.gather(*(self._client.get(key) for _ in range(2 * racers)))
-                    await self._race_both(key, racers)
+                    await self._race_both(key)
                 else:
                     first = await self._winner(key, None, racers)
                     await self._replace(key, first, racers)
@@ -290,11 +290,11 @@ class ObjectStore:
             if now - began + now - round_began > PROBE_SECONDS:
                 return
 
-    async def _race_both(self, key: str, racers: int) -> None:
+    async def _race_both(self, key: str) -> None:
         """A race of each kind, side by side, of which the other object is deleted again."""
         other = f"{key}-created"
         first = await self._winner(key, None, 1)
-        races = self._winner(other, None, racers), self._replace(key, first, racers)
+        races = self._winner(other, None, RACERS), self._replace(key, first, RACERS)
         results = await asyncio.gather(*races, return_exceptions=True)
         failed = [result for result in results if isinstance(result, BaseException)]
         with suppress(LogError) if failed else nullcontext():
