@@ -104,7 +104,7 @@ class Bench:
         self.eraser = Eraser(
             origin=ORIGIN,
             addenda=self.stored,
-            submit=lambda *records: self.submit(*records),  # noqa: PLW0108 - tests replace it
+            submit=lambda *request: self.submit(*request),  # noqa: PLW0108 - tests replace it
             logged=self.logged,
             retention=Retention(rules),
             now_ms=lambda: self.now,

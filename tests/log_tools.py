@@ -22,6 +22,7 @@ from muniment_log.cli.setup import init
 from muniment_log.core.integrate import Integration, restore
 from muniment_log.core.orders import Orders
 from muniment_log.core.ports import SequencerPort, TileSource
+from muniment_log.core.repeats import RequestRecords
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.errors import StreamGapError, UnavailableError
@@ -68,6 +69,11 @@ async def gap(sequencer: SequencerPort, batch: Batch) -> StreamGapError:
 def record(text: str) -> bytes:
     """Any bytes: below HTTP nobody looks into records."""
     return b'{"n":"%b"}' % text.encode()
+
+
+def nameless(*records: bytes) -> RequestRecords:
+    """Records by which nothing is recognised when they come again."""
+    return RequestRecords(records, [None] * len(records))
 
 
 @dataclass

@@ -58,10 +58,8 @@ class Alternating:
     async def submit(self, batch: Batch) -> Receipt:
         return await next(self.turns).submit(batch)
 
-    async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
-    ) -> Receipt:
-        return await next(self.turns).submit_records(producer, records, request)
+    async def submit_records(self, producer: str, request: RequestRecords) -> Receipt:
+        return await next(self.turns).submit_records(producer, request)
 
     async def stream(self, key: StreamKey) -> StreamState:
         return await next(self.turns).stream(key)

@@ -10,7 +10,7 @@ from msgspec import structs
 
 import engines
 from cluster_tools import clustered, ordered_in
-from log_tools import GATEWAY, LIMITS, GatewayStream, all_entries, entries_of, record
+from log_tools import GATEWAY, LIMITS, GatewayStream, all_entries, entries_of, nameless, record
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import unframe
 from muniment.tlog.heads import Head
@@ -203,7 +203,7 @@ async def test_frontends_that_share_everything_lose_and_double_nothing(
             for batch in stream
         ]
         jobs += [
-            made.sequencers[number % 3].submit_records("curl.example/dev", [text])
+            made.sequencers[number % 3].submit_records("curl.example/dev", nameless(text))
             for number, text in enumerate(texts)
         ]
         results = await asyncio.gather(*jobs)

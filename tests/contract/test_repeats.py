@@ -35,7 +35,7 @@ async def test_what_a_token_sent_before_gets_its_first_receipt(
     producer = "curl.example/dev"
 
     async def send(ports: Ports, request: RequestRecords, who: str = producer) -> Receipt:
-        return await ports.sequencer.submit_records(who, request.records, request)
+        return await ports.sequencer.submit_records(who, request)
 
     one, two = (said(told(f"{n}", f"r-{n}"), told("x", f"s-{n}")) for n in (1, 2))
     async with opener(tmp_path) as ports:
@@ -87,7 +87,7 @@ async def test_what_comes_beside_a_repeat_is_logged_once_in_its_place(
 
         async def send(who: str, n: int) -> Receipt:
             request = requests[who, n]
-            return await ports.sequencer.submit_records(who, request.records, request)
+            return await ports.sequencer.submit_records(who, request)
 
         firsts = {
             (who, n): await send(who, n) for who in ("a.example", "b.example") for n in (0, 5)
@@ -119,7 +119,7 @@ async def test_only_the_newest_of_each_producer_are_recognised(
     async with opener(tmp_path) as ports:
 
         async def send(request: RequestRecords, who: str) -> Receipt:
-            return await ports.sequencer.submit_records(who, request.records, request)
+            return await ports.sequencer.submit_records(who, request)
 
         quiet = await send(requests[0], "quiet.example")
         receipts = [await send(request, "p.example") for request in requests]

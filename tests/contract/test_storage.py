@@ -12,7 +12,7 @@ import pytest
 
 import rfc6962
 import signing
-from log_tools import GATEWAY, GatewayStream, all_entries, entries_of, gap, hasty, record
+from log_tools import GATEWAY, GatewayStream, all_entries, entries_of, gap, hasty, nameless, record
 from muniment.records.manifest import verify_manifest
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import unframe
@@ -191,7 +191,9 @@ async def test_records_without_a_gateway_are_framed_by_the_log(
     async with opener(tmp_path) as ports:
         receipts = await asyncio.gather(
             *(
-                ports.sequencer.submit_records("curl.example/dev", [record(f"{i}"), record("x")])
+                ports.sequencer.submit_records(
+                    "curl.example/dev", nameless(record(f"{i}"), record("x"))
+                )
                 for i in range(10)
             )
         )
@@ -209,7 +211,7 @@ async def test_records_without_a_gateway_are_framed_by_the_log(
         key = StreamKey("curl.example/dev", manifest.stream)
         assert (await ports.sequencer.stream(key)).next == 20
     async with opener(tmp_path) as ports:
-        after = await ports.sequencer.submit_records("curl.example/dev", [record("later")])
+        after = await ports.sequencer.submit_records("curl.example/dev", nameless(record("later")))
         assert after.first == size
         leaves = await all_entries(ports.tiles, after.size)
         manifest = verify_manifest(
@@ -222,14 +224,14 @@ async def test_too_much_waiting_is_refused_and_not_kept(opener: Opener, tmp_path
     async with opener(tmp_path) as ports:
         big = [b"x" * 60_000] * 10
         results = await asyncio.gather(
-            *(ports.sequencer.submit_records("p.example", big) for _ in range(4)),
+            *(ports.sequencer.submit_records("p.example", nameless(*big)) for _ in range(4)),
             return_exceptions=True,
         )
         refused = [r for r in results if isinstance(r, BaseException)]
         assert refused
         assert all(isinstance(error, OverloadedError) for error in refused)
         # What was refused left no trace, and there is room again.
-        receipt = await ports.sequencer.submit_records("p.example", [b"y"])
+        receipt = await ports.sequencer.submit_records("p.example", nameless(b"y"))
         assert receipt.first == 11 * (4 - len(refused))
 
 

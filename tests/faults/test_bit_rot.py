@@ -10,7 +10,7 @@ import pytest
 
 import signing
 from faults.rot import flip, judge_any_bit
-from log_tools import ORIGIN, GatewayStream, embedded
+from log_tools import ORIGIN, GatewayStream, embedded, nameless
 from muniment.tlog.cosignature import verifier_for
 from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import StorageError
@@ -55,7 +55,7 @@ async def make(path: Path) -> None:
         log.listener.sign = HeadSigner(ORIGIN, [SIGNER], lambda: 1, None).sign
         for stream, count in [(main, 300), (other, 1), (main, 220), (other, 40)]:
             await log.sequencer.submit(stream.take(count))
-        await log.sequencer.submit_records("curl.example/dev", [b'{"n":1}', b'{"n":2}'])
+        await log.sequencer.submit_records("curl.example/dev", nameless(b'{"n":1}', b'{"n":2}'))
         note = log.listener.heads[-1][1]
         assert note is not None
         await log.tiles.publish(note)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from log_tools import LIMITS, Embedded, all_entries, embedded, ports_of
+from log_tools import LIMITS, Embedded, all_entries, embedded, nameless, ports_of
 from muniment_log.core.addenda import Addendum, Sent
 from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import IdConflictError, RequestRecords, Stated, request_of
@@ -96,7 +96,7 @@ async def several(
     gate = Gate()
     gate.is_open.set()
     async with embedded(path, limits, cleared=gate) as log:
-        await log.sequencer.submit_records(WHO, [b'{"n":"first"}'])
+        await log.sequencer.submit_records(WHO, nameless(b'{"n":"first"}'))
         ports = ports_of(log)
         workers: list[WorkerEnd] = []
         for _ in range(count):
@@ -272,7 +272,7 @@ async def test_what_has_to_wait_for_something_is_not_queued_at_once(tmp_path: Pa
     async with embedded(tmp_path / "log.db") as log:
         sequencer = log.sequencer
         assert not sequencer.submit_at_once(WHO, said("a"), told.append)  # a stream to be read
-        await sequencer.submit_records(WHO, said("a").records, said("a"))
+        await sequencer.submit_records(WHO, said("a"))
         assert sequencer.submit_at_once(WHO, said("b"), told.append)
         assert not sequencer.submit_at_once(WHO, said("b"), told.append)  # somebody is at it
         assert told == []

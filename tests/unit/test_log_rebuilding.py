@@ -3,7 +3,7 @@
 import pytest
 
 import decisions
-from log_tools import ORIGIN, GatewayStream, embedded
+from log_tools import ORIGIN, GatewayStream, embedded, nameless
 from muniment_log.core.integrate import EMPTY_EDGE
 from muniment_log.core.rebuilding import Rebuilding
 from muniment_log.errors import StorageError
@@ -19,7 +19,7 @@ async def logged(path):
             await log.sequencer.submit(first.take(count))
             await log.sequencer.submit(second.take(2))
         records = decisions.decisions(5, producer="curl.example/dev")
-        await log.sequencer.submit_records("curl.example/dev", records)
+        await log.sequencer.submit_records("curl.example/dev", nameless(*records))
         leaves = [leaf async for leaf in leaves_from(log.tiles, 0)]
         head = log.tiles.edge.head
     contents = Contents(path)

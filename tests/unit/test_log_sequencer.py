@@ -23,6 +23,7 @@ from log_tools import (
     all_entries,
     entries_of,
     hasty,
+    nameless,
     record,
 )
 from muniment.local.sqlitefile import Writer
@@ -135,7 +136,7 @@ class SequencerMachine(RuleBasedStateMachine):
 
         async def together() -> list[Receipt]:
             return await asyncio.gather(
-                *(sequencer.submit_records("curl.example/dev", body) for body in bodies)
+                *(sequencer.submit_records("curl.example/dev", nameless(*body)) for body in bodies)
             )
 
         receipts = self.run(together())
@@ -219,7 +220,7 @@ async def test_a_failed_commit_stops_the_log_and_the_retry_is_exact(
         results = await asyncio.gather(
             log.sequencer.submit(lost),
             log.sequencer.submit(later),
-            log.sequencer.submit_records("p.example", [record("x")]),
+            log.sequencer.submit_records("p.example", nameless(record("x"))),
             return_exceptions=True,
         )
         assert all(isinstance(result, UnavailableError) for result in results), results
@@ -228,7 +229,7 @@ async def test_a_failed_commit_stops_the_log_and_the_retry_is_exact(
         # Nothing more is taken, and nobody was told of a head.
         for work in (
             log.sequencer.submit(lost),
-            log.sequencer.submit_records("p.example", [record("x")]),
+            log.sequencer.submit_records("p.example", nameless(record("x"))),
         ):
             with pytest.raises(UnavailableError):
                 await work

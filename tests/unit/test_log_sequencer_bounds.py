@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 import log_tools
-from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, record
+from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, nameless, record
 from muniment_log.core.ports import StreamKey
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.errors import StreamConflictError, StreamGapError
@@ -31,7 +31,10 @@ async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> 
     async with log_tools.embedded(tmp_path / "log.db", limits) as log:
         await asyncio.gather(
             *(log.sequencer.submit(stream.take(3)) for stream in streams),
-            *(log.sequencer.submit_records(f"p{i}.example", [b"x" * 400] * 2) for i in range(9)),
+            *(
+                log.sequencer.submit_records(f"p{i}.example", nameless(*[b"x" * 400] * 2))
+                for i in range(9)
+            ),
             log.sequencer.submit(GatewayStream("big").take(200)),
         )
         assert log.head.size == 30 * 4 + 9 * 3 + 201
@@ -47,10 +50,12 @@ async def test_batches_and_records_that_fill_commits_take_turns(tmp_path: Path) 
     async with log_tools.embedded(tmp_path / "log.db", limits) as log:
         for one in streams:  # whose places are known then
             await log.sequencer.submit(one.take())
-        await log.sequencer.submit_records("p.example", [record("known")])
+        await log.sequencer.submit_records("p.example", nameless(record("known")))
         batches = [asyncio.create_task(log.sequencer.submit(one.take(8))) for one in streams]
         requests = [
-            asyncio.create_task(log.sequencer.submit_records("p.example", [record(f"{i}")] * 8))
+            asyncio.create_task(
+                log.sequencer.submit_records("p.example", nameless(*[record(f"{i}")] * 8))
+            )
             for i in range(12)
         ]
         places = {(await task).first: 1 for task in batches}
@@ -104,13 +109,13 @@ async def test_records_of_a_client_that_went_away_are_logged_and_their_room_is_g
 ) -> None:
     async with log_tools.embedded(tmp_path / "log.db") as log:
         sequencer = log.sequencer
-        await sequencer.submit_records("p.example", [record("w")])
-        task = asyncio.create_task(sequencer.submit_records("p.example", [record("x")]))
+        await sequencer.submit_records("p.example", nameless(record("w")))
+        task = asyncio.create_task(sequencer.submit_records("p.example", nameless(record("x"))))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert sequencer.waiting_bytes > 0  # it is still on its way
-        assert (await sequencer.submit_records("p.example", [record("y")])).first in {3, 4}
+        assert (await sequencer.submit_records("p.example", nameless(record("y")))).first in {3, 4}
         leaves = await all_entries(log.tiles, log.head.size)
         assert [leaf for leaf in leaves if leaf.startswith(b"{")] == list(map(record, "wxy"))
         assert sequencer.waiting_bytes == 0

@@ -232,7 +232,7 @@ class Chaos:
                 elif not isinstance(outcome, RecalledError):
                     raise outcome
         if receipt is None:
-            receipt = await here.submit_records(producer, request.records, request)
+            receipt = await here.submit_records(producer, request)
         places = receipt.indices or range(receipt.first, receipt.first + receipt.count)
         for name, place, entry in zip(ids, places, request.records, strict=True):
             assert self.places.setdefault((producer, name), place) == place

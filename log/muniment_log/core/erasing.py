@@ -83,7 +83,7 @@ class Eraser:
         *,
         origin: str,
         addenda: ErasablePort,
-        submit: Callable[[str, Sequence[bytes], RequestRecords], Awaitable[Receipt]],
+        submit: Callable[[str, RequestRecords], Awaitable[Receipt]],
         logged: Callable[[], Awaitable[Mark]],
         retention: Retention,
         now_ms: Callable[[], int],
@@ -244,7 +244,7 @@ class Eraser:
             request = request_of(records, stated, members, None)
             # E1: a crash before this is durable. The next start logs the same records; what was
             # logged keeps its place.
-            receipt = await self._submit(self._origin, records, request)
+            receipt = await self._submit(self._origin, request)
             places = receipt.indices or range(receipt.first, receipt.first + receipt.count)
             self._is_clean = False
             for record, index in zip(parsed, places, strict=True):

@@ -45,5 +45,5 @@ class Orders:
     async def records(self, producer: str, request: RequestRecords, sent: Sent | None) -> Receipt:
         """See `OrdersPort`."""
         return await self._keeper.ordered(
-            sent, lambda: self._sequencer.submit_records(producer, request.records, request)
+            sent, lambda: self._sequencer.submit_records(producer, request)
         )

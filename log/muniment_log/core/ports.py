@@ -84,16 +84,13 @@ class SequencerPort(Protocol):
         """
         ...
 
-    async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
-    ) -> Receipt:
+    async def submit_records(self, producer: str, request: RequestRecords) -> Receipt:
         """Order records of a producer that cannot sign, on the log's own stream for it.
 
         Args:
             producer: the producer.
-            records: canonical records.
-            request: the same records, and what they are recognised by: what was logged already gets
-                its first receipt. None logs them whatever was before.
+            request: canonical records, and what they are recognised by: what was logged already
+                gets its first receipt.
 
         Raises:
             IdConflictError, KeyConflictError: an id or the key stands for other content.

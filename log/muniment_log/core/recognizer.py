@@ -67,9 +67,9 @@ class Recognizer:
         Without `looks` all of it is to be logged, if the commit does not know better. Raises what
         `resolve` and the order do; nothing is claimed then.
         """
-        if not looks and (claimed := self.claim_at_once(key, request)) is not None:
-            return claimed
         names = request.names
+        if not (looks and names) and (claimed := self.claim_at_once(key, request)) is not None:
+            return claimed
         claim = await self._claims_on(key).take(names)
         try:
             plan = resolve(request, await self._look(key, names))

@@ -39,7 +39,7 @@ from muniment_log.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from muniment.records.manifest import Batch
     from muniment_log.core.ordering import Order
@@ -158,11 +158,9 @@ class Sequencer:
         finally:
             self.remembered.let_go(stream)
 
-    async def submit_records(
-        self, producer: str, records: Sequence[bytes], request: RequestRecords | None = None
-    ) -> Receipt:
+    async def submit_records(self, producer: str, request: RequestRecords) -> Receipt:
         """Orders records of a producer that cannot sign; see `SequencerPort.submit_records`."""
-        return await self._intake.submit(producer, records, request)
+        return await self._intake.submit(producer, request)
 
     def submit_at_once(self, producer: str, request: RequestRecords, done: Told) -> bool:
         """Does the same without a task, for most records; see `TokenIntake.submit_at_once`."""

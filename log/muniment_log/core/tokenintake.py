@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING
 
 from muniment_log.core.ordering import RecalledError
 from muniment_log.core.queueing import Records
-from muniment_log.core.recall import NEW, RecordSpan
 from muniment_log.core.recognizer import Recognizer
-from muniment_log.core.repeats import RequestPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from muniment_log.core.claims import Claim
     from muniment_log.core.ordering import Order
     from muniment_log.core.orderroom import OrderRoom
     from muniment_log.core.ports import Receipt, StreamKey
     from muniment_log.core.queueing import OrderQueue, Told
-    from muniment_log.core.repeats import RequestRecords
+    from muniment_log.core.repeats import RequestPlan, RequestRecords
     from muniment_log.core.streams import Stream
     from muniment_log.core.streamtable import StreamTable
 
@@ -91,19 +89,15 @@ class TokenIntake:
         self._enqueue(stream, claimed.plan, size, done, claimed.claim)
         return True
 
-    async def submit(
-        self, producer: str, records: Sequence[bytes], request: RequestRecords | None
-    ) -> Receipt:
+    async def submit(self, producer: str, request: RequestRecords) -> Receipt:
         """Orders records; see `SequencerPort.submit_records`."""
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         looks = False
         while True:
             try:
                 # What has come again once, of this request or of its producer, is looked up.
-                if looks or not (
-                    request and self.submit_at_once(producer, request, partial(_tell, done))
-                ):
-                    known = await self._claim(producer, records, request, done, looks=looks)
+                if looks or not self.submit_at_once(producer, request, partial(_tell, done)):
+                    known = await self._claim(producer, request, done, looks=looks)
                     if known is not None:
                         return known
                 return await done
@@ -114,8 +108,7 @@ class TokenIntake:
     async def _claim(
         self,
         producer: str,
-        records: Sequence[bytes],
-        request: RequestRecords | None,
+        request: RequestRecords,
         done: asyncio.Future[Receipt],
         *,
         looks: bool,
@@ -127,15 +120,12 @@ class TokenIntake:
         """
         self._check()
         key = self._queue.stream_of(producer)
-        size = sum(map(len, records))
+        size = sum(map(len, request.records))
         self._room.take(size)
         claim: Claim | None = None
         try:
-            if request is None or not request.names:
-                plan = RequestPlan(list(records), [], (RecordSpan(0, len(records), NEW),))
-            else:
-                looks = looks or self._recognizer.is_repeating(key)
-                plan, claim = await self._recognizer.claim(key, request, looks=looks)
+            looks = looks or self._recognizer.is_repeating(key)
+            plan, claim = await self._recognizer.claim(key, request, looks=looks)
             if plan.records:
                 # It stays in memory until they are settled, also when the client goes away.
                 stream = await self._hold(key)
