@@ -124,6 +124,14 @@ class Seen:
         return found.request["subject"]["id"]
 
 
+def python_of(framework: str) -> Path:
+    """The interpreter of a framework's environment; skips the test if there is none."""
+    python = ROOT / ".venv" / APART.get(framework, "frameworks") / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"{framework} is not installed: scripts/frameworks does it")
+    return python
+
+
 class Stage:
     """One log for all frameworks; each is played once, when it is first asked for."""
 
@@ -132,9 +140,7 @@ class Stage:
         self.play = cache(self._play)
 
     def _play(self, framework: str) -> dict[str, Seen]:
-        python = ROOT / ".venv" / APART.get(framework, "frameworks") / "bin" / "python"
-        if not python.exists():
-            pytest.skip(f"{framework} is not installed: scripts/frameworks does it")
+        python = python_of(framework)
         folder = self.deployment.folder / framework
         folder.mkdir()
         place = folder / "place.json"
@@ -366,6 +372,20 @@ def _handed_over(seen: Seen) -> None:
     assert seen.parents[first] == seen.parents[second] == job
     assert seen.agent_of("ada") == "planner"
     assert seen.agent_of("bob") == "clerk"
+
+
+@pytest.mark.timeout(PLAY_SECONDS)
+def test_google_adk_governs_no_agent_that_runs_what_nobody_decides() -> None:
+    argv = [str(python_of("google_adk")), "-W", "ignore", str(SIDE / "adk_refusals.py")]
+    done = processes.run(argv, timeout=PLAY_SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "local code": "ValueError",
+        "code at the provider": "ValueError",
+        "a sub-agent's code": "ValueError",
+        "code of an agent as a tool": "ValueError",
+        "a workflow": "TypeError",
+    }
 
 
 @pytest.mark.timeout(8 * PLAY_SECONDS)

@@ -9,10 +9,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from muniment.adapters.core import FrameworkCall, Gate, GatedCall
 from muniment.errors import InputError
+
+_HARMLESS: Final = {
+    "debug", "debug-file", "debug-to-stderr", "no-session-persistence", "replay-user-messages",
+    "verbose",
+}  # fmt: skip
+"""Arguments of the command line that bring no hooks, and no other way to allow a call."""
 
 
 @asynccontextmanager
@@ -32,9 +38,11 @@ async def governed(gate: Gate, options: Any, agent: str | None = None) -> AsyncI
     for is_there, what in (
         ((options.hooks or {}).get("PreToolUse"), "hooks: another PreToolUse hook"),
         (options.can_use_tool, "can_use_tool"),
+        (options.permission_prompt_tool_name, "permission_prompt_tool_name"),
         (options.plugins, "plugins"),
         (options.settings, "settings"),
         (options.setting_sources != [], "setting_sources other than []"),
+        (more := sorted(options.extra_args.keys() - _HARMLESS), f"extra_args: {', '.join(more)}"),
     ):
         if is_there:
             raise InputError(f"{what} could change the arguments of calls that were decided")

@@ -22,9 +22,18 @@ def govern(gate: Gate, agent: Any) -> Any:
     decided is what runs. Tools that an agent gets afterwards are not governed.
 
     Raises:
-        TypeError: If there is a tool of a kind that cannot be governed.
-        ValueError: If there is a tool that runs at the provider.
+        TypeError: If there is a tool or agent of a kind that cannot be governed, as workflows.
+        ValueError: If there is a tool that runs at the provider, or an agent with an executor of
+            code, which runs what the model writes without a tool.
     """
+    base: Any = import_module("google.adk.agents").BaseAgent
+    if not isinstance(agent, base) or hasattr(agent, "graph"):
+        raise TypeError(f"{type(agent).__name__} cannot be governed: govern the agents within")
+    if getattr(agent, "code_executor", None) is not None:
+        raise ValueError(
+            f"{agent.name}: its code executor runs code without a tool, so that no decision can be "
+            "asked for"
+        )
     tools = getattr(agent, "tools", None)
     if tools:
         agent.tools = [_governed(gate, one) for one in tools]
