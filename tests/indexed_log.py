@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memtree import MemTree
-from muniment.records.touched import list_value, touched
+from memtree import MemTree, list_value
+from muniment.records.touched import touched
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.encoding import frame
 from muniment.tlog.heads import Head

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 import decisions
+from bodies import split_body
 from log_deployment import (
     GATEWAY,
     ORIGIN,
@@ -22,7 +23,7 @@ from log_deployment import (
     leaves_of,
     verify_leaf,
 )
-from muniment.records.batchbody import join_body, split_body
+from muniment.records.batchbody import join_body
 from muniment.records.commitments import addendum
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import unframe

@@ -18,9 +18,9 @@ from typing import Any
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from bodies import split_body
 from muniment.records.addenda import named_digests
 from muniment.records.api import Decision, Outcome, RecordError, check_records, parse_record
-from muniment.records.batchbody import split_body
 from muniment.records.manifest import (
     NO_PREVIOUS,
     Batch,

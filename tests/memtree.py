@@ -4,7 +4,9 @@ Whatever keeps a map on disk is compared with it. Each root costs the whole tree
 """
 
 from collections.abc import Iterable, Sequence
+from struct import pack
 
+from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.mpt import EMPTY, bit_of, inner_node, leaf_node, prove_items
 
 
@@ -45,3 +47,13 @@ class MemTree:
                 sides[bit_of(key, bit)].append(key)
             bit += 1
         return inner_node(bit - 1, *[self._hash(side, bit) for side in sides])
+
+
+def list_value(indices: Sequence[int]) -> bytes:
+    """The value of a key whose leaves have these indices, at least one, ascending.
+
+    Eight bytes of their number, then the RFC 6962 root over them as leaves of eight bytes; all
+    big-endian.
+    """
+    leaves = leaf_hashes([pack(">Q", index) for index in indices])
+    return pack(">Q", len(leaves)) + root_of(leaves)

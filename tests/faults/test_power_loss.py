@@ -21,13 +21,14 @@ import pytest
 import decisions
 import log_tools
 import processes
+from bodies import split_body
 from faults import launch, strace, witnessstate
 from faults.cuts import Cuts
 from faults.logstate import Found, History, look
 from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Deployment, Stream, ask, deployed, leaves_of
 from log_load import withholding
 from log_tools import all_entries
-from muniment.records.batchbody import join_body, split_body
+from muniment.records.batchbody import join_body
 from muniment.records.manifest import MANIFEST, parse_batch
 from muniment_log.core.naming import digests_of
 

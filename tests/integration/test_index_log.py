@@ -16,10 +16,10 @@ import decisions
 import omitting
 import processes
 from log_deployment import GATEWAY, ORIGIN, PUBLISHED, Answer, Deployment, ask, deployed, leaves_of
-from memtree import MemTree
+from memtree import MemTree, list_value
 from muniment.complete.prooffile import VerifiedComplete, parse_complete, verify_complete
 from muniment.records.api import Revocation, Target, encode_record
-from muniment.records.touched import list_value, touched
+from muniment.records.touched import touched
 from muniment.tlog.encoding import unframe
 from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.policy import CosignedCheckpoint

@@ -5,8 +5,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bodies import split_body
 from muniment.records import batchbody
-from muniment.records.batchbody import AddendumError, end_of_batch, join_body, split_body
+from muniment.records.batchbody import AddendumError, end_of_batch, join_body
 from muniment.records.manifest import MANIFEST, NO_PREVIOUS, build_batch
 from muniment.tlog.encoding import FormatError, frame
 from muniment.tlog.note import Ed25519Signer

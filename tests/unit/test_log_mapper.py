@@ -9,9 +9,9 @@ import pytest
 
 from index_tools import ORIGIN, make_entries
 from log_tools import Listening, by_hand, open_store, root
-from memtree import MemTree
+from memtree import MemTree, list_value
 from muniment.map.mapfile import MapFile
-from muniment.records.touched import list_value, touched
+from muniment.records.touched import touched
 from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import IndexLeaf
 from muniment_log.core.integrate import restore

@@ -8,10 +8,10 @@ import pytest
 
 from decisions import decisions
 from index_tools import ORIGIN
+from memtree import list_value
 from muniment.complete.keys import key
 from muniment.map.mapfile import MapFile
 from muniment.map.reader import MapReader
-from muniment.records.touched import list_value
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.mpt import verify_many
 from muniment_log.index import mapreading

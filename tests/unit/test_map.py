@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index_tools as tools
-from memtree import MemTree
+from memtree import MemTree, list_value
 from muniment.local.sqlitefile import DatabaseError
 from muniment.map import batch, levels
 from muniment.map.bucket import CHUNK, INLINE
 from muniment.map.mapfile import MapFile
 from muniment.map.reader import MapReader
-from muniment.records.touched import list_value, map_key, touched
+from muniment.records.touched import map_key, touched
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.mpt import EMPTY, verify_many
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 import index_tools as tools
 from governed import story
+from memtree import list_value
 from muniment.lineage.facts import ROLES
 from muniment.lineage.mapkeys import key_of
 from muniment.records.api import encode_record
 from muniment.records.kinds import Decision, Edge, Relation, Revocation, Target, Thing
-from muniment.records.touched import KINDS, list_value, map_key, touched, touched_values
+from muniment.records.touched import KINDS, map_key, touched, touched_values
 from muniment.tlog.merkle import leaf_hashes, root_of
 
 

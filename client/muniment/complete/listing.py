@@ -74,7 +74,7 @@ class KeyList:
         return len(self.indices) == self.count
 
     def value(self) -> bytes | None:
-        """What the map must have for the key (`touched.list_value`); None for no leaves.
+        """What the map must have for the key (see `records.touched`); None for no leaves.
 
         Raises VerificationError if the list is no beginning of one with its root.
         """

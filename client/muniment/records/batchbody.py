@@ -35,25 +35,6 @@ class AddendumError(FormatError):
         self.reason = reason
 
 
-def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
-    """Splits a body into the batch and its addenda; the inverse of `join_body`.
-
-    The batch is not looked at: it is the whole body when there is no manifest in it.
-
-    Raises:
-        FormatError: If the addenda are together longer than MAX_ADDENDA_BYTES, or more than
-            MAX_ADDENDA.
-        AddendumError: If one is empty, longer than MAX_ADDENDUM bytes, or cut off.
-    """
-    end = end_of_batch(body)
-    return (body, []) if end == len(body) else (body[:end], split_addenda(body[end:]))
-
-
-def split_addenda(section: bytes) -> list[bytes]:
-    """Splits what stands behind a batch; raises as `split_body`."""
-    return cut_addenda(section, ends_of_addenda(section))
-
-
 def cut_addenda(section: bytes, ends: Sequence[int]) -> list[bytes]:
     """The addenda in what stands behind a batch, of which it is known where each ends."""
     begins = (0, *ends)
@@ -63,7 +44,10 @@ def cut_addenda(section: bytes, ends: Sequence[int]) -> list[bytes]:
 def ends_of_addenda(section: bytes) -> list[int]:
     """Where each addendum ends in what stands behind a batch, its length before it.
 
-    Raises as `split_body`.
+    Raises:
+        FormatError: If the addenda are together longer than MAX_ADDENDA_BYTES, or more than
+            MAX_ADDENDA.
+        AddendumError: If one is empty, longer than MAX_ADDENDUM bytes, or cut off.
     """
     total = len(section)
     if total > MAX_ADDENDA_BYTES:
@@ -87,7 +71,7 @@ def ends_of_addenda(section: bytes) -> list[int]:
 def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:
     """Puts addenda behind a batch.
 
-    Raises FormatError if the batch does not end with its manifest, or as `split_body`.
+    Raises FormatError if the batch does not end with its manifest, or as `ends_of_addenda`.
     """
     sent = addenda if isinstance(addenda, Collection) else [*addenda]
     if not sent:

@@ -2,8 +2,8 @@ r"""The map function: under which keys of the map a leaf stands.
 
 It is a pure function of a leaf and the log's origin; whoever has the leaves computes the same map,
 and a change of it is a new MAP_VERSION with an index log of its own. The map gives each key the
-list of its leaves' indices, as a count and a root (`list_value`): a list is complete when it has
-both.
+list of its leaves' indices, ascending, as eight bytes of their number and the RFC 6962 root over
+them as leaves of eight bytes, all big-endian: a list is complete when it has both.
 
 A key is 32 bytes: the number of its kind, then the first 31 bytes of SHA-256 of
 ``"muniment map v1\n" + kind + "\n" + value``. So the keys of a kind are one subtree, and what is
@@ -17,9 +17,8 @@ lists, and is dropped when it is read. What a record withholds is in no list: me
 are committed to stand as they are in the leaf.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
-from struct import pack
 from typing import Final, Literal, TypeAlias, get_args
 
 from msgspec import DecodeError, Struct
@@ -27,7 +26,6 @@ from msgspec.json import Decoder
 
 from muniment.records.manifest import MANIFEST
 from muniment.records.narrow import End, NarrowEntity, NarrowTarget
-from muniment.tlog.merkle import leaf_hashes, root_of
 
 MAP_VERSION: Final = 1
 """The version of the map function."""
@@ -131,16 +129,6 @@ def touched_values(leaf: bytes, origin: str) -> list[tuple[Kind, str]]:
     if kind == "erasure":
         return [("erasure", digest) for digest in record.digests or ()]
     return []
-
-
-def list_value(indices: Sequence[int]) -> bytes:
-    """The value of a key whose leaves have these indices, at least one, ascending.
-
-    Eight bytes of their number, then the RFC 6962 root over them as leaves of eight bytes; all
-    big-endian.
-    """
-    leaves = leaf_hashes([pack(">Q", index) for index in indices])
-    return pack(">Q", len(leaves)) + root_of(leaves)
 
 
 def spell_thing(type_: str, id_: str, origin: str | None) -> str:

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from muniment.tlog.encoding import (
-    MAX_ENTRY,
     MAX_SIZE,
     FormatError,
     format_base64,
@@ -44,9 +43,6 @@ MAX_TICKET: Final = 65_535
 
 MAX_ORIGIN: Final = 65_535
 """Longest origin in bytes; what its uint16 length can say."""
-
-MAX_PACKAGE_SIZE: Final = TILE_WIDTH * (2 + MAX_ENTRY) + 1 + MAX_PACKAGE_PROOF * HASH_SIZE
-"""Largest package in bytes, 16.8 MB."""
 
 MAX_INFO_SIZE: Final = 2 * 20 + (MAX_TICKET + 2) // 3 * 4 + 1
 """Largest body of a 202 or 409 answer in bytes: two numbers of 19 digits, and a ticket."""
@@ -146,7 +142,7 @@ class UploadReader:
 
     First ask for `header`, then for one `package` after the other; None says that it needs more
     bytes. The caller bounds memory by feeding no more than it is asked for: a package has at most
-    MAX_PACKAGE_SIZE bytes.
+    256 entries and MAX_PACKAGE_PROOF hashes, 16.8 MB.
 
     Attributes:
         complete: Whether the header and every package of its upload were given back.

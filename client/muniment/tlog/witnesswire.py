@@ -14,7 +14,6 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import (
     FormatError,
     format_base64,
-    parse_base64,
     parse_decimal,
     parse_hash,
     parse_hashes,
@@ -25,7 +24,6 @@ from muniment.tlog.note import (
     MAX_NOTE_SIZE,
     MAX_SIGNATURES,
     SignatureLine,
-    VKey,
     parse_signature_line,
 )
 
@@ -45,7 +43,6 @@ SIZE_CONTENT_TYPE: Final = "text/x.tlog.size"
 """Content type of the body of a 409 answer to add-checkpoint."""
 
 _MAX_SIZE_BODY: Final = 32
-_STAMP_SIZE: Final = 8  # bytes of the timestamp before a signature, see tlog-cosignature
 _OLD: Final = "old "
 _SUBTREE: Final = "subtree "
 
@@ -151,29 +148,6 @@ def format_cosignatures(lines: Iterable[SignatureLine]) -> bytes:
     if not 1 <= len(text) <= MAX_SIGNATURES:
         raise ValueError(f"{len(text)} cosignatures, not 1 to {MAX_SIGNATURES}")
     return "".join(text).encode("utf-8")
-
-
-def parse_subtree_signature(data: bytes, vkey: VKey) -> bytes:
-    """Parses the body of a 200 answer to sign-subtree: the signature by a key, unverified.
-
-    tlog-witness v1.1.0 has it alone, in base64. Before, signature lines were answered, with a
-    timestamp that had to be zero; such an answer is understood, too. Raises FormatError if the body
-    is neither, or has no signature by the key.
-    """
-    what = "subtree signature"
-    text = parse_text(data, what, most=MAX_COSIGNATURES_SIZE)
-    if not text.startswith("— "):
-        lines = split_lines(text)
-        if len(lines) != 1 or not lines[0]:
-            raise FormatError(f"{what}: not one line")
-        return parse_base64(lines[0], what)
-    for line in parse_cosignatures(data):
-        if (line.name, line.key_id) == (vkey.name, vkey.key_id):
-            stamp, signature = line.signature[:_STAMP_SIZE], line.signature[_STAMP_SIZE:]
-            if stamp != bytes(_STAMP_SIZE):
-                raise FormatError(f"{what}: states a time")
-            return signature
-    raise FormatError(f"{what}: none by {vkey.name}+{vkey.key_id:08x}")
 
 
 def format_subtree_signature(signature: bytes) -> bytes:
