@@ -4,6 +4,7 @@ The digest of the policy is that of its modules' sources (``GET /v1/policies``),
 the revisions are others, and every half a minute: a policy that is not from a bundle has none.
 """
 
+import asyncio
 import time
 from hashlib import sha256
 from typing import Any, Final
@@ -53,6 +54,7 @@ class OpaEngine:
         self._headers = bearer(authority.token)
         self._http = http
         self._digest: tuple[str, str, float] | None = None  # revision, digest, when read
+        self._reading = asyncio.Lock()
 
     async def evaluate(self, request: JsonObject, asked: PassedOn) -> Evaluation:
         """See `Engine`."""
@@ -89,10 +91,11 @@ class OpaEngine:
     async def _policy_of(self, answer: dict[str, Any]) -> PolicyRef:
         """The policy by which OPA has given an answer."""
         revision = _revision(answer)
-        known = self._digest
-        now = time.monotonic()
-        if known is None or known[0] != revision or now - known[2] > POLICY_SECONDS:
-            self._digest = known = (revision, await self._read_digest(), now)
+        async with self._reading:  # the list may be long: of many decisions one reads it
+            known = self._digest
+            now = time.monotonic()
+            if known is None or known[0] != revision or now - known[2] > POLICY_SECONDS:
+                self._digest = known = (revision, await self._read_digest(), now)
         digest = known[1]
         return PolicyRef(id=self._path or "data", revision=revision or digest[7:19], digest=digest)
 
