@@ -1,8 +1,10 @@
 """What an audit says of withheld members: withheld, erased by a record, missing without one."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
 from typing import Any
 
 import pytest
@@ -13,15 +15,23 @@ from auditing import OPTIONS, audit
 from logsim import GATEWAY, NOW, ORIGIN, LogSim, decision
 from muniment import Erasure, encode_record
 from muniment.audit import reader
-from muniment.audit.addenda import Addenda, AddendumAnswer, AddendumState, ErasedMember, events_of
+from muniment.audit.addenda import (
+    Addenda,
+    AddendumAnswer,
+    AddendumState,
+    ErasedMember,
+    events_of,
+    owner_of,
+)
 from muniment.audit.asking import describe
-from muniment.audit.events import Named, tag_of
+from muniment.audit.events import Named
 from muniment.audit.relations import judge
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.records.addenda import addendum_path
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
+from muniment.tlog.tiles import ENTRIES, Tile
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -167,6 +177,25 @@ async def test_an_erasure_counts_only_by_who_may_erase() -> None:
     assert report.addenda.erasures == [ErasedMember(1, sim.size - 2)]
 
 
+def like(producer: str) -> str:
+    """A name whose SHA-256 begins as that of another: whoever wants one finds it at once."""
+    begin = sha256(producer.encode()).digest()[:2]
+    names = (f"ground.example/{number}" for number in count())
+    return next(name for name in names if sha256(name.encode()).digest()[:2] == begin)
+
+
+@pytest.mark.parametrize("victim", [ORIGIN, GATEWAY])
+async def test_no_name_is_found_that_erases_for_another(victim: str) -> None:
+    sim, digests = log_of(3)
+    stranger = like(victim)
+    sim.append_token([erasure(1, *digests[:2], producer=stranger)], stranger)
+    at = sim.size - 2
+    del sim.addenda[digests[1]]
+    report = await check(sim)
+    assert found(report) == [("missing-addendum", 1)]  # and the log may give out the other
+    assert [(one.kind, one.index) for one in report.warnings] == [("foreign-erasure", at)] * 2
+
+
 async def test_what_is_served_after_its_erasure_or_is_something_else_is_a_finding() -> None:
     sim, digests = log_of(3)
     sim.append_token([erasure(1, digests[0])], ORIGIN)
@@ -177,6 +206,27 @@ async def test_what_is_served_after_its_erasure_or_is_something_else_is_a_findin
     sim.append([again.replace(b"d-0", b"d-9")])
     sim.addenda[digests[1]] = content(1)
     assert (await check(sim)).verdict is Verdict.CLEAN
+
+
+async def test_leaves_that_are_other_ones_when_they_are_read_again_excuse_no_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A log that has removed something in silence knows which leaves are read twice."""
+    sim, digests = log_of(3)
+    other, _ = log_of(3, kept=False)
+    del sim.addenda[digests[1]]
+    honest = sim.tile
+    times = Counter[Tile]()
+
+    def changing(tile: Tile) -> bytes:
+        times[tile] += 1
+        again = tile.level == ENTRIES and times[tile] % 2 == 0
+        return other.tile(tile) if again else honest(tile)
+
+    monkeypatch.setattr(sim, "tile", changing)
+    report = await check(sim)
+    assert found(report) == [("tile-mismatch", 1)]
+    assert "are not shown again as they were" in report.findings[0].sentence
 
 
 async def test_an_addendum_that_is_none_is_the_producer_s_doing() -> None:
@@ -243,7 +293,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Named], dict[str, AddendumAnswer]]:
     digests = [f"{number:064x}" for number in range(draw(st.integers(1, 4)))]
     named: list[Named] = []
     for index in range(draw(st.integers(0, 12))):
-        producer = tag_of(draw(st.sampled_from(PRODUCERS))).to_bytes(2, "big")
+        producer = draw(st.sampled_from(PRODUCERS))
         erases = draw(st.booleans())
         kept = not erases and draw(st.booleans())
         named.append(Named(index, draw(st.sampled_from(digests)), producer, kept, erases))
@@ -259,7 +309,7 @@ def test_each_addendum_is_in_one_of_the_three_states(
     named, said = history
     total = Addenda()
     for events in events_of(named, said):
-        total.add(judge(events, is_whole=True, log=tag_of(ORIGIN)).addenda)
+        total.add(judge(events, is_whole=True, log=owner_of(ORIGIN)).addenda)
     missing: set[tuple[str, int]] = set()
     erased = withheld = 0
     for digest, answer in said.items():
@@ -267,7 +317,7 @@ def test_each_addendum_is_in_one_of_the_three_states(
         if not decisions:
             continue
         withheld += 1
-        may = {tag_of(ORIGIN).to_bytes(2, "big"), *(one.producer for one in decisions)}
+        may = {ORIGIN, *(one.producer for one in decisions)}
         erasures = [one for one in named if one.digest == digest and one.erases]
         if any(one.producer in may for one in erasures):
             erased += 1

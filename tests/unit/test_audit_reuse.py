@@ -1,5 +1,6 @@
 """Ids that come again: what an audit says of them after it has read their leaves once more."""
 
+from hashlib import sha256
 from itertools import count
 
 import pytest
@@ -8,7 +9,6 @@ from auditing import PLAIN, audit
 from governed import plain_decision
 from logsim import GATEWAY, NOW, LogSim
 from muniment.audit import reader, reuse
-from muniment.audit.events import tag_of
 from muniment.audit.relations import Warned
 from muniment.audit.report import Verdict
 
@@ -40,7 +40,8 @@ async def test_a_record_that_was_logged_twice_accuses_nobody() -> None:
 def alike() -> str:
     """A producer that an audit tells from GATEWAY by its leaves only."""
     names = (f"gw.example/{number}" for number in count())
-    return next(name for name in names if tag_of(name) == tag_of(GATEWAY))
+    begin = sha256(GATEWAY.encode()).digest()[:2]
+    return next(name for name in names if sha256(name.encode()).digest()[:2] == begin)
 
 
 async def test_producers_of_one_tag_have_ids_of_their_own() -> None:

@@ -13,6 +13,7 @@ the log answered when it was asked for the addendum, so that ``judge`` has toget
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -21,10 +22,10 @@ from muniment.audit.events import EVENT, INDEX_BITS, INDEX_MASK, PARTITIONS, Eve
 MAX_LISTED: Final = 1000
 """Erased members, and suspects, that are kept one by one; more are only counted."""
 
-_TAG_BITS: Final = 48  # the producer's 16 bits stand above
-_ANSWER_BITS: Final = 45
-_KEPT: Final = 1 << 44
-_CLAIM_MASK: Final = _KEPT - 1
+_OWNER_BITS: Final = 60
+_OWNER_SHIFT: Final = 4  # below stand what the log answered, and whether it keeps the addendum
+_ANSWER_SHIFT: Final = 1
+_KEPT: Final = 1
 _ERASED: Final = EventRole.ERASED << INDEX_BITS
 _PARTITION_SHIFT: Final = 64 - (PARTITIONS.bit_length() - 1)
 
@@ -62,13 +63,12 @@ SuspectKind: TypeAlias = Literal["missing-addendum", "served-after-erasure", "ba
 class Suspect(NamedTuple):
     """What seems to be wrong with an addendum that the leaf `index` names.
 
-    `key` is what its digest hashes to, `claimed` the index of its erasure as the log states it.
+    `key` is what its digest hashes to.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     key: int
     kind: SuspectKind
-    claimed: int
 
 
 class ErasedMember(NamedTuple):
@@ -131,15 +131,24 @@ def key_of(digest: str) -> int:
     return int.from_bytes(sha256(f"addendum\0{digest}".encode()).digest()[:8], "big")
 
 
+@lru_cache(maxsize=4096)
+def owner_of(producer: str) -> int:
+    """By what erasures are compared with who logged the decision: 60 bits of the producer's name.
+
+    So many that nobody finds a name which passes for another's: it would blame an honest log.
+    """
+    return int.from_bytes(sha256(producer.encode()).digest()[:8], "big") >> (64 - _OWNER_BITS)
+
+
 def events_of(named: Iterable[Named], said: dict[str, AddendumAnswer]) -> tuple[bytes, ...]:
     """Makes the events of digests that leaves name, in PARTITIONS, with the answers to them."""
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     for one in named:
-        answer, claimed = said.get(one.digest, UNASKED)
+        answer = said.get(one.digest, UNASKED).answer
         key = key_of(one.digest)
         role = EventRole.ERASED if one.erases else EventRole.WITHHELD
-        extra = int.from_bytes(one.producer, "big") << _TAG_BITS | answer << _ANSWER_BITS
-        extra |= (_KEPT if one.kept else 0) | min(claimed + 1, _CLAIM_MASK)
+        extra = owner_of(one.producer) << _OWNER_SHIFT | answer << _ANSWER_SHIFT
+        extra |= _KEPT if one.kept else 0
         place = role << INDEX_BITS | one.index
         parts[key >> _PARTITION_SHIFT].append(EVENT.pack(key, place, extra))
     return tuple(map(b"".join, parts))
@@ -147,10 +156,9 @@ def events_of(named: Iterable[Named], said: dict[str, AddendumAnswer]) -> tuple[
 
 class _Event(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
-    producer: int
+    owner: int
     answer: AddendumState
     is_kept: bool
-    claimed: int
 
 
 def judge_addendum(
@@ -161,13 +169,13 @@ def judge_addendum(
     Args:
         key: What its digest hashes to.
         events: Places and extras of all its events, in ascending order: decisions come first.
-        log: The 16 bits of the log's own name as a producer.
+        log: What `owner_of` gives for the log's own name.
         found: What is known so far.
         is_whole: Whether the log was read from its first leaf on.
     """
     if len(events) == 1:
         place, extra = events[0]
-        answer = extra >> _ANSWER_BITS & 7
+        answer = extra >> _ANSWER_SHIFT & 7
         if place < _ERASED and answer <= AddendumState.SERVED:  # nearly all: one look is enough
             found.withheld += 1
             found.kept += bool(extra & _KEPT)
@@ -178,28 +186,26 @@ def judge_addendum(
     for place, extra in events:
         one = _Event(
             place & INDEX_MASK,
-            extra >> _TAG_BITS,
-            AddendumState(extra >> _ANSWER_BITS & 7),
+            extra >> _OWNER_SHIFT,
+            AddendumState(extra >> _ANSWER_SHIFT & 7),
             bool(extra & _KEPT),
-            (extra & _CLAIM_MASK) - 1,
         )
         (names if place >> INDEX_BITS == EventRole.WITHHELD else erasures).append(one)
-    may_erase = {log, *(one.producer for one in names)}
-    counting = [one for one in erasures if one.producer in may_erase]
+    may_erase = {log, *(one.owner for one in names)}
+    counting = [one for one in erasures if one.owner in may_erase]
     kept = [one.index for one in names if one.is_kept]
     answers = {one.answer for one in (*names, *erasures)}
-    claimed = max(one.claimed for one in (*names, *erasures))
     first = names[0].index if names else erasures[0].index
     found.withheld += bool(names)
     found.kept += bool(kept)
     if names or is_whole:
         found.strangers += [
-            ErasedMember(first, one.index) for one in erasures if one.producer not in may_erase
+            ErasedMember(first, one.index) for one in erasures if one.owner not in may_erase
         ]
     if counting and (names or not is_whole):
         found.erase(first if names else -1, counting[0].index)
     if AddendumState.FALSE in answers:
-        found.suspects.append(Suspect(first, key, "bad-addendum", claimed))
+        found.suspects.append(Suspect(first, key, "bad-addendum"))
     elif answers & {AddendumState.SERVED, AddendumState.ODD}:
         found.served += bool(names)
         if AddendumState.ODD in answers:
@@ -207,11 +213,11 @@ def judge_addendum(
         # A decision that came after it may have brought the addendum again.
         if counting and counting[-1].index > max((one.index for one in names), default=-1):
             at = counting[-1].index
-            found.suspects.append(Suspect(at, key, "served-after-erasure", claimed))
+            found.suspects.append(Suspect(at, key, "served-after-erasure"))
     elif answers & {AddendumState.ABSENT, AddendumState.ERASED} and names and not counting:
         if kept or AddendumState.ERASED in answers:
             at = kept[0] if kept else first
-            found.suspects.append(Suspect(at, key, "missing-addendum", claimed))
+            found.suspects.append(Suspect(at, key, "missing-addendum"))
         else:
             found.elsewhere += 1
     elif AddendumState.REFUSED in answers and names:

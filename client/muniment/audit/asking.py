@@ -6,7 +6,7 @@ logged meanwhile are read, before anything is said against the log.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -18,17 +18,16 @@ from muniment.audit.addenda import (
     Suspect,
     key_of,
 )
-from muniment.audit.events import Named, named_in, tag_of
-from muniment.audit.report import Report, Weight
-from muniment.audit.reuse import read_leaves
+from muniment.audit.events import Named, named_in
+from muniment.audit.report import MISMATCH, Report, Weight
 from muniment.audit.trust import TrustState
-from muniment.errors import BadAnswer, Refused
+from muniment.errors import BadAnswer, Refused, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.records.commitments import read_addendum
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.policy import CosignedCheckpoint, Policy
-from muniment.tlog.tiles import bundles_of, check_bundle
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, bundles_of, check_bundle, tile_at
 from muniment.tlog.treereader import read_prefix
 
 AT_ONCE: Final = 8
@@ -101,14 +100,20 @@ async def confirm(
     if not suspects:
         return
     asked = suspects[:MAX_LISTED]
-    leaves = await read_leaves(client, {one.index for one in asked}, trust.size)
+    try:
+        leaves = await _read_again(client, {one.index for one in asked}, trust)
+    except (VerificationError, FormatError) as error:
+        sentence = (
+            f"{len(suspects)} addenda seem to be missing, or other ones, and the leaves that name "
+            f"them are not shown again as they were: {error}"
+        )
+        report.found(MISMATCH, sentence, Weight.UNVERIFIED, suspects[0].index)
+        return
     named = {one: _named(leaves[one.index], one) for one in asked}
-    said = await ask(client, [one.digest for one in named.values() if one is not None])
+    said = await ask(client, [one.digest for one in named.values()])
     claimed = max((one.claimed for one in said.values()), default=-1)
-    later: dict[str, list[tuple[int, int]]] | None = None
+    later: dict[str, list[tuple[int, str]]] | None = None
     for suspect, one in named.items():
-        if one is None:
-            continue  # leaves other than those that were audited accuse nobody
         answer = said[one.digest].answer
         if suspect.kind == "missing-addendum":
             if answer in (AddendumState.SERVED, AddendumState.ODD):
@@ -117,7 +122,7 @@ async def confirm(
             if answer in (AddendumState.ABSENT, AddendumState.ERASED):
                 if later is None:
                     later = await _erased_since(client, policy, trust, claimed)
-                may_erase = {tag_of(trust.origin), int.from_bytes(one.producer, "big")}
+                may_erase = {trust.origin, one.producer}
                 by = [at for at, producer in later.get(one.digest, ()) if producer in may_erase]
                 if by:
                     found.erase(suspect.index, by[0])
@@ -151,15 +156,31 @@ def _missing(one: Named, said: AddendumAnswer) -> tuple[str, str, Weight]:
     return "missing-addendum", sentence, Weight.UNVERIFIED
 
 
-def _named(leaf: bytes, suspect: Suspect) -> Named | None:
-    return next(
-        (one for one in named_in(leaf, suspect.index) if key_of(one.digest) == suspect.key), None
-    )
+async def _read_again(
+    client: LogClient, wanted: Collection[int], trust: TrustState
+) -> dict[int, bytes]:
+    """Reads leaves of the audited tree again.
+
+    Authenticated by its root: a log that shows other leaves the second time gets no suspect away.
+    """
+    tiles = log_tiles(client, trust.checkpoint.checkpoint.head)
+    numbers = iter(sorted({index // TILE_WIDTH for index in wanted}))
+    leaves: dict[int, bytes] = {}
+    while part := [tile_at(ENTRIES, number, trust.size) for number in islice(numbers, WINDOW)]:
+        contents = await tiles.read(part)
+        for tile in part:
+            held = enumerate(check_bundle(tile, contents[tile]), tile.start)
+            leaves.update((index, leaf) for index, leaf in held if index in wanted)
+    return leaves
+
+
+def _named(leaf: bytes, suspect: Suspect) -> Named:
+    return next(one for one in named_in(leaf, suspect.index) if key_of(one.digest) == suspect.key)
 
 
 async def _erased_since(
     client: LogClient, policy: Policy, trust: TrustState, claimed: int
-) -> dict[str, list[tuple[int, int]]]:
+) -> dict[str, list[tuple[int, str]]]:
     """The erasures that were logged behind the audited tree: index and producer, by digest.
 
     When the log states one at the leaf index `claimed`, it is given a moment to publish it.
@@ -170,7 +191,7 @@ async def _erased_since(
             break
         await asyncio.sleep(pause)
         new = await _newer(client, policy, trust.origin)
-    erased: dict[str, list[tuple[int, int]]] = {}
+    erased: dict[str, list[tuple[int, str]]] = {}
     if new.size <= trust.size:
         return erased
     tiles = log_tiles(client, new.head)
@@ -183,8 +204,7 @@ async def _erased_since(
             for index, entry in enumerate(check_bundle(tile, contents[tile]), tile.start):
                 for one in named_in(entry, index) if index >= trust.size else ():
                     if one.erases:
-                        tag = int.from_bytes(one.producer, "big")
-                        erased.setdefault(one.digest, []).append((index, tag))
+                        erased.setdefault(one.digest, []).append((index, one.producer))
     return erased
 
 

@@ -16,9 +16,9 @@ from functools import partial
 from operator import itemgetter
 from typing import Final
 
+from muniment.audit.addenda import owner_of
 from muniment.audit.asking import confirm
 from muniment.audit.comparison import TileComparison
-from muniment.audit.events import tag_of
 from muniment.audit.evidence import check_kept, prove
 from muniment.audit.reader import examiner, in_order, read_spans
 from muniment.audit.relations import judge
@@ -364,7 +364,7 @@ async def _relate(
     """Judges whether the records from `start` on fit together: seconds for millions of them."""
     is_whole = start == 0
     found = Judgement()
-    work = partial(judge, is_whole=is_whole, log=tag_of(trust.origin), before=before)
+    work = partial(judge, is_whole=is_whole, log=owner_of(trust.origin), before=before)
     async with aclosing(in_order(pool, work, relations.partitions())) as judged:
         async for one in judged:
             found.add(one)

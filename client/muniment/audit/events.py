@@ -114,7 +114,7 @@ class Named(NamedTuple):
     """An addendum that a leaf names by its digest, in hexadecimal digits.
 
     Attributes:
-        producer: 16 bits of whose record it is.
+        producer: Whose record it is.
         kept: Whether the record says that the log keeps it.
         erases: Whether the record says that it was erased.
         pointer: Which member it is; "" in an erasure.
@@ -122,7 +122,7 @@ class Named(NamedTuple):
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     digest: str
-    producer: bytes
+    producer: str
     kept: bool = False
     erases: bool = False
     pointer: str = ""
@@ -207,7 +207,7 @@ def extract(
                 for rank, approval in enumerate(artifact.approvals):
                     _approved(approval.id, rank, id_, producer, index, names, tails)
             if record.addenda is not None and named is not None:
-                named += _withheld(index, producer, record.addenda, record.kept)
+                named += _withheld(index, producer.decode(), record.addenda, record.kept)
         else:
             found = _read(entries[index - first], index, leaf, origin, key, names, tails)
             if found is not None and named is not None:
@@ -314,14 +314,9 @@ def identity_in(entry: bytes) -> tuple[str, str, str] | None:
     return None if found is None else (found.kind, found.id, found.producer)
 
 
-def tag_of(producer: str) -> int:
-    """The 16 bits by which events tell producers apart."""
-    return int.from_bytes(_tag(producer.encode()), "big")
-
-
 def _named(found: _Narrow, index: int) -> list[Named]:
     if found.kind == "decision" and found.addenda:
-        return _withheld(index, found.producer.encode(), found.addenda, found.kept)
+        return _withheld(index, found.producer, found.addenda, found.kept)
     if found.kind == "outcome" and found.kept == "log":
         # Of others it is not said whether their digests are those of addenda.
         digests = {
@@ -329,18 +324,14 @@ def _named(found: _Narrow, index: int) -> list[Named]:
             for member, named in (("inputs", found.inputs), ("outputs", found.outputs))
             for name, digest in (named or {}).items()
         }
-        return _withheld(index, found.producer.encode(), digests, found.kept)
+        return _withheld(index, found.producer, digests, found.kept)
     if found.kind == "erasure" and found.digests:
-        tag = _tag(found.producer.encode())
-        return [Named(index, digest, tag, erases=True) for digest in found.digests]
+        return [Named(index, digest, found.producer, erases=True) for digest in found.digests]
     return []
 
 
-def _withheld(
-    index: int, producer: bytes, addenda: dict[str, str], kept: str | None
-) -> list[Named]:
-    tag = _tag(producer)
-    return [Named(index, addenda[at], tag, kept == "log", pointer=at) for at in addenda]
+def _withheld(index: int, producer: str, addenda: dict[str, str], kept: str | None) -> list[Named]:
+    return [Named(index, addenda[at], producer, kept == "log", pointer=at) for at in addenda]
 
 
 def _edge(

@@ -113,9 +113,9 @@ class Judged(NamedTuple):
 def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> Judged:
     """Judges the events of one partition, of leaves in ascending order.
 
-    `is_whole` tells whether they are those of all leaves from the first on; `log` are the 16 bits
-    of the log's own name (`events.tag_of`), whose erasures count; `before` is the time, in Unix
-    milliseconds, at which a decision is old enough that its promised outcome is missed.
+    `is_whole` tells whether they are those of all leaves from the first on; `log` is what
+    `addenda.owner_of` gives for the log's own name, whose erasures count; `before` is the time, in
+    Unix milliseconds, at which a decision is old enough that its promised outcome is missed.
     """
     found = Addenda()
     warnings: list[Warned] = []

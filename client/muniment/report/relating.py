@@ -12,14 +12,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from muniment.audit.addenda import Addenda, judge_addendum
+from muniment.audit.addenda import Addenda, judge_addendum, owner_of
 from muniment.audit.events import (
     EVENT,
     INDEX_BITS,
     INDEX_MASK,
     PARTITIONS,
     EventRole,
-    tag_of,
 )
 from muniment.audit.relations import Warned, judge
 from muniment.audit.relationstore import RelationStore
@@ -141,7 +140,7 @@ def relate(
         warnings: Those of approvals that single leaves tell of; others are added.
         progress: Told (partitions judged, partitions there are).
     """
-    log = tag_of(origin)
+    log = owner_of(origin)
     unauthorized = Warnings(UNAUTHORIZED, marks.size)
     acted = 0
     withheld = Addenda()
