@@ -57,7 +57,7 @@ def test_runs_and_decisions_fall_with_what_they_hang_on(place: Path, seed: int, 
         found = report_of(reader, scope_of(NOW - 300, NOW + 1000))["revocations"]
     for row in found["rows"]:
         cuts = row["cuts"]
-        assert cuts["whole"] is True
+        assert cuts["whole"] is ("+" in row["id"] or row["target"] != "key")
         if row["target"] == "key":
             continue
         named = [one for one in decisions.values() if one.id == row["id"]]
@@ -109,6 +109,18 @@ def test_with_a_gateways_key_falls_what_its_manifests_cover(place: Path) -> None
     assert (cuts["batches"], cuts["records"], cuts["decisions"]["count"]) == (2, 3, 0)
     other = cuts_of(place, f"{vkey.name}+00000000", entries)
     assert (other["batches"], other["records"], other["decisions"]["count"]) == (0, 0, 0)
+
+
+def test_what_a_runtimes_key_cuts_is_not_said_to_be_nothing(place: Path) -> None:
+    artifact = {
+        "scope": {"actions": ["call"], "resources": [{"type": "tool"}]},
+        "binding": {"thumbprint": f"sha256:{'cd' * 32}"},
+        "policy": {"id": "p", "revision": "1", "digest": f"sha256:{'ab' * 32}"},
+        "validity": {"not_before": NOW, "not_after": NOW + 60},
+        "attribution": {"authority": "ops"},
+    }
+    cuts = cuts_of(place, f"sha256:{'cd' * 32}", [decision(0, artifact=artifact)])
+    assert (cuts["decisions"]["count"], cuts["whole"]) == (0, False)
 
 
 def test_with_an_authoritys_or_approvers_key_fall_the_decisions_that_rest_on_it(

@@ -198,8 +198,9 @@ class _Wording:
         yield from _unlisted(revocations["leaves"]["count"] - len(rows))
         yield Paragraph(
             "What a revocation cuts: the decisions and runs that it names, with all runs that they "
-            "triggered; of a key, what it has signed. muniment lineage trace RUN tells of a single "
-            "run whether it falls, since a run that ended before does not."
+            "triggered; of a key, what it has signed; of a runtime's key, what is bound to it, "
+            "which is not looked up. muniment lineage trace RUN tells of a single run whether it "
+            "falls, since a run that ended before does not."
         )
 
     def _approvals(self) -> Iterator[Block]:
