@@ -16,16 +16,15 @@ _STEP: Final = re.compile(r"\[[^\]]*\]|[^.\[\]]+")
 def explain(message: str, type_: type) -> str:
     """Moves msgspec's `- at `$.a[0].b`` to the front, and says what could stand there.
 
-    An unknown key has the known one that it resembles, a word that is none of some has these.
+    An unknown key has the known one that it resembles, one of the file that stands in a table has
+    its place, and a word that is none of some has these.
     """
     text, _, place = message.partition(" - at `$")
     key = place.rstrip("`").removeprefix(".")
     if (
         match := re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
     ) is not None:
-        close = difflib.get_close_matches(match[1], _keys(type_, key), 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{key}.{match[1]}: unknown key{hint}".removeprefix(".")
+        return f"{key}.{match[1]}: unknown key{_hint(type_, key, match[1])}".removeprefix(".")
     if (
         match := re.fullmatch(r"Object missing required field `(.*)`", text, re.DOTALL)
     ) is not None:
@@ -33,6 +32,14 @@ def explain(message: str, type_: type) -> str:
     if (match := re.fullmatch(r"Invalid enum value (.*)", text, re.DOTALL)) is not None:
         text = f"{match[1]} is none of {', '.join(_words(type_, key))}"
     return f"{key}: {text}" if key else text
+
+
+def _hint(type_: type, place: str, key: str) -> str:
+    """Where an unknown key belongs, or which one it resembles; empty when there is no telling."""
+    if place and key in _keys(type_, ""):  # a line that was appended to the file
+        return "; it belongs above the first [table] of the file"
+    close = difflib.get_close_matches(key, _keys(type_, place), 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _keys(type_: type, place: str) -> list[str]:

@@ -63,6 +63,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             GOOD + "[[gateway]]\nvkey = 'x'\nwheight = 1",
             "gateway[0].wheight: unknown key; did you mean weight?",
         ),
+        (
+            GOOD + "[[gateway]]\nvkey = 'x'\nmode = 'observe'",
+            "gateway[0].mode: unknown key; it belongs above the first [table] of the",
+        ),
         (GOOD + "mode = 'enforced'", "mode: 'enforced' is none of 'enforce', 'observe'"),
         (GOOD + "quorum = 'most'", "quorum: 'most' is none of 'all', 'any', a number"),
         (GOOD + "logs = 'log.example'", "logs: 'log.example' is none of 'all', a list"),
