@@ -263,7 +263,8 @@ async def serve_stdio(
             client = await _standard_streams()
         except ValueError:
             raise MunimentError(
-                "stdin and stdout: expected pipes, as MCP hosts give them"
+                "stdin and stdout: expected pipes or a terminal, as MCP hosts give them, and got a "
+                "file; by hand, `cat FILE |` before the command and `| cat` behind it help"
             ) from None
         await StdioGate(gate, caller, call, client, (process.stdout, process.stdin)).run()
     finally:
