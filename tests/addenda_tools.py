@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import objectserver
 import signing
@@ -19,12 +20,10 @@ from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.objects import ObjectStore, Version
 from muniment_log.cluster.sweeping import Sweeper
 from muniment_log.core.addenda import Addendum, Erased, Keeper, Sent
-from muniment_log.core.erasable import Mark, Selection
+from muniment_log.core.erasable import Selection
 from muniment_log.core.erasing import Eraser
-from muniment_log.core.ports import Receipt
+from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.retention import Retention, Rule
-from muniment_log.core.tokens import token_key
-from muniment_log.storage.embedded import leaves_from
 from signing import ORIGIN
 
 _numbers = count()
@@ -104,8 +103,8 @@ class Bench:
         self.eraser = Eraser(
             origin=ORIGIN,
             addenda=self.stored,
-            submit=lambda *request: self.submit(*request),  # noqa: PLW0108 - tests replace it
-            logged=self.logged,
+            sequencer=self,
+            size=lambda: 0,
             retention=Retention(rules),
             now_ms=lambda: self.now,
             new_id=lambda: f"e-{self.label}-{next(ids)}",
@@ -122,11 +121,15 @@ class Bench:
     async def _leads(self, _: DatabaseConnection) -> None:
         """Nobody else does."""
 
-    async def logged(self) -> Mark:
-        return Mark((await self.sequencer.stream(token_key(ORIGIN))).next, 0)
+    async def submit_records(self, *records: Any) -> Receipt:
+        """Logs the eraser's records; tests replace `submit`."""
+        return await self.submit(*records)
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        return await self.sequencer.stream(key)
 
     def leaves(self, start: int) -> AsyncIterator[bytes]:
-        return leaves_from(self.tiles.tiles, start)
+        return self.tiles.tiles.leaves(start)
 
     def first(self) -> ClusterAddenda:
         """The frontend of the sequencer, in a new process."""

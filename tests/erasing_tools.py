@@ -9,9 +9,9 @@ from typing import Any
 
 from muniment.records.api import Erasure, parse_record
 from muniment_log.core.addenda import Addendum, Sent
-from muniment_log.core.erasable import Mark, Selection
+from muniment_log.core.erasable import Selection
 from muniment_log.core.erasing import Eraser
-from muniment_log.core.ports import Receipt
+from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.repeats import RequestRecords
 from muniment_log.core.retention import Retention, Rule
 from muniment_log.storage.addenda import AddendaStore
@@ -30,7 +30,7 @@ class Log:
         self.records: list[bytes] = []
         self.problem: BaseException | None = None
 
-    async def submit(self, producer: str, request: RequestRecords) -> Receipt:
+    async def submit_records(self, producer: str, request: RequestRecords) -> Receipt:
         records = request.records
         assert producer == ORIGIN
         assert all(one is not None for one in request.said)
@@ -41,8 +41,8 @@ class Log:
         indices = tuple(self.records.index(one) for one in records)
         return Receipt(indices[0], len(records), 0, 1, indices)
 
-    async def mark(self) -> Mark:
-        return Mark(len(self.records), 0)
+    async def stream(self, _: StreamKey) -> StreamState:
+        return StreamState(len(self.records), bytes(32))
 
     async def leaves(self, start: int) -> AsyncIterator[bytes]:
         for record in self.records[start:]:
@@ -69,8 +69,8 @@ class Bench:
         self.eraser = Eraser(
             origin=ORIGIN,
             addenda=self.stored,
-            submit=log.submit,
-            logged=log.mark,
+            sequencer=log,
+            size=lambda: 0,
             retention=Retention(rules),
             now_ms=lambda: self.now,
             new_id=lambda: f"e-{next(ids)}",

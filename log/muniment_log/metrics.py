@@ -76,21 +76,17 @@ class LogMetrics(TreeMetrics):
             "refused", "Batches and records refused by the sequencer.", ("reason",)
         )
 
-    def watch_addenda(
-        self, totals: Callable[[], tuple[int, int, int]], pending: Callable[[], int]
-    ) -> None:
+    def watch_addenda(self, counts: Callable[[], tuple[int, int, int, int]]) -> None:
         """Shows how many addenda are kept, their bytes, how many were erased and are to be."""
         for place, (name, text) in enumerate(
             (
                 ("addenda", "Addenda that are kept."),
                 ("addenda_bytes", "Bytes of the addenda that are kept."),
                 ("addenda_erased", "Addenda that were erased."),
+                ("erasures_pending", "Records of erasures whose addenda are not removed yet."),
             )
         ):
-            self._metrics.gauge(name, text).set_function(partial(_nth, totals, place))
-        self._metrics.gauge(
-            "erasures_pending", "Records of erasures whose addenda are not removed yet."
-        ).set_function(pending)
+            self._metrics.gauge(name, text).set_function(partial(_nth, counts, place))
 
     def watch_lost_addenda(self, *, is_lost: bool) -> None:
         """Shows whether the start found that addenda are lost."""
@@ -104,5 +100,5 @@ class LogMetrics(TreeMetrics):
         self._commit_seconds.observe(seconds)
 
 
-def _nth(values: Callable[[], tuple[int, int, int]], place: int) -> int:
+def _nth(values: Callable[[], tuple[int, ...]], place: int) -> int:
     return values()[place]

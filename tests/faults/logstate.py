@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
 
 import signing
 from log_deployment import ORIGIN
@@ -24,13 +23,11 @@ from muniment.tlog.heads import Head as WitnessHead
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.treereader import read_consistency, read_root
 from muniment.tlog.witnesswire import AddCheckpoint
-from muniment_log.core.erasable import Mark
 from muniment_log.core.erasing import Eraser
 from muniment_log.core.integrate import restore
 from muniment_log.core.retention import Retention
-from muniment_log.core.tokens import token_key
 from muniment_log.storage.addenda import AddendaStore
-from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
+from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, decide
@@ -112,40 +109,32 @@ async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Fo
             sizes.append(known.size)
         for size in cosigned:
             await _witness_accepts(tiles, history.head(size), head)
-        own = (await store.stream(token_key(ORIGIN))).next
-        mark = Mark(own, head.size)
         signed, published = sizes
-        kept, readable = await _addenda(path.with_name("addenda.db"), tiles, mark)
+        kept, readable = await _addenda(path.with_name("addenda.db"), tiles, store)
         return Found(head.size, signed, published, kept, readable)
     finally:
         await store.close()
 
 
 async def _addenda(
-    path: Path, tiles: EmbeddedTiles, mark: Mark
+    path: Path, tiles: EmbeddedTiles, log: SQLiteStore
 ) -> tuple[frozenset[bytes], frozenset[bytes]]:
     """What a start keeps of addenda, and of which it has the bytes: those that were sent."""
-
-    async def logged() -> Mark:
-        return mark
-
-    async def submit(*_: object) -> NoReturn:
-        raise AssertionError("nothing is logged")
 
     store = AddendaStore(path, ORIGIN, size=lambda: 0, waiting_bytes=1, now_ms=lambda: 0)
     try:
         await store.open()
-        await store.sweep(lambda start: leaves_from(tiles, start))
+        await store.sweep(tiles.leaves)
         eraser = Eraser(
             origin=ORIGIN,
             addenda=ErasableAddenda(store),
-            submit=submit,
-            logged=logged,
+            sequencer=log,  # which logs nothing
+            size=tiles.size,
             retention=Retention(),
             now_ms=lambda: 0,
             new_id=str,
         )
-        await eraser.catch_up(lambda start: leaves_from(tiles, start))
+        await eraser.catch_up(tiles.leaves)
         assert not await store.rows("reading", "SELECT * FROM arriving")
         rows = [(row.digest, data) for row, data in stored(path)]
         assert all(data is None or sha256(data).digest() == digest for digest, data in rows)

@@ -31,7 +31,7 @@ from muniment.monitor.heads import LOG, HeadReader
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.tiles import Tile
 from muniment_log.index import supervisor as index
-from muniment_log.index.supervisor import IndexFiles, IndexProcess
+from muniment_log.index.supervisor import IndexProcess
 from muniment_log.publish import witness as log_witness
 from muniment_log.publish.rollback import check_witnesses
 from muniment_log.publish.witness import clients_of, new_session
@@ -145,8 +145,7 @@ async def test_the_log_s_index_process(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(asyncio, "create_subprocess_exec", child)
     monkeypatch.setattr(index, "FIRST_PAUSE", 0.0)
     monkeypatch.setattr(index, "MAX_PAUSE", 0.0)
-    files = IndexFiles(("--database", "log.db"), tmp_path / "index.db", "info", "text")
-    process = IndexProcess(files, lambda: 5, Metrics("test"))
+    process = IndexProcess((), lambda: 5, Metrics("test"))
     async with at_work(process.run()) as task:
         await until(lambda: len(said) > len(LINES) or task.done(), seconds=60)
         assert not task.done()

@@ -9,6 +9,7 @@ from muniment_gateway.http import openapi as gateway_document
 from muniment_log.errors import IndexUnavailableError
 from muniment_log.http import openapi as log_document
 from muniment_log.http.api import build
+from muniment_log.index.supervisor import LogIndex
 from muniment_service.http import Request
 from muniment_service.metrics import Metrics
 from muniment_witness.http import openapi as witness_document
@@ -68,7 +69,7 @@ def log_of_nothing() -> Any:
         tiles=nothing,
         addenda=nothing,
         metrics=Metrics("m"),
-        index=(nothing, cast(Any, NoIndex())),
+        index=LogIndex(nothing, cast(Any, NoIndex())),
     )
 
 

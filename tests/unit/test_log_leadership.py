@@ -12,6 +12,8 @@ from muniment_log.app.leadership import Leadership
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.errors import LogError, RolledBackError, StorageError, UnavailableError
+from muniment_log.metrics import LogMetrics
+from muniment_service.metrics import Metrics
 from muniment_service.process import first_error
 
 
@@ -31,7 +33,7 @@ def made() -> Leadership:
         database=nothing,
         objects=nothing,
         sequencer=nothing,
-        metrics=nothing,
+        metrics=LogMetrics(Metrics("test")),
         clock=nothing,
     )
 

@@ -8,7 +8,6 @@ from muniment_log.core.integrate import EMPTY_EDGE
 from muniment_log.core.rebuilding import Rebuilding
 from muniment_log.errors import StorageError
 from muniment_log.storage.contents import Contents
-from muniment_log.storage.embedded import leaves_from
 
 
 async def logged(path):
@@ -20,7 +19,7 @@ async def logged(path):
             await log.sequencer.submit(second.take(2))
         records = decisions.decisions(5, producer="curl.example/dev")
         await log.sequencer.submit_records("curl.example/dev", nameless(*records))
-        leaves = [leaf async for leaf in leaves_from(log.tiles, 0)]
+        leaves = [leaf async for leaf in log.tiles.leaves(0)]
         head = log.tiles.edge.head
     contents = Contents(path)
     streams = {key: state for some in contents.streams() for key, state in some}

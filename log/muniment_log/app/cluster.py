@@ -166,7 +166,6 @@ async def serve(
         ]
         tasks.append(turning(admin))
         if leadership is not None:
-            _watch_addenda(measured, leadership)
             # Not before a signal ends the process in good order: it would leave a lease behind.
             tasks.append(BackgroundTask("integration", leadership.run, waits=True))
         if is_frontend:
@@ -184,8 +183,8 @@ async def serve(
                 index = bucket_index(
                     config, file.index_database, head=view, tiles=tiles, metrics=metrics
                 )
-                closing.push_async_callback(index[1].close)
-                tasks.append(BackgroundTask("index", index[0].run))
+                closing.push_async_callback(index.reads.close)
+                tasks.append(BackgroundTask("index", index.process.run))
             api = build(
                 access=access,
                 budgets=budgets,
@@ -236,14 +235,3 @@ async def _refusal(config: LogConfig, cluster: ClusterTable, objects: ObjectStor
         readable=f"{objects.name}/{key}",
     )
     return "everybody can read this log's bucket, and in it what records withhold"
-
-
-def _watch_addenda(metrics: LogMetrics, leadership: Leadership) -> None:
-    """Shows what the one that leads knows of addenda; the others show zeros."""
-
-    def totals() -> tuple[int, int, int]:
-        return (0, 0, 0) if leadership.eraser is None else leadership.eraser.totals
-
-    metrics.watch_addenda(
-        totals, lambda: 0 if leadership.eraser is None else leadership.eraser.pending
-    )

@@ -131,6 +131,12 @@ class Leadership:
     _term: _Term | None = field(default=None, init=False)
     _holder: str | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        # Who does not lead shows zeros.
+        self.metrics.watch_addenda(
+            lambda: (0, 0, 0, 0) if self.eraser is None else self.eraser.counts
+        )
+
     @property
     def holder(self) -> str | None:
         """What the lease calls this process while it holds it: machine, process, term."""

@@ -27,7 +27,7 @@ from muniment_log.core.runs import UnplacedRow, rows_of, run_of
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present
 from muniment_log.storage.contents import Contents
-from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
+from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ async def copy(
                 origin,
                 database=database,
                 objects=AddendaObjects(objects),
-                leaves=lambda start: leaves_from(tiles, start),
+                leaves=tiles.leaves,
             )
         contents = Contents(path)
         is_new = await database.transact(

@@ -14,13 +14,16 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import uuid4
 
 from muniment.local.logs import event
 from muniment.records.api import Erasure, encode_record, parse_record
 from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_ERASED
+from muniment_log.core.erasable import Mark
 from muniment_log.core.repeats import Stated, request_of
 from muniment_log.core.retention import Retention, say_duration
+from muniment_log.core.tokens import token_key
 from muniment_log.errors import (
     EngineRefusedError,
     LogError,
@@ -30,11 +33,10 @@ from muniment_log.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from muniment_log.core.erasable import ErasablePort, Mark, Selection, Stored, Totals
-    from muniment_log.core.ports import Receipt
-    from muniment_log.core.repeats import RequestRecords
+    from muniment_log.core.erasable import ErasablePort, Selection, Stored, Totals
+    from muniment_log.core.ports import SequencerPort
     from muniment_log.core.retention import Rule
 
 MOST: Final = 50_000
@@ -83,27 +85,27 @@ class Eraser:
         *,
         origin: str,
         addenda: ErasablePort,
-        submit: Callable[[str, RequestRecords], Awaitable[Receipt]],
-        logged: Callable[[], Awaitable[Mark]],
+        sequencer: SequencerPort,
+        size: Callable[[], int],
         retention: Retention,
         now_ms: Callable[[], int],
-        new_id: Callable[[], str],
+        new_id: Callable[[], str] = lambda: str(uuid4()),
     ) -> None:
         """Puts an eraser together.
 
         Args:
             origin: the log's: its records are of this producer.
             addenda: the storage.
-            submit: logs records of a producer, as `SequencerPort.submit_records`.
-            logged: up to where there are erasures in the log: all that it has now.
+            sequencer: logs its records.
+            size: leaves that are in the log now.
             retention: the rules.
             now_ms: the clock, Unix milliseconds.
             new_id: makes ids of records.
         """
         self._origin = origin
         self._addenda = addenda
-        self._submit = submit
-        self._logged = logged
+        self._sequencer = sequencer
+        self._size = size
         self._now_ms = now_ms
         self._new_id = new_id
         self._retention = retention
@@ -126,6 +128,16 @@ class Eraser:
     def totals(self) -> Totals:
         """How much is kept."""
         return self._addenda.totals
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many addenda are kept, their bytes, how many were erased and are to be."""
+        return (*self.totals, self.pending)
+
+    async def _logged(self) -> Mark:
+        """Up to where there are erasures in the log: all that it has now."""
+        own = await self._sequencer.stream(token_key(self._origin))
+        return Mark(own.next, self._size())
 
     def describe(self) -> dict[str, int]:
         """What a status shows."""
@@ -244,7 +256,7 @@ class Eraser:
             request = request_of(records, stated, members, None)
             # E1: a crash before this is durable. The next start logs the same records; what was
             # logged keeps its place.
-            receipt = await self._submit(self._origin, request)
+            receipt = await self._sequencer.submit_records(self._origin, request)
             places = receipt.indices or range(receipt.first, receipt.first + receipt.count)
             self._is_clean = False
             for record, index in zip(parsed, places, strict=True):
@@ -288,7 +300,10 @@ class Eraser:
             index += 1
         await self._addenda.put_mark(now)
         self._is_clean = await self._addenda.forget()
-        return before - self.totals.addenda
+        again = before - self.totals.addenda
+        if again:
+            event(_LOGGER, logging.WARNING, "an older copy of the addenda", erased_again=again)
+        return again
 
     async def run(self) -> None:
         """Completes what a crash has left, and erases what is due, until cancelled.

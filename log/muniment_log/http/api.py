@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from muniment_log.http.lookup import Lookup
     from muniment_log.http.reads import Cosigned, Mirrored
     from muniment_log.index.indexlog import IndexLog
-    from muniment_log.index.supervisor import IndexProcess, IndexReads
+    from muniment_log.index.supervisor import IndexReads, LogIndex
     from muniment_log.publish.published import PublishedHead
     from muniment_service.http import Handler
     from muniment_service.metrics import Metrics
@@ -46,7 +46,7 @@ def build(
     tiles: TileSource,
     addenda: AddendaPort,
     metrics: Metrics,
-    index: tuple[IndexProcess, IndexReads] | None = None,
+    index: LogIndex | None = None,
     index_log: IndexLog | None = None,
     cluster: Callable[[], Mapping[str, Any]] | None = None,
     cosigned: Cosigned | None = None,
@@ -72,7 +72,7 @@ def build(
     )
     query = Query(publisher, tiles)
     streams = StreamEnds(access, sequencer)
-    lookup = Deferred(lambda: _lookup(None if index is None else index[1]))
+    lookup = Deferred(lambda: _lookup(None if index is None else index.reads))
     complete = Deferred(lambda: _complete(index_log, tiles))
 
     def settled(handler: Handler) -> Handler:
@@ -89,8 +89,7 @@ def build(
         return access.reading_tiles(settled(handler))
 
     origin = access.admission.origin
-    indexing = None if index is None else index[0]
-    app.operations(_readiness(publisher, indexing, index_log, cluster), metrics=read)
+    app.operations(_readiness(publisher, index, index_log, cluster), metrics=read)
     app.route("GET", "/", settled(_front(origin, publisher)))
     app.route("GET", "/openapi.json", _once(lambda: _document(origin)))
     app.route("GET", "/verify.html", _once(_page))
@@ -120,7 +119,7 @@ def build(
 
 
 def state_of(
-    publisher: PublishedHead, index: IndexProcess | None, index_log: IndexLog | None = None
+    publisher: PublishedHead, index: LogIndex | None, index_log: IndexLog | None
 ) -> dict[str, Any]:
     """How far the log is, and its witnesses."""
     state: dict[str, Any] = {
@@ -130,7 +129,7 @@ def state_of(
     }
     if index is not None:
         # Told, and never a reason not to be ready: records do not wait for the index.
-        state["index"] = index.state
+        state["index"] = index.process.state
     if index_log is not None:
         state["index_log"] = index_log.state  # likewise
     return state
@@ -138,7 +137,7 @@ def state_of(
 
 def _readiness(
     publisher: PublishedHead,
-    index: IndexProcess | None,
+    index: LogIndex | None,
     index_log: IndexLog | None,
     cluster: Callable[[], Mapping[str, Any]] | None,
 ) -> Callable[[], Mapping[str, Any]]:

@@ -19,9 +19,9 @@ from muniment_log.errors import LogError, PrunedError
 from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from muniment_log.core.ports import TileSource
+    from muniment_log.storage.embedded import EmbeddedTiles
 
 MAX_BODY: Final = 4 << 20
 
@@ -57,11 +57,10 @@ _decode: Final = msgspec.json.Decoder(ErasureRequest).decode
 class Erasing:
     """Handler of the requests."""
 
-    def __init__(self, eraser: Eraser, tiles: TileSource, size: Callable[[], int]) -> None:
-        """Erases by an eraser; reads records out of the tree of `size` leaves."""
+    def __init__(self, eraser: Eraser, tiles: EmbeddedTiles) -> None:
+        """Erases by an eraser; reads records out of the log's tree."""
         self._eraser = eraser
         self._tiles = tiles
-        self._size = size
 
     async def erase(self, request: Request) -> Response:
         """Erases, or lists what would be."""
@@ -89,7 +88,7 @@ class Erasing:
             return Selection((), subject_key(*ask.subject), before)
         if ask.record is None:
             return Selection(tuple(map(bytes.fromhex, ask.digests)), None, before)
-        size = self._size()
+        size = self._tiles.size()
         if ask.record >= size:
             raise NotErasableError(f"record {ask.record}: the log has {size} leaves")
         leaf = await read_entry(self._tiles, ask.record, size)
@@ -117,14 +116,14 @@ class Erasing:
         await self._look(near, _NEAR, places)
         # What was logged long before its addendum came.
         far = [(0, digest) for _, digest in near if digest not in places]
-        await self._look(far, self._size() // TILE_WIDTH + 1, places)
+        await self._look(far, self._tiles.size() // TILE_WIDTH + 1, places)
         return places
 
     async def _look(
         self, wanted: Sequence[tuple[int, bytes]], most: int, places: dict[bytes, tuple[int, str]]
     ) -> None:
         """Looks for digests in so many entry bundles from the one that comes with each."""
-        size = self._size()
+        size = self._tiles.size()
         waiting = deque(wanted)
         looking: dict[bytes, int] = {}  # where to give up
         number = 0

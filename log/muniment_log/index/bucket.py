@@ -14,7 +14,7 @@ from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.note import parse_vkey
 from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.tiles import CHECKPOINT, ENTRIES, tile_at
-from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
+from muniment_log.index.supervisor import LogIndex, make_index
 from muniment_log.publish.published import published_size
 
 if TYPE_CHECKING:
@@ -107,18 +107,17 @@ class BucketBundles:
 
 def bucket_index(
     config: LogConfig, path: Path, *, head: PublishedHead, tiles: TileSource, metrics: Metrics
-) -> tuple[IndexProcess, IndexReads]:
-    """The index of a frontend, in a file of its own: its child process, and its answers."""
-    file = config.file
+) -> LogIndex:
+    """The index of a frontend, in a file of its own."""
     source = ["--bucket", config.cluster.object_store]
     for vkey in config.vkeys:
         source += ["--key", vkey]
     bundles = BucketBundles(head, tiles)
-    return (
-        IndexProcess(
-            IndexFiles(tuple(source), path, file.log_level, file.log_format),
-            lambda: published_size(head.published),
-            metrics,
-        ),
-        IndexReads(file.origin, path, lambda: bundles),
+    return make_index(
+        config,
+        path,
+        tuple(source),
+        lambda: bundles,
+        lambda: published_size(head.published),
+        metrics,
     )

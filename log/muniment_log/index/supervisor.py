@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
-from msgspec import Struct
 
 from muniment.index.bundles import Bundles
 from muniment.local.logs import event
@@ -25,12 +24,12 @@ from muniment_log.errors import IndexUnavailableError
 from muniment_log.index.children import running_child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from muniment.index.query import Index
     from muniment.index.reader import IndexReader
-    from muniment.local.logs import LogFormat, LogLevel
+    from muniment_log.config import LogConfig
     from muniment_service.metrics import Metrics
 
 FIRST_PAUSE: Final = 1.0
@@ -48,15 +47,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class IndexFiles(Struct, frozen=True):
-    """What the child works with; `source` are the arguments by which it finds the log."""
-
-    source: tuple[str, ...]
-    index: Path
-    log_level: LogLevel
-    log_format: LogFormat
-
-
 class _Size(msgspec.Struct):
     size: Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]
 
@@ -64,9 +54,11 @@ class _Size(msgspec.Struct):
 class IndexProcess:
     """Runs the child; belongs to the event loop."""
 
-    def __init__(self, files: IndexFiles, published: Callable[[], int], metrics: Metrics) -> None:
-        """Takes what the child works with, how to ask for the published size, where to count."""
-        self._files = files
+    def __init__(
+        self, arguments: Sequence[str | Path], published: Callable[[], int], metrics: Metrics
+    ) -> None:
+        """Takes the child's arguments, how to ask for the published size, where to count."""
+        self._arguments = arguments
         self._published = published
         self._size = 0
         self._is_running = False
@@ -109,11 +101,7 @@ class IndexProcess:
                 pause = min(MAX_PAUSE, 2 * pause)
 
     async def _run_child(self) -> int:
-        files = self._files
-        options = ("--log-level", files.log_level, "--log-format", files.log_format)
-        async with running_child(
-            "muniment_log.index.indexer", *files.source, files.index, *options
-        ) as child:
+        async with running_child("muniment_log.index.indexer", *self._arguments) as child:
             self._running(is_running=True)
             try:
                 stdout = child.stdout
@@ -206,3 +194,27 @@ class IndexReads:
             self._open = None
             reader.close()
             bundles.close()
+
+
+class LogIndex(NamedTuple):
+    """The index of a log: the process that keeps it, and what answers from it."""
+
+    process: IndexProcess
+    reads: IndexReads
+
+
+def make_index(
+    config: LogConfig,
+    path: Path,
+    source: tuple[str, ...],
+    bundles: Callable[[], OpenBundles],
+    published: Callable[[], int],
+    metrics: Metrics,
+) -> LogIndex:
+    """Puts the index in a file together; by the arguments `source` the child finds the log."""
+    file = config.file
+    logs = ("--log-level", file.log_level, "--log-format", file.log_format)
+    return LogIndex(
+        IndexProcess((*source, path, *logs), published, metrics),
+        IndexReads(file.origin, path, bundles),
+    )

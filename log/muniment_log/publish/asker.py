@@ -139,6 +139,10 @@ class BesideGroup(AskerGroup[A]):
     def kept(self) -> SignedCheckpoint | None:
         """The newest checkpoint that is to be kept; None before the first."""
 
+    async def newest(self) -> bytes | None:
+        """What `kept` gives, encoded."""
+        return None if self.kept is None else self.kept.encode()
+
     def published(self, current: Round) -> None:
         """There is another published head."""
         self._newest = current

@@ -89,10 +89,6 @@ class Mirroring(BesideGroup["_Worker"]):
         """Whether there is anybody to push to."""
         return bool(self.askers)
 
-    async def newest(self) -> bytes | None:
-        """What `kept` gives, encoded."""
-        return None if self.kept is None else self.kept.encode()
-
     def use(self, policy: Policy | None, clients: Sequence[MirrorClient]) -> None:
         """Pushes to the mirrors of another policy from now on; what that accepts is kept."""
         self._policy = policy

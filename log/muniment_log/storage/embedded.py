@@ -96,6 +96,10 @@ class EmbeddedTiles:
         """The committed right edge."""
         return self._edge
 
+    def size(self) -> int:
+        """Leaves in the tree, now."""
+        return self._edge.head.size
+
     def follow(self, edge: RightEdge) -> None:
         """Goes on to the right edge of a larger tree that somebody else has made."""
         self._edge = edge
@@ -195,6 +199,15 @@ class EmbeddedTiles:
         """The index of the first entry that is kept."""
         return self._pruned
 
+    async def leaves(self, start: int) -> AsyncIterator[bytes]:
+        """The leaves from an index on, a bundle at a time; those that the tree has now."""
+        size = self.size()
+        for index in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
+            tile = tile_at(ENTRIES, index, size)
+            leaves = unframe((await self.read([tile]))[tile])
+            for leaf in leaves[max(0, start - index * TILE_WIDTH) :]:
+                yield leaf
+
     @property
     def cached(self) -> list[Place]:
         """The level and index of each tile that is in memory besides the right edge."""
@@ -212,16 +225,6 @@ class EmbeddedTiles:
 
     def _keep(self, key: Place, data: bytes) -> None:
         _put(self._cache, key, data, CACHED_TILES)
-
-
-async def leaves_from(tiles: EmbeddedTiles, start: int) -> AsyncIterator[bytes]:
-    """The leaves of the tree from an index on, a bundle at a time; the tree does not grow."""
-    size = tiles.edge.head.size
-    for index in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
-        tile = tile_at(ENTRIES, index, size)
-        leaves = unframe((await tiles.read([tile]))[tile])
-        for leaf in leaves[max(0, start - index * TILE_WIDTH) :]:
-            yield leaf
 
 
 def _put(cache: OrderedDict[_Key, bytes], key: _Key, value: bytes, capacity: int) -> None:
