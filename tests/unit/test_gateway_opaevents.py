@@ -19,6 +19,7 @@ from muniment.tlog.contentcoding import decode_content
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any, read_any, recordable
 from muniment_gateway.core.opaevents import (
+    FILTER,
     MAX_INFLATED,
     TOLD,
     read_event,
@@ -143,6 +144,24 @@ def test_an_undefined_result_was_not_evaluated() -> None:
     assert codes(record) == ("could_not_evaluate",)
 
 
+@pytest.mark.parametrize("more", [{"result": {"query": "WHERE a"}}, {"result": {"query": ""}}, {}])
+@pytest.mark.parametrize("decision_id", ["", "7ea7768d-fd17"])
+def test_a_filter_is_no_decision(more: dict[str, Any], decision_id: str) -> None:
+    """OPA 1.22.4 writes the empty id, and leaves the result of "no row" out."""
+    value = event(decision_id=decision_id, custom={"type": FILTER, "unknowns": ["input.docs"]})
+    del value["result"]
+    record, _ = recorded(json.dumps(value | more, separators=(",", ":")).encode())
+    assert codes(record) == ("could_not_evaluate",)
+    told = record.response["context"]["muniment"]
+    assert told["reason"] == "a filter was compiled, and nothing decided"
+
+
+def test_filters_without_an_id_are_told_apart_by_their_bytes() -> None:
+    filters = [json.dumps(event(decision_id="", req_id=number)).encode() for number in (2, 3, 3)]
+    first, second, third = (read_event(data, "opa", RULES).name for data in filters)
+    assert first != second == third
+
+
 def test_what_was_erased_or_masked_is_kept_as_that() -> None:
     record, _ = recorded(event(erased=["/input/password"], masked=["/input/token"]))
     told = record.response["context"]["muniment"]["event"]
@@ -258,7 +277,8 @@ JSON = st.recursive(
 
 
 @given(
-    members=st.dictionaries(st.sampled_from([*sorted(event()), *TOLD]), JSON), compact=st.booleans()
+    members=st.dictionaries(st.sampled_from([*sorted(event()), *TOLD, "custom"]), JSON),
+    compact=st.booleans(),
 )
 def test_an_event_whose_members_are_anything_has_a_record(
     members: dict[str, Any], *, compact: bool

@@ -39,6 +39,9 @@ TOLD: Final = (
 )
 """Members that are recorded. Not those of the client's address and headers, nor the metrics."""
 
+FILTER: Final = "open-policy-agent/compile"
+"""`custom.type` of an event of OPA's Compile API: its result is a filter, or none for "no row"."""
+
 _SPACE: Final = re.compile(rb"[\s,]*")
 
 
@@ -187,6 +190,9 @@ def decide(event: Mapping[str, Any], rules: Mapping[str, str]) -> tuple[bool | N
     """The rule's answer; None, with a reason, when there is none, or nobody can tell it."""
     if event.get("error"):
         return None, "the evaluation failed"
+    custom = event.get("custom")
+    if isinstance(custom, dict) and custom.get("type") == FILTER:
+        return None, "a filter was compiled, and nothing decided"
     path = event.get("path")
     pointer = rules.get(path.strip("/")) if isinstance(path, str) else None
     if pointer is None:

@@ -45,6 +45,7 @@ class _Told(TypedDict, total=False):
     labels: Any
     decision_id: Any
     path: Any
+    custom: Any
     error: Any
     erased: Any
     masked: Any
