@@ -22,7 +22,6 @@ from muniment.tlog.witnesswire import (
     origin_hash,
     parse_cosignatures,
     parse_size,
-    parse_subtree_signature,
 )
 from muniment_service.config import Address
 from muniment_service.http import Request, Response
@@ -208,7 +207,7 @@ async def test_sign_subtree(tmp_path: Path) -> None:
         request = LOG.subtree_request(8, 13, reference)
         response = await call(app, "POST", "/sign-subtree", request.encode())
         assert response.status == 200
-        signature = parse_subtree_signature(response.body, MLDSA44.vkey)
+        signature = base64.b64decode(response.body)
         assert response.body == base64.b64encode(signature) + b"\n"
         MLDSA44Verifier(MLDSA44.vkey).verify_subtree(LOG.origin, 8, 13, request.hash, signature)
 
