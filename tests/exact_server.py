@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from muniment.http.client import HttpClient
+from waiting import SECONDS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -65,4 +66,4 @@ async def serving(
 
 
 async def get(client: HttpClient, path: str = "/x", limit: int = 1000) -> bytes:
-    return (await client.ask("GET", path, limit=limit, seconds=5)).body
+    return (await client.ask("GET", path, limit=limit, seconds=SECONDS)).body

@@ -14,6 +14,7 @@ from muniment.http.answer import HttpError, TooLongError
 from muniment.http.client import HttpClient
 from muniment.http.exchange import MAX_HEAD
 from muniment.http.origin import system_tls
+from waiting import SECONDS
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ async def test_a_trailer_is_no_header_of_the_next_answer() -> None:
     answers = iter([CHUNKED + b"2\r\nok\r\n0\r\nContent-Encoding: gzip\r\n\r\n", OK])
     async with serving(lambda *_: next(answers)) as (client, served):
         assert await get(client) == b"ok"
-        answer = await client.ask("GET", "/x", limit=1000, seconds=5)
+        answer = await client.ask("GET", "/x", limit=1000, seconds=SECONDS)
         assert dict(answer.headers) == {"Content-Length": "2"}
         assert served.connections == 1
 
@@ -83,7 +84,7 @@ async def test_answers_without_a_body_keep_their_connection(status: int) -> None
     answer = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, 0 if status == 204 else 2)
     async with serving(lambda *_: answer) as (client, served):
         for method in ("GET", "HEAD", "HEAD", "GET"):
-            asked = await client.ask(method, "/x", limit=1000, seconds=5)
+            asked = await client.ask(method, "/x", limit=1000, seconds=SECONDS)
             assert (asked.status, asked.body) == (status, b"")
         assert served.connections == 1
 
@@ -94,7 +95,7 @@ async def test_a_head_is_answered_without_the_body_that_it_tells_of() -> None:
 
     async with serving(script) as (client, served):
         for method, body in (("HEAD", b""), ("GET", b"ok"), ("HEAD", b""), ("GET", b"ok")):
-            asked = await client.ask(method, "/x", limit=1000, seconds=5)
+            asked = await client.ask(method, "/x", limit=1000, seconds=SECONDS)
             assert (asked.headers["content-length"], asked.body) == ("2", body)
         assert served.connections == 1
 
@@ -164,9 +165,9 @@ async def test_an_answer_to_a_body_that_has_not_come_whole() -> None:
     server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 10)
     client = HttpClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", headers={})
     try:
-        answer = await client.ask("POST", "/", limit=10, seconds=30, body=bytes(50_000_000))
+        answer = await client.ask("POST", "/", limit=10, seconds=SECONDS, body=bytes(50_000_000))
         assert (answer.status, answer.body) == (413, b"no")
-        assert (await client.ask("GET", "/", limit=10, seconds=30)).status == 413
+        assert (await client.ask("GET", "/", limit=10, seconds=SECONDS)).status == 413
         assert len(handlers) == 2
     finally:
         await client.close()
@@ -178,7 +179,7 @@ async def test_a_large_body_arrives_whole() -> None:
     body = bytes(range(256)) * 5_000
     async with serving(lambda *_: OK) as (client, served):
         for _ in range(2):
-            answer = await client.ask("POST", "/", limit=10, seconds=30, body=body)
+            answer = await client.ask("POST", "/", limit=10, seconds=SECONDS, body=body)
             assert answer.body == b"ok"
         assert served.connections == 1
         assert all(request.endswith(b"\r\n\r\n" + body) for request in served.requests)
@@ -189,8 +190,8 @@ async def test_the_headers_of_a_request_count_before_those_of_all() -> None:
         await get(client)
         url = "http://" + served.requests.pop().split(b"\r\n")[1].partition(b": ")[2].decode()
         headers = {"user-agent": "other", "Content-Type": "text/plain"}
-        await client.request("PUT", url, limit=10, seconds=5, headers=headers, body=b"x")
-        await client.request("POST", url, limit=10, seconds=5)
+        await client.request("PUT", url, limit=10, seconds=SECONDS, headers=headers, body=b"x")
+        await client.request("POST", url, limit=10, seconds=SECONDS)
         put, post = served.requests
         assert put.count(b"gent: ") == 1
         assert b": other\r\n" in put
@@ -215,7 +216,7 @@ async def test_only_http_is_asked_by_http(scheme: str) -> None:
         await get(client)
         host = served.requests.pop().split(b"\r\n")[1].partition(b": ")[2].decode()
         with pytest.raises(HttpError):
-            await client.request("GET", f"{scheme}://{host}/", limit=10, seconds=5)
+            await client.request("GET", f"{scheme}://{host}/", limit=10, seconds=SECONDS)
         assert served.requests == []
 
 
@@ -225,8 +226,8 @@ async def test_a_control_character_is_sent_in_no_header(text: str) -> None:
         await get(client)
         url = "http://" + served.requests.pop().split(b"\r\n")[1].partition(b": ")[2].decode()
         with pytest.raises(HttpError):
-            await client.request("GET", url, limit=10, seconds=5, headers={"A": text})
+            await client.request("GET", url, limit=10, seconds=SECONDS, headers={"A": text})
         with pytest.raises(HttpError):
-            await client.request(f"GET{text}", url, limit=10, seconds=5)
-        await client.request("GET", url, limit=10, seconds=5, headers={"A": "a\tb"})
+            await client.request(f"GET{text}", url, limit=10, seconds=SECONDS)
+        await client.request("GET", url, limit=10, seconds=SECONDS, headers={"A": "a\tb"})
         assert len(served.requests) == 1

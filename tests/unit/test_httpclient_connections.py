@@ -14,13 +14,13 @@ from muniment.http import client as client_module
 from muniment.http.answer import HttpError
 from muniment.http.client import HttpClient, HttpSession
 from muniment.http.exchange import HttpExchange
-from waiting import until
+from waiting import SECONDS, until
 
 
 async def test_requests_share_a_connection() -> None:
     async with serving(lambda *_: OK) as (client, served):
         assert await get(client) == b"ok"
-        answer = await client.ask("POST", "/y?z", limit=10, seconds=5, body=b"body")
+        answer = await client.ask("POST", "/y?z", limit=10, seconds=SECONDS, body=b"body")
         assert (answer.status, answer.body) == (200, b"ok")
         assert served.connections == 1
         host = served.requests[0].split(b"\r\n")[1]
@@ -136,7 +136,7 @@ async def test_no_connection_is_lost_to_requests_that_fail() -> None:
     async with serving(lambda *_: next(answers, OK), connections=1) as (client, served):
         outcomes: list[object] = []
         for _ in range(4):
-            asking = asyncio.create_task(client.ask("GET", "/", limit=9, seconds=30))
+            asking = asyncio.create_task(client.ask("GET", "/", limit=9, seconds=SECONDS))
             if len(outcomes) == 1:  # to which nothing is answered: given up once it has come
                 await until(lambda: len(served.requests) == 3)
                 asking.cancel()
@@ -188,7 +188,7 @@ async def test_a_connection_that_is_kept_makes_way_for_another_server() -> None:
         HttpSession(headers={}, connections=1) as session,
     ):
         for served in (one, other, one, one):
-            answer = await session.request("GET", served.url, limit=10, seconds=30)
+            answer = await session.request("GET", served.url, limit=10, seconds=SECONDS)
             assert answer.body == b"ok"
 
 
@@ -199,7 +199,7 @@ async def test_a_server_that_is_forgotten_gets_its_connection_back(
     writers: list[asyncio.StreamWriter] = []
 
     async def ask(served: Served) -> None:
-        await session.request("GET", served.url, limit=10, seconds=30)
+        await session.request("GET", served.url, limit=10, seconds=SECONDS)
 
     def script(_: Served, writer: asyncio.StreamWriter) -> bytes:
         writers.append(writer)

@@ -14,6 +14,7 @@ from muniment.http.logclient import LogClient
 from muniment.http.servedtiles import ServedTiles
 from muniment.records.forms import Forms
 from muniment.tlog.tiles import ENTRIES, Tile
+from waiting import SECONDS
 
 TILES = [Tile(0, number) for number in range(6)]
 
@@ -71,7 +72,7 @@ def content(path: str) -> bytes:
 
 
 async def in_turn(
-    url: str, paths: list[str], limit: int = 8192, seconds: float = 5
+    url: str, paths: list[str], limit: int = 8192, seconds: float = SECONDS
 ) -> list[Answer]:
     client = HttpClient(url, headers={})
     try:
