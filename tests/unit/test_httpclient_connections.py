@@ -240,6 +240,27 @@ async def test_who_waits_for_a_connection_is_told_that_the_client_is_closed() ->
         assert {type(one) for one in done} == {HttpError}
 
 
+async def test_who_waits_for_an_address_is_told_that_the_client_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """aiohttp cancels what looks for it, and who waits for that: he was not cancelled himself."""
+    looking = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> list[object]:
+        looking.set()
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    async with HttpSession(headers={}) as session:
+        asking = session.request("GET", "http://log.example/", limit=10, seconds=SECONDS)
+        task = asyncio.create_task(asking)
+        await looking.wait()
+        await session.close()
+        with pytest.raises(HttpError, match="the client is closed"):
+            await task
+
+
 @pytest.mark.parametrize(
     "said", [b"H", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"]
 )

@@ -243,6 +243,11 @@ class HttpSession:
             except BaseException:
                 self._places.release()
                 raise
+        except asyncio.CancelledError:
+            if not self._closed or ((me := asyncio.current_task()) and me.cancelling()):
+                raise
+            # aiohttp cancels who waits for it when it is closed.
+            raise HttpError("the client is closed") from None
         finally:
             self._waiting -= 1
         return exchange
