@@ -6,7 +6,7 @@ logged meanwhile are read, before anything is said against the log.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -20,6 +20,7 @@ from muniment.audit.addenda import (
 )
 from muniment.audit.events import Named, named_in
 from muniment.audit.report import MISMATCH, Report, Weight
+from muniment.audit.reuse import read_leaves
 from muniment.audit.trust import TrustState
 from muniment.errors import BadAnswer, Refused, VerificationError
 from muniment.http.logclient import LogClient
@@ -27,7 +28,7 @@ from muniment.http.logtiles import log_tiles
 from muniment.records.commitments import read_addendum
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.policy import CosignedCheckpoint, Policy
-from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, bundles_of, check_bundle, tile_at
+from muniment.tlog.tiles import bundles_of, check_bundle
 from muniment.tlog.treereader import read_prefix
 
 AT_ONCE: Final = 8
@@ -101,7 +102,8 @@ async def confirm(
         return
     asked = suspects[:MAX_LISTED]
     try:
-        leaves = await _read_again(client, {one.index for one in asked}, trust)
+        wanted = {one.index for one in asked}
+        leaves = await read_leaves(client, wanted, trust.checkpoint.checkpoint.head)
     except (VerificationError, FormatError) as error:
         sentence = (
             f"{len(suspects)} addenda seem to be missing, or other ones, and the leaves that name "
@@ -154,24 +156,6 @@ def _missing(one: Named, said: AddendumAnswer) -> tuple[str, str, Weight]:
         "but no record of the log's or of this producer says that it was erased"
     )
     return "missing-addendum", sentence, Weight.UNVERIFIED
-
-
-async def _read_again(
-    client: LogClient, wanted: Collection[int], trust: TrustState
-) -> dict[int, bytes]:
-    """Reads leaves of the audited tree again.
-
-    Authenticated by its root: a log that shows other leaves the second time gets no suspect away.
-    """
-    tiles = log_tiles(client, trust.checkpoint.checkpoint.head)
-    numbers = iter(sorted({index // TILE_WIDTH for index in wanted}))
-    leaves: dict[int, bytes] = {}
-    while part := [tile_at(ENTRIES, number, trust.size) for number in islice(numbers, WINDOW)]:
-        contents = await tiles.read(part)
-        for tile in part:
-            held = enumerate(check_bundle(tile, contents[tile]), tile.start)
-            leaves.update((index, leaf) for index, leaf in held if index in wanted)
-    return leaves
 
 
 def _named(leaf: bytes, suspect: Suspect) -> Named:

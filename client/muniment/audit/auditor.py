@@ -368,7 +368,7 @@ async def _relate(
     async with aclosing(in_order(pool, work, relations.partitions())) as judged:
         async for one in judged:
             found.add(one)
-    await excuse(client, found, trust.size)
+    await excuse(client, found, trust.checkpoint.checkpoint.head)
     report.addenda = found.addenda
     report.addenda.was_asked = options.addenda
     await confirm(client, options.policy, trust, found.addenda, report)

@@ -32,20 +32,22 @@ EVENT: Final = struct.Struct(">QQQ")
 
 # Writes the same of a key as it is made; "s" cuts what is longer and fills what is shorter.
 _EVENT: Final = struct.Struct(">qQ8s")
-_IDENTITY: Final = struct.Struct(">qQ2s6s")
+_IDENTITY: Final = struct.Struct(">qQQ")
 
 INDEX_BITS: Final = 56
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
 
 CONTENT_BITS: Final = 48
-"""Bits of the leaf hash in an event of ``EventRole.ID``; above them stand 16 of its producer."""
+"""Bits that tell leaves apart in an event of ``EventRole.ID``: of a key of the leaf's hash, as of a
+thing. Of the hash itself a producer finds two records with the same bits in a minute, and could use
+one id for both. Above them stand 16 bits of the producer."""
 
 
 class EventRole(IntEnum):
     """What a leaf says of a thing."""
 
     ID = 0
-    """It is the record of this kind and id; with 16 bits of its producer, 48 of its leaf hash."""
+    """It is the record of this kind and id; with 16 bits of its producer, 48 of its content."""
 
     ALLOWED = 1
     """It is a decision that allows this run."""
@@ -90,6 +92,7 @@ class EventRole(IntEnum):
 
 FURTHER: Final = 1
 
+_CONTENT_MASK: Final = (1 << CONTENT_BITS) - 1
 _SHIFTED: Final = {
     role: int(role) << INDEX_BITS for role in EventRole
 }  # enums are slow to count with
@@ -195,7 +198,7 @@ def extract(
     identity, event = _IDENTITY.pack, _EVENT.pack
     allowed, refused = _SHIFTED[EventRole.ALLOWED], _SHIFTED[EventRole.REFUSED]
     promised = _SHIFTED[EventRole.PROMISED]
-    last, tag = None, b""
+    last, tag = None, 0
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
         # Nearly all are usual decisions, so these go by the shortest way.
         if isinstance(record, tuple):
@@ -216,7 +219,8 @@ def extract(
         if producer != last:
             last, tag = producer, _tag(producer)
         thing = key(id_)
-        put[thing & _PARTITION_MASK](identity(thing, index, tag, leaf))
+        content = key(leaf) & _CONTENT_MASK
+        put[thing & _PARTITION_MASK](identity(thing, index, tag | content))
         if run is not None:
             thing = key(run) ^ RUN
             at = thing & _PARTITION_MASK
@@ -245,7 +249,8 @@ def _read(
         return None
     kind, run = found.kind, found.execution
     names.append(f"{kind}\0{found.id}")
-    tails.append(index.to_bytes(8, "big") + _tag(found.producer.encode()) + leaf[:6])
+    content = key(leaf) & _CONTENT_MASK
+    tails.append(_tail(EventRole.ID, index, key_bytes(_tag(found.producer.encode()) | content)))
     if found.artifact is not None and found.artifact.approval is not None:
         id_, producer = found.id.encode(), found.producer.encode()
         approvals = (found.artifact.approval, *(found.artifact.further_approvals or ()))
@@ -355,8 +360,8 @@ def _edge(
 
 
 @lru_cache(maxsize=4096)
-def _tag(producer: bytes) -> bytes:
-    return sha256(producer).digest()[:2]
+def _tag(producer: bytes) -> int:
+    return int.from_bytes(sha256(producer).digest()[:2], "big") << CONTENT_BITS
 
 
 def _tail(role: EventRole, index: int, extra: bytes = bytes(8)) -> bytes:

@@ -39,7 +39,6 @@ _KNOWN: Final = frozenset(
         EventRole.ACTED,
     }
 )
-_CONTENT: Final = (1 << CONTENT_BITS) - 1
 # From this role on events tell something even alone; `EventRole.TO` does not, and is harmless here.
 _LONE_FROM: Final = EventRole.OUTCOME << INDEX_BITS
 _ADDENDUM: Final = int(EventRole.WITHHELD)  # this role and the later one; enums are slow to compare
@@ -60,15 +59,10 @@ class Warned(NamedTuple):
 
 
 class Reuse(NamedTuple):
-    """An id that one producer used twice, for leaves that are not the same: `before` and `index`.
-
-    The contents are the first CONTENT_BITS bits of their leaf hashes.
-    """
+    """An id that one producer used twice, for the leaves `before` and `index`, not the same."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     before: int
-    content: int
-    content_before: int
 
     @property
     def warning(self) -> Warned:
@@ -140,8 +134,7 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
             if role == EventRole.ID:
                 known_as = contents.setdefault(extra >> CONTENT_BITS, {})
                 if extra not in known_as and known_as:
-                    earlier, known_content = min((at, known) for known, at in known_as.items())
-                    reuses.append(Reuse(index, earlier, extra & _CONTENT, known_content & _CONTENT))
+                    reuses.append(Reuse(index, min(known_as.values())))
                 known_as.setdefault(extra, index)
             elif role == EventRole.FROM:
                 edges += 1

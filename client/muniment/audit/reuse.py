@@ -1,6 +1,6 @@
 """Whether an id that came again stands for other content: the leaves are read once more for that.
 
-An audit keeps a hash of each record, not the record, and it is the hash of all of it. A record
+An audit keeps some bits of each record, not the record, and they are of all of it. A record
 without a `time` gets one when it is logged; sent twice, it is logged with two times under one id.
 That is a repetition, and nobody's lie. Ids that come again are rare, so reading their leaves once
 more costs less than another hash of every record would.
@@ -9,16 +9,19 @@ An audit also tells producers apart by 16 bits, and ids by 64. What is read agai
 is one producer's id: of 300 producers that all count from 1, two have the same bits as a rule.
 """
 
-import asyncio
+from collections.abc import Collection
 from hashlib import sha256
+from itertools import islice
 from typing import Final, TypeAlias
 
 from muniment.audit.events import identity_in
 from muniment.audit.relations import Reuse, Warned
 from muniment.audit.relationstore import Judgement
 from muniment.http.logclient import LogClient
+from muniment.http.logtiles import log_tiles
 from muniment.records.content import content_of
-from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.heads import Head
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 
 AT_ONCE: Final = 256
@@ -30,21 +33,19 @@ WINDOW: Final = 16
 MIN_BUNDLES: Final = 1_000
 """Entry bundles that may be read again however small the log is; else as many as it has twice."""
 
-_HASH_BYTES: Final = 6  # as many as an event holds
-
-
 _Others: TypeAlias = dict[tuple[int, bytes], tuple[int, bytes]]
 """Leaf index and hash of the content of the first leaf with an id of its own, which an audit cannot
 tell from that of the earlier leaf `before`; by that leaf, and a hash of kind, id and producer."""
 
 
-async def excuse(client: LogClient, found: Judgement, size: int) -> None:
+async def excuse(client: LogClient, found: Judgement, head: Head) -> None:
     """Takes out of `found` the reused ids whose records differ in nothing but their time.
 
-    A warning is added when there are so many that not all could be looked at. Raises Unreachable,
-    Refused or FormatError if the log does not serve its bundles any more.
+    A warning is added when there are so many that not all could be looked at. Leaves other than
+    those of the audited tree, whose head is given, excuse nobody. Raises Unreachable, Refused or
+    FormatError if the log does not serve its bundles any more.
     """
-    budget = max(MIN_BUNDLES, 2 * -(-size // TILE_WIDTH))
+    budget = max(MIN_BUNDLES, 2 * -(-head.size // TILE_WIDTH))
     waiting = sorted(found.reuses)
     others: _Others = {}
     kept: list[Reuse] = []
@@ -57,7 +58,11 @@ async def excuse(client: LogClient, found: Judgement, size: int) -> None:
             sentence = f"from entry {part[0].index} on {left} ids come again: too many to compare"
             found.warn(Warned("unread-id-reuse", part[0].index, sentence))
             break
-        leaves = await read_leaves(client, wanted, size)
+        try:
+            leaves = await read_leaves(client, wanted, head)
+        except VerificationError:
+            kept += waiting[start:]
+            break
         kept += [said for one in part if (said := _unexcused(one, leaves, others)) is not None]
     found.reuses = kept
 
@@ -65,9 +70,6 @@ async def excuse(client: LogClient, found: Judgement, size: int) -> None:
 def _unexcused(one: Reuse, leaves: dict[int, bytes], others: _Others) -> Reuse | None:
     """What is left to say of an id that came again, once its leaves have been read."""
     later, first = leaves[one.index], leaves[one.before]
-    # Leaves other than those that were audited excuse nobody.
-    if (_bits(later), _bits(first)) != (one.content, one.content_before):
-        return one
     try:
         content = sha256(content_of(later)).digest()
         identity = identity_in(later)
@@ -80,18 +82,18 @@ def _unexcused(one: Reuse, leaves: dict[int, bytes], others: _Others) -> Reuse |
     return None if known == content else one._replace(before=index)
 
 
-def _bits(leaf: bytes) -> int:
-    return int.from_bytes(leaf_hash(leaf)[:_HASH_BYTES], "big")
+async def read_leaves(client: LogClient, wanted: Collection[int], head: Head) -> dict[int, bytes]:
+    """Reads leaves by their indices again, authenticated by the head of the audited tree.
 
-
-async def read_leaves(client: LogClient, wanted: set[int], size: int) -> dict[int, bytes]:
-    """Reads leaves by their indices again, unverified."""
+    Raises VerificationError if the log shows others; Unreachable, Refused or FormatError as
+    `LogClient.tile`.
+    """
+    tiles = log_tiles(client, head)
+    numbers = iter(sorted({index // TILE_WIDTH for index in wanted}))
     leaves: dict[int, bytes] = {}
-    numbers = sorted({index // TILE_WIDTH for index in wanted})
-    for start in range(0, len(numbers), WINDOW):
-        tiles = [tile_at(ENTRIES, number, size) for number in numbers[start : start + WINDOW]]
-        served: list[bytes] = await asyncio.gather(*map(client.tile, tiles))
-        for tile, data in zip(tiles, served, strict=True):
-            held = enumerate(check_bundle(tile, data), tile.start)
+    while part := [tile_at(ENTRIES, number, head.size) for number in islice(numbers, WINDOW)]:
+        contents = await tiles.read(part)
+        for tile in part:
+            held = enumerate(check_bundle(tile, contents[tile]), tile.start)
             leaves.update((index, leaf) for index, leaf in held if index in wanted)
     return leaves

@@ -8,7 +8,7 @@ secret none: `PYTHONHASHSEED` sets it, and who knows that can make names collide
 
 By chance two of n things have one key in n^2 of 2^65 audits: of a million things in one of 37
 million. A warning may be false or missing then, but no finding, and no word of ids that come again:
-these are read once more, see ``reuse``.
+these are read once more, see ``reuse``. So it is with what tells the leaves of one id apart.
 """
 
 import os
