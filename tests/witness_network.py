@@ -119,11 +119,18 @@ class Node:
             await self.watch.puller.round(origin)
         for peer in self.watch.peer_reader.peers:
             await self.watch.peer_reader.round(peer)
-        await self.watch.receiver.compare_all()
+        await self.compare_pushed()
         await self.watch.peer_reader.retry()
         await self.watch.pusher.push()
         await self.watch.resume()
         self.network.alarms += [(self.name, *alarm) for alarm in self.watch.refresh_alarms()]
+
+    async def compare_pushed(self) -> None:
+        """Compares all that was pushed, as the tasks would."""
+        receiver = self.watch.receiver
+        for queue in receiver._queues.values():  # noqa: SLF001
+            while (candidate := queue.pop()) is not None:
+                await receiver.compare(candidate)
 
     async def call(
         self, method: str, path: str, body: bytes = b"", client: str = "", **headers: str

@@ -3,6 +3,8 @@
 The HTTP layer turns them into problem details in one table, the command line into exit codes.
 """
 
+from typing import ClassVar
+
 from muniment.local.sqlitefile import UnwritableError
 from muniment.tlog.encoding import MunimentError
 
@@ -30,9 +32,7 @@ class StreamConflictError(LogError):
 class OverloadedError(LogError):
     """More waits than the log accepts at once; the same request may succeed later."""
 
-    def __init__(self, what: str, *, retry_after_s: int = 1) -> None:
-        super().__init__(what)
-        self.retry_after_s = retry_after_s
+    retry_after_s: ClassVar = 1
 
 
 class OverBudgetError(LogError):

@@ -181,7 +181,6 @@ def test_only_this_machine_is_spoken_to_in_the_clear() -> None:
     far = {**keys, "AWS_ENDPOINT_URL": "http://s3.example"}
     with pytest.raises(FormatError, match="not encrypted"):
         ObjectStore.open("s3://b", environment=far)
-    ObjectStore.open("s3://b", environment=far, allow_http=True)
     ObjectStore.open("s3://b", environment={**far, "AWS_ALLOW_HTTP": "true"})
 
 

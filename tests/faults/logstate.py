@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import signing
+from judging import HeadState, decide
 from log_deployment import ORIGIN
 from log_tools import all_entries
 from muniment.tlog.checkpoint import (
@@ -30,7 +31,7 @@ from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog
 from packing import stored
 
 SIGNER = signing.log_signer(ORIGIN)

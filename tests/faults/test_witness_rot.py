@@ -13,6 +13,7 @@ import pytest
 
 import processes
 from faults.rot import flip, judge_any_bit
+from judging import HeadState, decide
 from log_deployment import ask
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -21,7 +22,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
 from muniment_service.exits import EXIT_DATABASE
 from muniment_witness.cli.exits import EXIT_DAMAGED
-from muniment_witness.judge.decide import Acceptance, HeadState, KnownLog, decide
+from muniment_witness.judge.decide import Acceptance, KnownLog
 from muniment_witness.store.check import DatabaseReport, check
 from muniment_witness.store.database import MIGRATIONS
 from muniment_witness.store.heads import HeadStore

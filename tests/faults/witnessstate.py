@@ -6,12 +6,13 @@ from pathlib import Path
 
 import processes
 from faults import launch, strace
+from judging import HeadState, decide
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, verify_note
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
-from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, Refusal, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal
 from muniment_witness.store.heads import HeadStore
 from waiting import SECONDS
 from witness_tools import GrowingLog, log_signer, set_up

@@ -5,6 +5,7 @@ from typing import Final
 
 import governed
 from fuzzing.law import bytes_of, parsed, target, text_of
+from judging import HeadState, decide
 from muniment.records.manifest import (
     NO_PREVIOUS,
     build_batch,
@@ -35,16 +36,7 @@ from muniment.tlog.witnesswire import (
     parse_sign_subtree,
     parse_size,
 )
-from muniment_witness.judge.decide import (
-    NEVER,
-    Acceptance,
-    Head,
-    HeadState,
-    KnownLog,
-    Refusal,
-    decide,
-    decide_subtree,
-)
+from muniment_witness.judge.decide import NEVER, Acceptance, Head, KnownLog, Refusal, decide_subtree
 from muniment_witness.judge.mirroring import verify_package
 from rfc6962 import MTH
 from signing import NOW, ORIGIN, log_mldsa44, log_signer, witness, witness_mldsa44

@@ -18,7 +18,7 @@ from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import IdConflictError
 from muniment_log.errors import (
     LogError,
-    OverloadedError,
+    OverBudgetError,
     StreamConflictError,
     StreamGapError,
     UnavailableError,
@@ -135,7 +135,7 @@ async def test_a_large_message_passes() -> None:
     [
         StreamGapError(3, 7),
         StreamConflictError(3, "another batch"),
-        OverloadedError("too much", retry_after_s=7),
+        OverBudgetError("too much", retry_after_s=7),
         BadRecordError(4, "record 4: no"),
         IdConflictError(2, "other content"),
         MissingAddendumError(1, b"\x01" * 32),
@@ -190,7 +190,7 @@ async def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
         if value == "now":
             answer("at once")
         elif value == "refused":
-            raise OverloadedError("too much", retry_after_s=7)
+            raise OverBudgetError("too much", retry_after_s=7)
         elif value == "a defect":
             raise ValueError(value)
         else:
@@ -209,7 +209,7 @@ async def test_questions_may_be_answered_without_a_task_now_or_later() -> None:
         answer(outcome)
     now, refused, defect, five, none, bad, untold = await outcomes
     assert (now, five, none) == ("at once", 5, None)
-    assert isinstance(refused, OverloadedError)
+    assert isinstance(refused, OverBudgetError)
     assert refused.retry_after_s == 7
     assert isinstance(bad, BadRecordError)
     assert bad.entry == 4

@@ -88,7 +88,7 @@ async def test_the_cache_of_tiles_is_bounded_and_true(
         again = await log.tiles.read(list(first))
         assert again == first
         assert len(set(first.values())) == 8
-        assert len(log.tiles.cached) == 2
+        assert len(log.tiles._cache) == 2  # noqa: SLF001
 
 
 async def test_stored_bytes_beyond_the_records_are_few(tmp_path: Path) -> None:

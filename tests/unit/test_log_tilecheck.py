@@ -84,7 +84,7 @@ async def test_a_flipped_bit_is_noticed_and_named(storage: Rotting, key: tuple[i
             with pytest.raises(DamagedTileError, match=f"^{path} is damaged"):
                 await tiles.read(wanted)
         assert found == [path] * 6
-        assert key not in tiles.cached
+        assert key not in tiles._cache  # noqa: SLF001
         storage.stored[key] = good
         assert (await tiles.read([Tile(*key)]))[Tile(*key)] == good
 

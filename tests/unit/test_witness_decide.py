@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from judging import HeadState, decide
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.cosignature import MLDSA44Verifier
 from muniment.tlog.merkle import EMPTY_ROOT
@@ -16,11 +17,9 @@ from muniment_witness.judge.decide import (
     NEVER,
     Acceptance,
     Head,
-    HeadState,
     KnownLog,
     Refusal,
     authenticate,
-    decide,
     decide_subtree,
 )
 from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer

@@ -128,10 +128,10 @@ async def test_a_head_with_another_old_size_is_compared_too(
     assert (await w1.add(0, main)).status == 200
     assert (await w2.add(0, other)).status == 200
     assert (await w1.add(0, other, 300)).status == 409
-    await w1.watch.receiver.compare_all()
+    await w1.compare_pushed()
     assert w1.evidence == ["fork"]
     assert (await w2.add(0, main, 700 - 200)).status == 409
-    await w2.watch.receiver.compare_all()
+    await w2.compare_pushed()
     assert w2.evidence == ["fork"]
 
 

@@ -68,7 +68,7 @@ async def test_pushed_heads_are_compared_but_never_adopted_unproven(net: Network
     assert await push(w1, *[b""] * (MAX_HEADS + 1)) == 400
     assert await push(w1, View("other.example").append(1).checkpoint().encode()) == 200
     assert await push(w1, head.encode(), MAIN.checkpoint(20).encode()) == 200
-    await w1.watch.receiver.compare_all()
+    await w1.compare_pushed()
     # No tiles: neither the frontier nor the cosigned head moves, and nobody is blamed.
     assert w1.size == 20
     assert w1.watch.comparer.frontier(net.origin).head.size == 20  # type: ignore[union-attr]
@@ -85,7 +85,7 @@ async def test_floods_are_bounded(net: Network, monkeypatch: pytest.MonkeyPatch)
     for size in range(6, 50):
         assert await push(w1, MAIN.checkpoint(size).encode()) == 200
     assert w1.watch.receiver.waiting <= relay.HEADS_BURST + 5
-    await w1.watch.receiver.compare_all()
+    await w1.compare_pushed()
     assert len(w1.store.observations.suspicions[net.origin]) <= observations.MAX_SUSPICIONS
     statuses = []
     for size in range(10, 50):

@@ -47,7 +47,7 @@ async def test_a_rejoining_peer_climbs_the_history_of_another(
     other = main.fork(150, 600)
     pushed = await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))
     assert (pushed.status, pushed.body) == (200, b'{"taken":1}')
-    await w2.watch.receiver.compare_all()
+    await w2.compare_pushed()
     assert w2.evidence == ["same-size"]
 
 

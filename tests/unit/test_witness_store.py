@@ -11,12 +11,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from judging import HeadState, decide
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey, verify_note
-from muniment_witness.judge.decide import NEVER, Acceptance, HeadState, KnownLog, Refusal, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal
 from muniment_witness.store.database import rebind
 from muniment_witness.store.heads import CosignedHead, HeadStore
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer

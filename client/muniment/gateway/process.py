@@ -80,7 +80,6 @@ class ProcessGateway(GatewaySource):
         self._opening: Future[Gateway] | None = None
         self._breaker = Breaker()
         self._spoilt: set[Path] = set()
-        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         """Opens nothing: each process does when it needs to."""

@@ -35,7 +35,6 @@ Semantic: TypeAlias = Literal["execute_all", "deny_on_first_deny", "permit_on_fi
 _SEMANTICS: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
 Parts: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 
-_DEFAULTS: Final = ("subject", "action", "resource", "context")
 _BATCH: Final = frozenset({"evaluations", "options"})
 _PARTS: Final[Parts] = (
     ("subject", ("type", "id")),

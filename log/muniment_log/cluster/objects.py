@@ -79,7 +79,6 @@ class ObjectStore:
         *,
         environment: Mapping[str, str] | None = None,
         seconds: float = TOTAL_SECONDS,
-        allow_http: bool = False,
         is_anonymous: bool = False,
         is_locked: bool = False,
         metrics: Metrics | None = None,
@@ -92,10 +91,9 @@ class ObjectStore:
             url: ``s3://bucket`` or ``s3://bucket/prefix``.
             environment: where `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
                 `AWS_SESSION_TOKEN` and `AWS_REGION` are; the process's own if not given. Without
-                keys, see `s3.ROLE_VARIABLE`.
+                keys, see `s3.ROLE_VARIABLE`. An endpoint without TLS that is not on this machine
+                takes `AWS_ALLOW_HTTP=true`.
             seconds: how long a request is repeated; less than the lease of an integrator.
-            allow_http: allow an endpoint without TLS that is not on this machine;
-                `AWS_ALLOW_HTTP=true` does the same.
             is_anonymous: ask without any credentials.
             is_locked: the bucket has Object Lock with a default retention.
             metrics: where to count requests.
@@ -105,7 +103,6 @@ class ObjectStore:
                 url,
                 environment=environment,
                 seconds=seconds,
-                allow_http=allow_http,
                 is_anonymous=is_anonymous,
                 is_locked=is_locked,
                 metrics=metrics,

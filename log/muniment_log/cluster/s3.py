@@ -299,7 +299,6 @@ def open_client(
     *,
     environment: Mapping[str, str] | None,
     seconds: float,
-    allow_http: bool,
     is_anonymous: bool,
     is_locked: bool,
     metrics: Metrics | None,
@@ -309,7 +308,7 @@ def open_client(
     bucket, prefix = place_of(url)
     endpoint = given.get("AWS_ENDPOINT_URL_S3") or given.get("AWS_ENDPOINT_URL")
     plain = endpoint is not None and endpoint.startswith("http://")
-    allowed = allow_http or given.get("AWS_ALLOW_HTTP", "").lower() == "true"
+    allowed = given.get("AWS_ALLOW_HTTP", "").lower() == "true"
     if endpoint is not None and plain and not allowed and not _is_loopback(endpoint):
         raise FormatError(
             f"object store: {endpoint} is not encrypted; AWS_ALLOW_HTTP=true allows that"

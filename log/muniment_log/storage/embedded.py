@@ -208,11 +208,6 @@ class EmbeddedTiles:
             for leaf in leaves[max(0, start - index * TILE_WIDTH) :]:
                 yield leaf
 
-    @property
-    def cached(self) -> list[Place]:
-        """The level and index of each tile that is in memory besides the right edge."""
-        return list(self._cache)
-
     def _cached(self, tile: Tile) -> bytes | None:
         if tile.level == ENTRIES:
             bundle = self._recent.get(tile.index)

@@ -10,7 +10,6 @@ cosigned head moves on by itself, the watched one is compared with it like any o
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +46,6 @@ MAX_RETRIES: Final = 8
 """Suspicions of one origin that are tried again in one round."""
 
 _ATTEMPTS: Final = 4
-_LOGGER: Final = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -199,12 +199,6 @@ class PushReceiver:
                 error=outcome.error,
             )
 
-    async def compare_all(self) -> None:
-        """Compares all that waits; for those who do without `run`."""
-        for queue in self._queues.values():
-            while (candidate := queue.pop()) is not None:
-                await self.compare(candidate)
-
     async def take_evidence(self, body: bytes, address: str) -> bool:
         """Takes a file of evidence: verified, durable, and on its way to the other peers.
 

@@ -1,7 +1,7 @@
 """C2SP tlog-witness, "add-checkpoint" and "sign-subtree": what a witness answers, purely.
 
-`decide` is the whole of a witness's judgement. The rules, in the order in which they are checked;
-the first that fails is the answer:
+The rules for a checkpoint, in the order in which they are checked; the first that fails is the
+answer:
 
 1. The origin is that of a configured log: 404.
 2. At least one signature is by a trusted key of that origin, and no signature line that has the
@@ -19,9 +19,9 @@ the first that fails is the answer:
 
 Extension lines are part of the text that is signed, and are not judged.
 
-`decide` is made of two halves, so that a service can run the expensive first one (rules 1 and 2,
-the signatures; it depends on no state) anywhere, and the second (rules 3 to 9) where requests are
-put in order: `authenticate` and `advance`.
+They are in two halves, so that a service can run the expensive first one (rules 1 and 2, the
+signatures; it depends on no state) anywhere, and the second (rules 3 to 9) where requests are put
+in order: `authenticate` and `advance`.
 """
 
 from collections.abc import Sequence
@@ -56,20 +56,6 @@ class KnownLog(Struct, frozen=True):
 
     origin: str
     verifiers: tuple[Verifier, ...]
-
-
-class HeadState(Struct, frozen=True):
-    """What a decision depends on, besides the request and the time.
-
-    Attributes:
-        log: The log of the request's origin; None when the origin is unknown.
-        head: The latest cosigned head of that origin, `NEVER` without one.
-        signed: Newest timestamp of any cosignature that this witness made, Unix seconds.
-    """
-
-    log: KnownLog | None
-    head: Head = NEVER
-    signed: int = 0
 
 
 class Refusal(Struct, frozen=True):
@@ -119,14 +105,6 @@ class Acceptance(Struct, frozen=True):
     def head(self) -> Head:
         """The new head."""
         return self.request.checkpoint.head
-
-
-def decide(state: HeadState, request: AddCheckpoint, now: int) -> Acceptance | Refusal:
-    """Judges an add-checkpoint request by all the rules above; `now` is in Unix seconds."""
-    authentic = authenticate(state.log, request)
-    if isinstance(authentic, Refusal):
-        return authentic
-    return advance(state.head, state.signed, authentic, now)
 
 
 def authenticate(log: KnownLog | None, request: AddCheckpoint) -> Authentic | Refusal:
