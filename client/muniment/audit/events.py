@@ -80,7 +80,7 @@ class EventRole(IntEnum):
     """It is an outcome of this run that does not say that anything ran."""
 
     APPROVED = 11
-    """It is a decision that rests on this approval; with a hash of its id and producer, whose bit
+    """It is a decision that rests on this approval; with a key of its id and producer, whose bit
     FURTHER tells whether it rests on another one first."""
 
     WITHHELD = 12
@@ -207,8 +207,9 @@ def extract(
             run, id_, producer, allows = usual(record)
             artifact = record.artifact
             if artifact is not None and artifact.approval is not None:
+                decision = key(id_ + b"\0" + producer)
                 for rank, approval in enumerate(artifact.approvals):
-                    _approved(approval.id, rank, id_, producer, index, names, tails)
+                    _approved(approval.id, rank, decision, index, names, tails)
             if record.addenda is not None and named is not None:
                 named += _withheld(index, producer.decode(), record.addenda, record.kept)
         else:
@@ -252,10 +253,10 @@ def _read(
     content = key(leaf) & _CONTENT_MASK
     tails.append(_tail(EventRole.ID, index, key_bytes(_tag(found.producer.encode()) | content)))
     if found.artifact is not None and found.artifact.approval is not None:
-        id_, producer = found.id.encode(), found.producer.encode()
+        decision = key(f"{found.id}\0{found.producer}".encode())
         approvals = (found.artifact.approval, *(found.artifact.further_approvals or ()))
         for rank, approval in enumerate(approvals):
-            _approved(approval.id, rank, id_, producer, index, names, tails)
+            _approved(approval.id, rank, decision, index, names, tails)
     if kind == "edge":
         _edge(found, index, origin, key, names, tails)
     elif kind == "decision" and run is not None:
@@ -276,18 +277,11 @@ def _read(
 
 
 def _approved(
-    approval: str,
-    rank: int,
-    id_: bytes,
-    producer: bytes,
-    index: int,
-    names: list[str],
-    tails: list[bytes],
+    approval: str, rank: int, decision: int, index: int, names: list[str], tails: list[bytes]
 ) -> None:
-    hash_ = bytearray(sha256(id_ + b"\0" + producer).digest()[:8])
-    hash_[-1] = hash_[-1] & ~FURTHER | (FURTHER if rank else 0)
     names.append(f"approval\0{approval}")
-    tails.append(_tail(EventRole.APPROVED, index, bytes(hash_)))
+    extra = decision & ~FURTHER | (FURTHER if rank else 0)
+    tails.append(_tail(EventRole.APPROVED, index, key_bytes(extra)))
 
 
 def _time_of(entry: bytes) -> bytes:
