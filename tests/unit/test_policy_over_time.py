@@ -126,6 +126,18 @@ class TestMonitor:
         with pytest.raises(VerificationError, match="only by keys of the log that others may have"):
             reader.read(LOG, old)
 
+    def test_stolen_keys_and_other_times_make_no_quorum(self):
+        listed = [KeyRevocation("compromised", witness("w3").vkey, START + YEAR)]
+        window = (START + YEAR, START + 2 * YEAR)
+        stolen = parse_policy(file(version(two_years(), body("w3", "w4"), window, revoked=listed)))
+        time = START + YEAR
+        shown = HeadReader(stolen, ORIGIN).read(LOG, head(("w3", time), ("w4", time)))
+        assert not shown.has_quorum
+        assert shown.stated == (("w4", time),)
+        reader = HeadReader(parse_policy(file(two_years())), ORIGIN)
+        for names, time in ((("w1", "w2"), START - 1), (("w3", "w4"), START)):
+            assert not reader.read(LOG, head(*((name, time) for name in names))).has_quorum
+
 
 class TestConfiguration:
     """What the services make of a policy over time in their files."""

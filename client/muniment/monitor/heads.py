@@ -32,7 +32,7 @@ class ShownHead:
         signed: The checkpoint.
         cosigners: (name in the policy, Unix seconds) of the policy's witnesses that cosigned it.
         stated: The same of every cosignature: a witness may have made several.
-        has_quorum: Whether they are a quorum of the policy.
+        has_quorum: Whether the policy accepts it: they are a quorum, of keys and times that count.
         policy: The policy that says so: of a policy over time, the version that judges this head.
     """
 
@@ -93,21 +93,26 @@ class HeadReader:
         found = self.policy.recognise(signed, old=self._old if party == EARLIER else ())
         if party != EARLIER and not any(verified.vkey in self._keys for verified in found):
             raise VerificationError("signed only by keys of the log that others may have")
+        try:
+            cosigned = self.policy.verify(signed)
+        except VerificationError:
+            pass  # no quorum: what it has is told all the same
+        else:
+            stated = cosigned.stated
+            return ShownHead(
+                party, signed, cosigned.cosigners, stated, has_quorum=True, policy=cosigned.policy
+            )
         policy = self.policy.judge_of(signed)
         names = {witness.vkey: witness.name for witness in policy.witnesses}
         stated = tuple(
             (names[verified.vkey], verified.timestamp or 0)
             for verified in found
-            if verified.vkey in names
+            # Who has stolen a key writes any time.
+            if verified.vkey in names and not self.policy.has_revoked(verified.vkey)
         )
         cosigners = {name: max(time for one, time in stated if one == name) for name, _ in stated}
         return ShownHead(
-            party,
-            signed,
-            tuple(cosigners.items()),
-            stated,
-            policy.is_met(cosigners),
-            policy,
+            party, signed, tuple(cosigners.items()), stated, has_quorum=False, policy=policy
         )
 
 
