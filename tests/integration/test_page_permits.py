@@ -261,6 +261,21 @@ def test_addenda_are_checked(page: browser.Page, tmp_path: Path) -> None:
     assert [len(told["addenda"]["disclosed"]) for told in said[:4]] == [0, 1, 1, 3]
 
 
+def test_an_argument_that_is_no_json_is_not_left_out(page: browser.Page, tmp_path: Path) -> None:
+    world, index = story()
+    decision = world.records[index]
+    assert isinstance(decision, Decision)
+    decision.request["context"] = {"arguments": {"a": 1, "file": b"%PDF \xff", "more": b"\0"}}
+    world.records[index], addenda = withhold(decision, ())
+    permit = world.permit(index)
+    cases = [
+        replace(case(permit, arguments=arguments), addenda=given)
+        for arguments in ({"a": 1}, {"a": 1, "file": "%PDF", "more": ""}, {})
+        for given in ((), tuple(addenda.values()), tuple(addenda.values())[:1])
+    ]
+    assert not any(one["permitted"] for one in same(page, tmp_path, cases))
+
+
 def test_mutated_permits_get_the_same_verdicts(page: browser.Page, tmp_path: Path) -> None:
     chance = random.Random(18)
     cases: list[Case] = []

@@ -161,6 +161,22 @@ def test_what_is_withheld_cannot_be_compared_and_is_denied() -> None:
     assert verify_permit(above, context(world, arguments=VALUE), TRUST).permitted
 
 
+@pytest.mark.parametrize("left_out", ["file", "args"])
+def test_no_call_leaves_out_an_argument_that_is_no_json(left_out: str) -> None:
+    world, index = story(artifact=artifact())
+    decision = world.records[index]
+    assert isinstance(decision, Decision)
+    at = f"{ARGUMENTS}/{left_out}"
+    rest = {name: value for name, value in VALUE.items() if name != left_out}
+    decision.request["context"] = {"arguments": {**rest, left_out: b"%PDF \xff"}}
+    world.records[index], addenda = withhold(decision, ())
+    permit = Permit(world.permit(index).proof, addenda=tuple(addenda.values()))
+    assert permit.disclosed == {at: b"%PDF \xff"}
+    for arguments in (rest, {**rest, left_out: "%PDF"}):
+        verdict = verify_permit(permit, context(world, arguments=arguments), TRUST)
+        assert reasons(verdict) == [f"{at} as JSON, to compare it"]
+
+
 def test_arguments_that_a_decision_does_not_state_or_states_openly() -> None:
     world, index = story(artifact=artifact())
     verdict = verify_permit(world.permit(index), context(world, arguments=VALUE), TRUST)

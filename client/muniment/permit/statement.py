@@ -184,6 +184,14 @@ def check_arguments(permit: Permit, context: Context, trust: Trust) -> Iterator[
     if hidden:
         return
     decision = permit.whole
+    # What is still named is no JSON: without it a call would be another one, and none has it.
+    opaque = [*filter(_is_about_arguments, (decision and decision.addenda) or ())]
+    for pointer in opaque[:_SHOWN]:
+        yield _discontinuity(
+            "arguments", f"{terminal(pointer)} as JSON, to compare it", "content that is none"
+        )
+    if opaque:
+        return
     stated: Any = None if decision is None else decision.request.get("context")
     if not isinstance(stated, dict) or "arguments" not in stated:
         yield _discontinuity("arguments", f"a decision that states {ARGUMENTS}", "none")

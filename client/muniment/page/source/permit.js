@@ -213,12 +213,17 @@ function* checkAuthorization(decision, artifact, context) {
 function* checkArguments(permit, context) {
   if (!context.has('arguments')) return;
   const differ = (...rest) => discontinuity('arguments', ...rest);
-  const hidden = [...permit.decision.get('addenda')?.keys() ?? []].filter((pointer) =>
-    !permit.disclosed.has(pointer) &&
-    (`${pointer}/`.startsWith(`${ARGUMENTS}/`) || `${ARGUMENTS}/`.startsWith(`${pointer}/`)));
+  const about = [...permit.decision.get('addenda')?.keys() ?? []].filter((pointer) =>
+    `${pointer}/`.startsWith(`${ARGUMENTS}/`) || `${ARGUMENTS}/`.startsWith(`${pointer}/`));
+  const hidden = about.filter((pointer) => !permit.disclosed.has(pointer));
   for (const pointer of hidden.slice(0, SHOWN))
     yield differ(`${terminal(pointer)} disclosed, to compare it`, 'it withheld');
   if (hidden.length) return;
+  // What is no JSON: without it a call would be another one, and none has it.
+  const opaque = about.filter((pointer) => permit.disclosed.get(pointer) instanceof Uint8Array);
+  for (const pointer of opaque.slice(0, SHOWN))
+    yield differ(`${terminal(pointer)} as JSON, to compare it`, 'content that is none');
+  if (opaque.length) return;
   const stated = at(permit.whole, 'request', 'context');
   if (!(stated instanceof Map && stated.has('arguments'))) {
     yield differ(`a decision that states ${ARGUMENTS}`, 'none');
