@@ -85,6 +85,12 @@ async def test_submit_says_why_the_log_refuses(gateway_folder: Path) -> None:
         error = one_line(await online(*other, code=6))
         assert "unknown-gateway" in error
         assert "the key is gw.x+" in error
+        # So do the others that sign as a gateway.
+        revoke = ["revoke", "--force", "--execution", "run-1", "--reason", "over", *other[1:]]
+        assert "the key is gw.x+" in one_line(await online(*revoke, code=6))
+        sim.script.append((401, "no-token"))
+        error = one_line(await online(*to, stdin=lines(1)[0], code=6))
+        assert "; MUNIMENT_READ_TOKEN_FILE names the file with a read token" in error
         sim.script.extend(["drop"] * 100)
         assert "no receipt within 1 s" in one_line(await online(*to, stdin=lines(1)[0], code=3))
     one_line(await online(*to, stdin=lines(1)[0], code=3))

@@ -65,9 +65,9 @@ class MunimentGroup(LazyGroup):
 
 def fail(ctx: click.Context, error: MunimentError) -> None:
     """Prints an error in one line and ends the command with its exit code."""
-    from muniment.cli.exits import exit_code  # noqa: PLC0415  # what succeeds needs no codes
+    from muniment.cli.exits import advice, exit_code  # noqa: PLC0415  # what succeeds needs neither
 
-    click.echo(f"muniment: {one_line(str(error))}", err=True)
+    click.echo(f"muniment: {one_line(f'{error}{advice(error)}')}", err=True)
     ctx.exit(exit_code(error))
 
 

@@ -5,12 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from muniment.errors import FormatError, InputError, MunimentError
+from muniment.errors import FormatError, InputError, MunimentError, Refused
 from muniment.http.urls import check_url
 from muniment.local.atomicfile import read_bounded
 from muniment.local.keyfiles import asking, read_key_file
@@ -178,6 +179,22 @@ def optional_policy(words: str) -> Callable[[F], F]:
 def optional_log(words: str) -> Callable[[F], F]:
     """An option ``--log`` for commands that can ask a replica instead."""
     return click.option("--log", "log_url", metavar="URL", callback=check_log_url, help=words)
+
+
+@contextmanager
+def naming_key(signer: Signer) -> Iterator[None]:
+    """Adds to the refusal of a key that the log does not know which one it is, and what to do."""
+    try:
+        yield
+    except Refused as error:
+        problem = error.problem
+        if problem.slug not in {"unknown-gateway", "bad-signature"}:
+            raise
+        key = f"{signer.vkey.name}+{signer.vkey.key_id:08x}"
+        detail = (
+            f"{problem.detail}; the key is {key}: is its vkey a [[gateway]] in the log's log.toml?"
+        )
+        raise Refused(replace(problem, detail=detail), error.retry_after) from None
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -43,6 +43,15 @@ def describe_exits() -> str:
     return "\b\nExit codes:\n" + "\n".join(f"  {code:3}  {words}" for code, words in TABLE)
 
 
+def advice(error: MunimentError) -> str:
+    """What to do about an error whose words are the log's and cannot know of this command."""
+    if isinstance(error, Refused) and error.problem.slug == "no-token":
+        from muniment.http.access import READ_TOKEN_FILE  # noqa: PLC0415  # it takes ssl along
+
+        return f"; {READ_TOKEN_FILE} names the file with a read token of the log"
+    return ""
+
+
 def exit_code(error: MunimentError) -> int:
     """The exit code of an error."""
     match error:

@@ -14,6 +14,7 @@ from muniment.cli.common import (
     gateway_key,
     json_option,
     log_option,
+    naming_key,
     optional_policy,
     passphrase_option,
     read_gateway_signer,
@@ -110,8 +111,9 @@ def revoke(
             raise InputError(str(error)) from None
         if not force:
             await _check_known(log_url, target, is_whole=revoked_key != target.get("key"))
-        async with gateway:
-            (receipt,) = await gateway.submit([record], published=policy is not None)
+        with naming_key(signer):
+            async with gateway:
+                (receipt,) = await gateway.submit([record], published=policy is not None)
         return {
             "index": receipt.index,
             "size": receipt.batch.size,

@@ -15,6 +15,7 @@ from muniment.cli.common import (
     gateway_key,
     json_option,
     log_option,
+    naming_key,
     passphrase_option,
     progress,
     read_gateway_signer,
@@ -89,7 +90,9 @@ def deliver(
         if state.in_use:
             click.echo(f"{click.format_filename(path)}: in use, passed over", err=True)
         elif not state.is_empty:
-            refused = run(_deliver(state, log_url, signer, origin, seconds=timeout)) - state.refused
+            with naming_key(signer):
+                ever = run(_deliver(state, log_url, signer, origin, seconds=timeout))
+            refused = ever - state.refused
             done = state.records + state.calls - refused
             name = click.format_filename(path)
             click.echo(f"{name}: {count(done, 'record')} delivered, {refused} refused")

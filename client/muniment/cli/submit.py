@@ -3,7 +3,6 @@
 import json
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +13,7 @@ from muniment.cli.common import (
     file_option,
     gateway_key,
     log_option,
+    naming_key,
     optional_policy,
     passphrase_option,
     progress,
@@ -28,10 +28,9 @@ from muniment.cli.linerecords import LineRecords
 from muniment.cli.lines import count_lines
 from muniment.cli.pseudonym import pseudonym_keys
 from muniment.cli.setaside import SetAside
-from muniment.errors import InputError, Refused
+from muniment.errors import InputError
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.withholding import Keep
-from muniment.tlog.note import Signer
 
 
 @click.command()
@@ -189,25 +188,13 @@ def submit(  # the options of the command are its parameters
                 resume=resume,
                 tell=lambda number: show(min(number, total), total),
             )
-            try:
+            with naming_key(signer):
                 await importing.run(file)
-            except Refused as error:
-                raise _naming(signer, error) from None
         if aside is not None and aside.count:
             lines = count(aside.count, "line was", "lines were")
             click.echo(f"{lines} set aside, with the reasons: {skip_bad}", err=True)
 
     run(work())
-
-
-def _naming(signer: Signer, error: Refused) -> Refused:
-    """The same refusal; of a key that the log does not know, with the key and what to do."""
-    problem = error.problem
-    if problem.slug not in {"unknown-gateway", "bad-signature"}:
-        return error
-    key = f"{signer.vkey.name}+{signer.vkey.key_id:08x}"
-    detail = f"{problem.detail}; the key is {key}: is its vkey a [[gateway]] in the log's log.toml?"
-    return Refused(replace(problem, detail=detail), error.retry_after)
 
 
 async def _show(records: LineRecords, file: Path) -> None:
