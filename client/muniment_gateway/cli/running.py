@@ -25,13 +25,20 @@ def status(config: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     click.echo(f"gateway  {found['name']}: {found['mode']}, quorum {found['quorum']}")
-    click.echo(f"log      {found['log']['url']}: {one_line(found['log']['away'] or 'answers')}")
+    click.echo(_line("log", found["log"]["url"], found["log"]["away"] or "answers"))
     click.echo(f"spool    {found['spool']} records wait for the log")
     for name, trouble in found["authorities"].items():
-        click.echo(f"engine   {name}: {one_line(trouble or 'well, as far as it was asked')}")
+        click.echo(_line("engine", name, trouble or "well, as far as it was asked"))
     for name, calls in found.get("approvals", {}).items():
         oldest = f", the oldest for {calls['oldest_seconds']} s" if calls["waiting"] else ""
         click.echo(f"people   {name}: {calls['waiting']} calls wait for them{oldest}")
+
+
+def _line(what: str, name: str, said: str) -> str:
+    """One line about a part; what it says of itself may begin with its name, or its URL."""
+    if said.startswith((f"{name}: ", f"{name}/")):
+        said = said[len(name) :].removeprefix(": ")
+    return f"{what:8} {name}: {one_line(said)}"
 
 
 @click.command("reload")
