@@ -26,6 +26,7 @@ from muniment_service.routing import App
 from muniment_witness import app as assembly
 from muniment_witness.config import LogOptions, WitnessConfig
 from muniment_witness.gossip.net import transport
+from muniment_witness.gossip.recompute import Maps
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.mirror.table import MirrorConfig, MirrorTable
@@ -202,9 +203,14 @@ async def mirror(
     made = Mirror(store, heads, signers, clock)
     await made.follow(config.mirrored)
     async with transport(1.0) as network:
-        parts = assembly.build(
-            config, heads, network, metrics=Metrics("m"), clock=clock, mirror=made
+        lasting = assembly.Lasting(
+            store=heads,
+            transport=network,
+            clock=clock,
+            maps=Maps(folder / "w.db"),
+            mirror=made,
         )
+        parts = assembly.build(config, lasting, Metrics("m"))
         try:
             async with at_work(parts.watch.cosigner.run()):
                 yield Running(parts.routes, made, log)

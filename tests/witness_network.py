@@ -21,9 +21,10 @@ from muniment.tlog.proven import verify_evidence
 from muniment_service.config import Address
 from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
-from muniment_witness.app import build
+from muniment_witness.app import Lasting, build
 from muniment_witness.config import LogOptions, Peer, WitnessConfig
 from muniment_witness.gossip.net import TransportAnswer, UnreachableError
+from muniment_witness.gossip.recompute import Maps
 from muniment_witness.judge.decide import Authentic, KnownLog, authenticate
 from muniment_witness.witnessfile import Gossip, WitnessFile
 from rawhttp import Body
@@ -89,7 +90,13 @@ class Node:
             tuple(others),
         )
         self.store = await opened_store(self.database, [self.signer.vkey])
-        parts = build(config, self.store, Wire(network, self), metrics=Metrics("w"), clock=self.now)
+        self.lasting = Lasting(
+            store=self.store,
+            transport=Wire(network, self),
+            clock=self.now,
+            maps=Maps(self.database),
+        )
+        parts = build(config, self.lasting, Metrics("w"))
         self.watch, self.app = parts.watch, parts.routes
         for peer in others:
             self.watch.receiver.senders.learn(peer.name, [urlsplit(peer.url).netloc])
@@ -117,7 +124,7 @@ class Node:
         """What a period brings: everything that the tasks would do once."""
         for origin in self.watch.puller.state:
             await self.watch.puller.round(origin)
-        for peer in self.watch.peer_reader.peers:
+        for peer in self.watch.shared.peers:
             await self.watch.peer_reader.round(peer)
         await self.compare_pushed()
         await self.watch.peer_reader.retry()

@@ -16,7 +16,7 @@ from muniment_witness.gossip.outbox import MAX_FILES, Outbox
 from muniment_witness.gossip.peers import MAX_HEADS
 from muniment_witness.store.observations import FiledEvidence
 from waiting import SECONDS
-from witness_network import Network, Wire
+from witness_network import Network
 
 MAIN = View().append(40)
 OTHER = MAIN.fork(0, 40)
@@ -82,17 +82,15 @@ async def test_new_parts_hold_the_cosigner_only_when_it_is_told(tmp_path: Path) 
         body = same_size(MAIN.checkpoint(9), OTHER.checkpoint(9)).encode()
         await w1.call("POST", "/gossip/evidence", body)
         [name] = [each.hash.hex() for each in w1.store.observations.evidence[net.origin].values()]
-        config = w1.watch.config
+        config = w1.watch.shared.config
         known = structs.replace(config.options[net.origin], acknowledged=frozenset({name}))
         parts = build(
             replace(config, options={net.origin: known}),
-            w1.store,
-            Wire(net, w1),
-            metrics=Metrics("w"),
-            clock=w1.now,
-            cosigner=w1.watch.cosigner,
+            w1.lasting,
+            Metrics("w"),
+            w1.watch.cosigner,
         )
         assert parts.watch.cosigner is w1.watch.cosigner
         assert (await w1.add(0, MAIN, 20)).status == 403
-        w1.watch.cosigner.obey(parts.watch.suspensions)
+        w1.watch.cosigner.obey(parts.watch.shared.suspensions)
         assert (await w1.add(0, MAIN, 20)).status == 200

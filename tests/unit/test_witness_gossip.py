@@ -244,7 +244,7 @@ async def test_a_restored_database_is_found_out_before_it_signs(
         w1.view = main
         await net.rounds(1)
         assert w1.size == 150
-        assert not w1.watch.suspensions.lost
+        assert not w1.watch.shared.suspensions.lost
         assert (await w1.add(150, main)).status == 200
         assert "restored" not in [alarm.kind for alarm in w1.watch.alarms]
         assert w2.evidence == []

@@ -27,9 +27,10 @@ from muniment_service.config import Address
 from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
-from muniment_witness.app import build
+from muniment_witness.app import Lasting, build
 from muniment_witness.config import LogOptions, WitnessConfig
 from muniment_witness.gossip.net import transport
+from muniment_witness.gossip.recompute import Maps
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.witnessfile import WitnessFile
 from rawhttp import Body
@@ -63,7 +64,9 @@ async def witness(
         (),
     )
     async with transport(1.0) as network:
-        parts = build(config, store, network, metrics=Metrics("w"), clock=clock)
+        maps = Maps(file.database)
+        lasting = Lasting(store=store, transport=network, clock=clock, maps=maps)
+        parts = build(config, lasting, Metrics("w"))
         try:
             async with at_work(parts.watch.cosigner.run()):
                 yield parts.routes

@@ -20,10 +20,12 @@ MAIN = View().append(4)
 
 def knowing(watch: Watch, logs: int) -> Watch:
     """The same watch, with so many logs."""
-    [known] = watch.config.logs.values()
+    [known] = watch.shared.config.logs.values()
     origins = [f"log.example/{number}" for number in range(logs)]
-    config = replace(watch.config, logs={o: structs.replace(known, origin=o) for o in origins})
-    return structs.replace(watch, config=config)
+    config = replace(
+        watch.shared.config, logs={o: structs.replace(known, origin=o) for o in origins}
+    )
+    return structs.replace(watch, shared=structs.replace(watch.shared, config=config))
 
 
 async def test_many_logs_are_described_in_small_parts(tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ async def test_many_logs_are_described_in_small_parts(tmp_path: Path) -> None:
         status = await make_status(watch)
         other.cancel()
         assert turns >= len(steps)
-        assert [log["origin"] for log in status["logs"]] == list(watch.config.logs)
+        assert [log["origin"] for log in status["logs"]] == list(watch.shared.config.logs)
 
 
 async def test_who_asks_meanwhile_is_given_the_same_answer(

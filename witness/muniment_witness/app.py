@@ -6,6 +6,8 @@ When a background task fails, the process ends: a witness that cannot commit mus
 import logging
 from collections.abc import Callable
 
+from msgspec import Struct, field
+
 from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.cosignature import verifier_for
 from muniment_service.metrics import Metrics
@@ -20,7 +22,6 @@ from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.antientropy import PeerReader
-from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.gauges import WatchGauges
@@ -33,7 +34,7 @@ from muniment_witness.gossip.quotas import Quotas
 from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.recompute import IndexJudge, Maps
 from muniment_witness.gossip.requests import RequestObserver
-from muniment_witness.gossip.sources import Sources
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.gossip.tiles import TileCache, TileReader
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.api import WitnessHttp
@@ -69,7 +70,6 @@ async def serve(config: WitnessConfig) -> None:
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             TaskGroup() as tasks,
         ):
-            quotas = Quotas()
             lists = LogListPuller(
                 network,
                 lambda: running.config,
@@ -77,21 +77,18 @@ async def serve(config: WitnessConfig) -> None:
                 unix_seconds,
             )
             bastions = Bastions(lambda: running.config, file.limits, unix_seconds)
+            lasting = Lasting(
+                store=store,
+                transport=network,
+                clock=unix_seconds,
+                maps=maps,
+                lists=lists,
+                mirror=mirror,
+                bastions=bastions,
+            )
 
             def make(changed: WitnessConfig, cosigner: Cosigner | None = None) -> Parts:
-                return build(
-                    changed,
-                    store,
-                    network,
-                    metrics=Metrics("muniment_witness"),
-                    clock=unix_seconds,
-                    cosigner=cosigner,
-                    quotas=quotas,
-                    maps=maps,
-                    lists=lists,
-                    mirror=mirror,
-                    bastions=bastions,
-                )
+                return build(changed, lasting, Metrics("muniment_witness"), cosigner)
 
             parts = make(config)
             running = RunningWitness(
@@ -143,154 +140,93 @@ async def _open_mirror(
     return mirror
 
 
+class Lasting(Struct, frozen=True, kw_only=True):
+    """What goes on when a reload replaces the parts.
+
+    Attributes:
+        clock: Gives Unix seconds.
+    """
+
+    store: HeadStore
+    transport: Transport
+    clock: Callable[[], int]
+    maps: Maps
+    quotas: Quotas = field(default_factory=Quotas)
+    lists: LogListPuller | None = None
+    mirror: Mirror | None = None
+    bastions: Bastions | None = None
+
+
 def build(
-    config: WitnessConfig,
-    store: HeadStore,
-    network: Transport,
-    *,
-    metrics: Metrics,
-    clock: Callable[[], int],
-    cosigner: Cosigner | None = None,
-    quotas: Quotas | None = None,
-    maps: Maps | None = None,
-    lists: LogListPuller | None = None,
-    mirror: Mirror | None = None,
-    bastions: Bastions | None = None,
+    config: WitnessConfig, lasting: Lasting, metrics: Metrics, cosigner: Cosigner | None = None
 ) -> Parts:
     """Builds the parts of a witness, each after those that it uses; nothing runs yet.
 
-    The clock gives Unix seconds. A cosigner that moves heads already, when these parts replace
-    others, goes on by the suspensions that it had until `obey` gives it those of the new parts.
+    A cosigner that moves heads already, when these parts replace others, goes on by the suspensions
+    that it had until `obey` gives it those of the new parts.
     """
-    logs, options, peers = config.logs, config.options, config.peers
-    limits = config.file.gossip
-    observations = store.observations
-    own = tuple(verifier_for(signer.vkey) for signer in config.signers)
-    sources = Sources(options, peers)
-    suspensions = _suspensions(config, store)
+    store = lasting.store
+    shared = Shared(
+        config=config,
+        own=tuple(verifier_for(signer.vkey) for signer in config.signers),
+        store=store,
+        suspensions=_suspensions(config, store),
+        transport=lasting.transport,
+        clock=lasting.clock,
+    )
     if cosigner is None:
-        cosigner = Cosigner(store, config.signers, clock, suspensions)
-    outbox = Outbox(has_peers=bool(peers))
+        cosigner = Cosigner(store, config.signers, lasting.clock, shared.suspensions)
+    outbox = Outbox(has_peers=bool(config.peers))
     board = AlarmBoard(metrics)
     announcer = HeadAnnouncer(store.latest, outbox, metrics)
-    cache = TileCache(limits.tile_cache_bytes)
-    reader = TileReader(network, cache)
-    archive = EvidenceArchive(
-        logs=logs,
-        observations=observations,
-        suspensions=suspensions,
-        outbox=outbox,
-        board=board,
-        metrics=metrics,
-        clock=clock,
-    )
-    comparer = Comparer(
-        logs=logs,
-        store=store,
-        archive=archive,
-        reader=reader,
-        catch_up=CatchUp(network),
-        clock=clock,
-    )
-    indices = IndexJudge(
-        logs=logs,
-        options=options,
-        store=store,
-        suspensions=suspensions,
-        archive=archive,
-        reader=reader,
-        maps=maps or Maps(config.file.database),
-    )
+    reader = TileReader(lasting.transport, TileCache(config.file.gossip.tile_cache_bytes))
+    archive = EvidenceArchive(shared=shared, outbox=outbox, board=board, metrics=metrics)
+    comparer = Comparer(shared=shared, archive=archive, reader=reader)
     advancer = HeadAdvancer(
-        store=store,
+        shared=shared,
         cosigner=cosigner,
         comparer=comparer,
-        suspensions=suspensions,
         reader=reader,
-        indices=indices,
+        indices=IndexJudge(shared=shared, archive=archive, reader=reader, maps=lasting.maps),
     )
-    peer_reader = PeerReader(
-        name=config.name,
-        logs=logs,
-        peers=peers,
-        own=own,
-        store=store,
-        comparer=comparer,
-        advancer=advancer,
-        suspensions=suspensions,
-        sources=sources,
-        transport=network,
-        period=limits.period_seconds,
-        clock=clock,
-    )
-    puller = Puller(
-        logs=logs,
-        options=options,
-        own=own,
-        store=store,
-        comparer=comparer,
-        advancer=advancer,
-        suspensions=suspensions,
-        sources=sources,
-        peer_reader=peer_reader,
-        announcer=announcer,
-        transport=network,
-        clock=clock,
-    )
-    pusher = Pusher(
-        peers=peers,
-        states=peer_reader.state,
-        store=store,
-        outbox=outbox,
-        transport=network,
-        period=limits.period_seconds,
-    )
-    receiver = PushReceiver(
-        logs=logs,
-        peers=peers,
-        observations=observations,
-        comparer=comparer,
-        suspensions=suspensions,
-        sources=sources,
-    )
-    requests = RequestObserver(
-        store=store,
-        comparer=comparer,
-        advancer=advancer,
-        suspensions=suspensions,
-        sources=sources,
-        receiver=receiver,
-        announcer=announcer,
-    )
-    quotas = quotas or Quotas()
-    quotas.use(options)
+    peer_reader = PeerReader(shared=shared, comparer=comparer, advancer=advancer)
+    receiver = PushReceiver(shared=shared, comparer=comparer)
+    lasting.quotas.use(config.options)
     watch = Watch(
-        config=config,
-        store=store,
-        clock=clock,
-        started=clock(),
-        suspensions=suspensions,
+        shared=shared,
+        started=lasting.clock(),
         cosigner=cosigner,
-        sources=sources,
-        cache=cache,
+        cache=reader.cache,
         comparer=comparer,
         advancer=advancer,
         announcer=announcer,
-        puller=puller,
+        puller=Puller(
+            shared=shared,
+            comparer=comparer,
+            advancer=advancer,
+            peer_reader=peer_reader,
+            announcer=announcer,
+        ),
         peer_reader=peer_reader,
-        pusher=pusher,
+        pusher=Pusher(shared=shared, states=peer_reader.state, outbox=outbox),
         receiver=receiver,
-        requests=requests,
+        requests=RequestObserver(
+            shared=shared,
+            comparer=comparer,
+            advancer=advancer,
+            receiver=receiver,
+            announcer=announcer,
+        ),
         board=board,
         gauges=WatchGauges(metrics),
-        quotas=quotas,
-        lists=lists,
-        bastions=bastions,
+        quotas=lasting.quotas,
+        lists=lasting.lists,
+        bastions=lasting.bastions,
     )
     mirrored = None
-    if mirror is not None and config.mirror is not None:
-        mirrored = MirrorHttp(mirror, config.mirror.table, config.file.about, metrics)
-    return Parts(watch, WitnessHttp(watch, metrics, mirrored).app(), mirror)
+    if lasting.mirror is not None and config.mirror is not None:
+        mirrored = MirrorHttp(lasting.mirror, config.mirror.table, config.file.about, metrics)
+    return Parts(watch, WitnessHttp(watch, metrics, mirrored).app(), lasting.mirror)
 
 
 def _suspensions(config: WitnessConfig, store: HeadStore) -> Suspensions:

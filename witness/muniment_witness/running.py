@@ -49,7 +49,7 @@ class Parts(Struct, frozen=True):
     @property
     def config(self) -> WitnessConfig:
         """The configuration."""
-        return self.watch.config
+        return self.watch.shared.config
 
 
 class RunningWitness:
@@ -104,7 +104,7 @@ class RunningWitness:
         """
         async with self._reloading:
             before = self._parts.watch
-            config = await asyncio.to_thread(_reread, before.config)
+            config = await asyncio.to_thread(_reread, before.shared.config)
             await self._network.connect_by(config.file.outgoing.access)
             await self._take(config)
             self._in_force.accepted()
@@ -133,13 +133,13 @@ class RunningWitness:
             await self._parts.mirror.follow(config.mirrored)
         parts = self._rebuild(config)
         watch = parts.watch
-        watch.suspensions.lost.update(before.suspensions.lost)
+        watch.shared.suspensions.lost.update(before.shared.suspensions.lost)
         self._network.use(config.tokens)
         await watch.start()
         _, work = self._work
         work.cancel()
         await asyncio.wait([work])
-        watch.cosigner.obey(watch.suspensions)
+        watch.cosigner.obey(watch.shared.suspensions)
         self._parts = parts
         self._work[1] = self._tasks.create_task(watch.run(), name="watch")
 
@@ -151,7 +151,7 @@ class RunningWitness:
             watch = self._parts.watch
             answer = {
                 "configuration": self._in_force.describe(),
-                "database": _describe(watch.store.past),
+                "database": _describe(watch.shared.store.past),
                 **await make_status(watch),
             }
             return json_response(answer)

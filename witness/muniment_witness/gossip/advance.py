@@ -7,23 +7,24 @@ that log, until it has proved that its record leads there, and has taken the hea
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
-from muniment.tlog.note import UnverifiedNote, Verifier, verify_note
+from muniment.tlog.note import UnverifiedNote, verify_note
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.cosign.suspension import LostRecord, Suspensions
+from muniment_witness.cosign.suspension import LostRecord
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.recompute import IndexJudge
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Authentic, Refusal
 from muniment_witness.judge.relation import SignedHead
-from muniment_witness.store.heads import CosignedHead, HeadStore
+from muniment_witness.store.heads import CosignedHead
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -32,10 +33,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 class HeadAdvancer:
     """Asks the cosigner to move heads, by proofs from tiles that the witness read."""
 
-    store: HeadStore
+    shared: Shared
     cosigner: Cosigner
     comparer: Comparer
-    suspensions: Suspensions
     reader: TileReader
     indices: IndexJudge
 
@@ -66,14 +66,14 @@ class HeadAdvancer:
         """
         self.comparer.reconcile(origin)
         frontier = self.comparer.frontier(origin)
-        if frontier is None or frontier.size <= self.store.head(origin).size:
+        if frontier is None or frontier.size <= self.shared.store.head(origin).size:
             return None
         request = await self._request(frontier, prefixes)
         await self.indices.judge(request)
         return await self.cosigner.add_while_suspended(request)
 
     async def _request(self, candidate: SignedHead, prefixes: Sequence[str]) -> Authentic:
-        head = self.store.head(candidate.origin)
+        head = self.shared.store.head(candidate.origin)
         proof: tuple[bytes, ...] = ()
         if 0 < head.size < candidate.size:
             prefix, tiles = await self.reader.prefix(
@@ -84,17 +84,15 @@ class HeadAdvancer:
                 self.reader.cache.put(candidate.origin, tiles)
         return Authentic(candidate.signed.checkpoint, candidate.signed.note, head.size, proof)
 
-    def note_own_cosignature(
-        self, candidate: SignedHead, signed: SignedCheckpoint, own: Iterable[Verifier]
-    ) -> LostRecord | None:
+    def note_own_cosignature(self, candidate: SignedHead, signed: SignedCheckpoint) -> None:
         """Suspends the log when a note shows a cosignature of this witness beyond its record.
 
-        `signed` is the head's checkpoint with all its signature lines. Gives what was found.
+        `signed` is the head's checkpoint with all its signature lines.
         """
-        head = self.store.head(candidate.origin)
+        head = self.shared.store.head(candidate.origin)
         if candidate.size < head.size or candidate.head == head:
-            return None
-        verifiers = tuple(own)
+            return
+        verifiers = self.shared.own
         keys = {(verifier.vkey.name, verifier.vkey.key_id) for verifier in verifiers}
         lines = tuple(
             dict.fromkeys(
@@ -104,14 +102,14 @@ class HeadAdvancer:
         try:
             verified = verify_note(UnverifiedNote(signed.note.text, lines), verifiers)
         except (MunimentError, ValueError):
-            return None
-        before = self.suspensions.lost.get(candidate.origin)
+            return
+        before = self.shared.suspensions.lost.get(candidate.origin)
         if before is not None and before.head.size >= candidate.size:
-            return None
+            return
         found = LostRecord(
             candidate, lines, max(each.timestamp or 0 for each in verified.signatures)
         )
-        self.suspensions.lost[candidate.origin] = found
+        self.shared.suspensions.lost[candidate.origin] = found
         event(
             _LOGGER,
             logging.ERROR,
@@ -120,17 +118,16 @@ class HeadAdvancer:
             size=candidate.size,
             recorded=head.size,
         )
-        return found
 
     async def recover(self, origin: str, prefixes: Sequence[str]) -> bool:
         """Catches up with a lost record, when its head is proved to extend what is recorded.
 
         True when no lost record of the log is left.
         """
-        own = self.suspensions.lost.get(origin)
+        own = self.shared.suspensions.lost.get(origin)
         if own is None:
             return True
-        if self.store.head(origin).size < own.head.size:
+        if self.shared.store.head(origin).size < own.head.size:
             try:
                 request = await self._request(own.head, prefixes)
             except UnresolvedError:
@@ -151,6 +148,6 @@ class HeadAdvancer:
             Comparison.UNRESOLVED,
         }:
             return False
-        if self.suspensions.lost.get(origin) is own:
-            self.suspensions.recovered(origin)
+        if self.shared.suspensions.lost.get(origin) is own:
+            self.shared.suspensions.recovered(origin)
         return True

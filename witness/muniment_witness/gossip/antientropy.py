@@ -11,7 +11,7 @@ A round says nothing about a log as such: only which head was compared with what
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,13 +23,12 @@ from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError, unframe
 from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
-from muniment.tlog.note import UnverifiedNote, Verifier, lines_of, verify_note
+from muniment.tlog.note import UnverifiedNote, lines_of, verify_note
 from muniment_witness.config import Peer
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.jitter import jittered
-from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.net import UnreachableError
 from muniment_witness.gossip.peers import (
     EVIDENCE_PATH,
     HEADS_PATH,
@@ -39,11 +38,9 @@ from muniment_witness.gossip.peers import (
     PeerHead,
     PeerState,
 )
-from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
+from muniment_witness.gossip.shared import Shared, peer_prefix, shown_path
 from muniment_witness.judge.comparison import Comparison
-from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
-from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.observations import DatedNote
 
 MAX_FETCHED: Final = 32
@@ -64,69 +61,58 @@ class PeerReader:
     """Reads the peers.
 
     Attributes:
-        name: This witness's name.
-        own: This witness's keys.
-        period: Longest time between two rounds with a peer, in seconds.
-        clock: Gives Unix seconds.
         state: What is known, by peer name.
     """
 
-    name: str
-    logs: Mapping[str, KnownLog]
-    peers: Sequence[Peer]
-    own: Sequence[Verifier]
-    store: HeadStore
+    shared: Shared
     comparer: Comparer
     advancer: HeadAdvancer
-    suspensions: Suspensions
-    sources: Sources
-    transport: Transport
-    period: float
-    clock: Callable[[], int]
     state: dict[str, PeerState] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._observations = self.store.observations
+        self._observations = self.shared.observations
         self.state = {
-            peer.name: PeerState(heads={origin: PeerHead() for origin in self.logs})
-            for peer in self.peers
+            peer.name: PeerState(heads={origin: PeerHead() for origin in self.shared.logs})
+            for peer in self.shared.peers
         }
 
     async def run(self) -> None:
         """Reads all peers, and tries suspicions again, until cancelled."""
         async with TaskGroup() as group:
-            for peer in self.peers:
+            for peer in self.shared.peers:
                 group.create_task(self._run(peer), name=f"gossip {peer.name}")
             group.create_task(self._run_retries(), name="gossip retries")
 
     async def _run(self, peer: Peer) -> None:
         while True:
-            await asyncio.sleep(jittered(self.period, hurry=self.suspensions.are_waiting))
+            await asyncio.sleep(
+                jittered(self.shared.period, hurry=self.shared.suspensions.are_waiting)
+            )
             await self.round(peer)
 
     async def _run_retries(self) -> None:
         while True:
-            await asyncio.sleep(jittered(self.period))
+            await asyncio.sleep(jittered(self.shared.period))
             await self.retry()
 
     async def retry(self) -> None:
         """Tries what is unresolved again, and makes durable what changed."""
         with Contained("retry of unresolved heads"):
-            for origin in tuple(self.suspensions.lost):
-                await self.advancer.recover(origin, self.sources.tiles(origin))
-            await self.comparer.retry(self.sources.tiles)
+            for origin in tuple(self.shared.suspensions.lost):
+                await self.advancer.recover(origin, self.shared.tiles(origin))
+            await self.comparer.retry(self.shared.tiles)
 
     async def round(self, peer: Peer) -> None:
         """Reads one peer once."""
         state = self.state[peer.name]
-        rarely = state.rounds % ASK_EVERY == 0 or self.suspensions.are_waiting
+        rarely = state.rounds % ASK_EVERY == 0 or self.shared.suspensions.are_waiting
         state.rounds += 1
         with Contained(peer.name) as outcome:
             if rarely:
                 state.gossips = True
-                await self.ask_own(peer, self.logs)
+                await self.ask_own(peer, self.shared.logs)
             else:
-                await self._read_checkpoints(peer, self.logs)
+                await self._read_checkpoints(peer, self.shared.logs)
             reachable = [head for head in state.heads.values() if not head.error]
             if state.gossips and (reachable or not state.heads):
                 await self._read_heads(peer, state)
@@ -157,7 +143,7 @@ class PeerReader:
 
         A peer that cosigns a log, and shows no head of it, cannot be compared: that is an alarm.
         """
-        for peer in self.peers:
+        for peer in self.shared.peers:
             head = self.state[peer.name].heads[origin]
             if head.size >= 0 or head.cosigns:
                 continue  # compared, or known already
@@ -170,9 +156,9 @@ class PeerReader:
         state = self.state[peer.name]
         head = state.heads[origin]
         prefix = peer_prefix(peer, origin)
-        etag = "" if origin in self.suspensions.unknown else head.etag
-        answer = await self.transport.get(f"{prefix}/checkpoint", etag=etag)
-        now = state.reached = self.clock()
+        etag = "" if origin in self.shared.suspensions.unknown else head.etag
+        answer = await self.shared.transport.get(f"{prefix}/checkpoint", etag=etag)
+        now = state.reached = self.shared.clock()
         if answer.status == 404:
             head.size, head.etag, head.ahead = -1, "", 0
             return
@@ -183,11 +169,11 @@ class PeerReader:
         if answer.status != 200:
             raise UnreachableError(f"status {answer.status}")
         signed = parse_signed_checkpoint(answer.body)
-        candidate = authentic(self.logs[origin], signed)
+        candidate = authentic(self.shared.logs[origin], signed)
         head.etag = ""
-        self.advancer.note_own_cosignature(candidate, signed, self.own)
+        self.advancer.note_own_cosignature(candidate, signed)
         finding = await self.comparer.observe(
-            candidate, peer.name, self.sources.tiles(origin, first=peer)
+            candidate, peer.name, self.shared.tiles(origin, first=peer)
         )
         # After the comparison: a head that the log signed counts whoever shows it. But only what
         # the peer has signed itself is held against, or remembered for, the peer.
@@ -201,7 +187,7 @@ class PeerReader:
             head.etag = answer.etag
 
     def _note_lag(self, origin: str, head: PeerHead, now: int) -> None:
-        own = self.store.head(origin).size
+        own = self.shared.store.head(origin).size
         if head.size <= own:
             head.ahead = 0
         elif not head.ahead or own >= head.target:
@@ -213,7 +199,7 @@ class PeerReader:
             size = parse_signed_checkpoint(known.note).checkpoint.size
             if signed.checkpoint.size <= size:
                 return
-        self._observations.show(peer.name, origin, DatedNote(signed.encode(), self.clock()))
+        self._observations.show(peer.name, origin, DatedNote(signed.encode(), self.shared.clock()))
 
     async def ask_own(self, peer: Peer, origins: Iterable[str]) -> None:
         """Asks a peer what it has seen this witness cosign; compares its heads of some logs.
@@ -221,21 +207,23 @@ class PeerReader:
         Raises UnreachableError if it does not answer.
         """
         state = self.state[peer.name]
-        answered = [origin for origin in self.logs if await self._ask_shown(peer, origin)]
+        answered = [origin for origin in self.shared.logs if await self._ask_shown(peer, origin)]
         await self._read_checkpoints(peer, origins)
         for origin in answered:
             head = state.heads[origin]
             if not head.error and (head.size < 0 or head.finding != Comparison.UNRESOLVED):
-                self.suspensions.note_answer(origin, "peer")
+                self.shared.suspensions.note_answer(origin, "peer")
 
     async def _ask_shown(self, peer: Peer, origin: str) -> bool:
         """Asks a peer for the newest head of ours that it knows; whether it answers."""
-        answer = await self.transport.get(f"{peer.url}/{shown_path(origin, self.name)}")
+        answer = await self.shared.transport.get(
+            f"{peer.url}/{shown_path(origin, self.shared.config.name)}"
+        )
         if answer.status == 200:
             with Contained(peer.name) as outcome:
                 signed = parse_signed_checkpoint(answer.body)
-                candidate = authentic(self.logs[origin], signed)
-                self.advancer.note_own_cosignature(candidate, signed, self.own)
+                candidate = authentic(self.shared.logs[origin], signed)
+                self.advancer.note_own_cosignature(candidate, signed)
             if outcome.error:
                 event(
                     _LOGGER,
@@ -248,7 +236,7 @@ class PeerReader:
         return answer.status in {200, 404}
 
     async def _read_heads(self, peer: Peer, state: PeerState) -> None:
-        answer = await self.transport.get(
+        answer = await self.shared.transport.get(
             peer.url + HEADS_PATH, most=MAX_HEADS_SIZE, etag=state.heads_etag
         )
         if answer.status in {404, 405}:
@@ -257,9 +245,9 @@ class PeerReader:
             return
         for data in unframe(answer.body, "heads", most=MAX_HEADS):
             signed = parse_signed_checkpoint(data)
-            log = self.logs.get(signed.checkpoint.origin)
+            log = self.shared.logs.get(signed.checkpoint.origin)
             if log is not None:
-                prefixes = self.sources.tiles(log.origin, first=peer)
+                prefixes = self.shared.tiles(log.origin, first=peer)
                 await self.comparer.observe(authentic(log, signed), peer.name, prefixes)
         state.heads_etag = answer.etag
 
@@ -267,24 +255,24 @@ class PeerReader:
         if not state.gossips:
             return
         url = peer.url + EVIDENCE_PATH
-        answer = await self.transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
+        answer = await self.shared.transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
         if answer.status != 200:
             return
         listed = decode_json(answer.body, EvidenceList, "the list of evidence").evidence
         wanted = [
             each.hash
             for each in listed
-            if each.origin in self.logs
+            if each.origin in self.shared.logs
             and each.kind != "index"  # verified by who has the leaves, who finds it as well
             and not self._has_file(each.origin, each.hash)
         ]
         for name in wanted[:MAX_FETCHED]:
             if not _HASH.fullmatch(name):
                 raise FormatError("the list of evidence: not a hash")
-            file = await self.transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
+            file = await self.shared.transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
             if file.status == 200:
                 evidence = parse_evidence(file.body)
-                prefixes = self.sources.tiles(evidence.origin, first=peer)
+                prefixes = self.shared.tiles(evidence.origin, first=peer)
                 await self.comparer.take(evidence, peer.name, prefixes)
         if len(wanted) <= MAX_FETCHED:
             state.evidence_etag = answer.etag

@@ -11,7 +11,7 @@ cosigned head moves on by itself, the watched one is compared with it like any o
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,11 +20,11 @@ from muniment.tlog.claims import Evidence
 from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.evidence import contradiction_of
 from muniment.tlog.heads import Head
-from muniment_witness.gossip.catchup import CatchUp
+from muniment_witness.gossip.catchup import climb
 from muniment_witness.gossip.evidence import EvidenceArchive
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison, conclude
-from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import (
     Same,
     SignedHead,
@@ -36,7 +36,6 @@ from muniment_witness.judge.relation import (
     recorded,
     restored,
 )
-from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.observations import DatedNote, FiledEvidence, Suspicion
 
 MAX_RESULTS: Final = 256
@@ -53,20 +52,16 @@ class Comparer:
     """Compares heads, and keeps the frontiers.
 
     Attributes:
-        clock: Gives Unix seconds.
         reasons: For each unresolved head by digest, why the last attempt failed.
     """
 
-    logs: Mapping[str, KnownLog]
-    store: HeadStore
+    shared: Shared
     archive: EvidenceArchive
     reader: TileReader
-    catch_up: CatchUp
-    clock: Callable[[], int]
     reasons: dict[bytes, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._observations = self.store.observations
+        self._observations = self.shared.observations
         self._locks: dict[str, asyncio.Lock] = {}
         self._results: dict[str, OrderedDict[bytes, Comparison]] = {}
         self._based: dict[str, Head] = {}
@@ -84,7 +79,7 @@ class Comparer:
         if origin in self._observations.watched:
             frontier = self.frontier(origin)
             return None if frontier is None else frontier.size
-        latest = self.store.latest.get(origin)
+        latest = self.shared.store.latest.get(origin)
         return None if latest is None else latest.head.size
 
     def reconcile(self, origin: str) -> None:
@@ -97,14 +92,14 @@ class Comparer:
         if watched is None or not self._is_stale(watched):
             return
         self._observations.unwatch(origin)
-        if watched.head != self.store.head(origin):
+        if watched.head != self.shared.store.head(origin):
             self._results.get(origin, OrderedDict()).pop(watched.digest, None)
             self.suspect(watched, "watched", "to be compared with the cosigned head")
 
     def _is_stale(self, watched: SignedHead) -> bool:
         """Whether a watched head is not known to extend the cosigned head as it is now."""
         origin = watched.origin
-        cosigned = self.store.latest.get(origin)
+        cosigned = self.shared.store.latest.get(origin)
         if cosigned is None:
             return False
         is_larger = watched.size > cosigned.head.size
@@ -115,7 +110,7 @@ class Comparer:
         return None if noted is None else self._stored(origin, noted.note, watched=True)
 
     def _cosigned(self, origin: str) -> SignedHead | None:
-        latest = self.store.latest.get(origin)
+        latest = self.shared.store.latest.get(origin)
         return None if latest is None else self._stored(origin, latest.note)
 
     def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> SignedHead:
@@ -174,7 +169,7 @@ class Comparer:
         origin = candidate.origin
         for _ in range(_ATTEMPTS):
             self.reconcile(origin)
-            frontier, cosigned = self.frontier(origin), self.store.head(origin)
+            frontier, cosigned = self.frontier(origin), self.shared.store.head(origin)
             verdict = compare(frontier, candidate)
             proven = (
                 await self._relate(verdict, prefixes) if isinstance(verdict, Unproven) else verdict
@@ -206,14 +201,14 @@ class Comparer:
         elif result is Comparison.EXTENDS:
             self._based[candidate.origin] = cosigned
             self._observations.watch(
-                candidate.origin, DatedNote(candidate.signed.encode(), self.clock())
+                candidate.origin, DatedNote(candidate.signed.encode(), self.shared.clock())
             )
 
     async def _relate(self, pair: Unproven, prefixes: Sequence[str]) -> Evidence | None:
         origin, older, newer = pair.newer.origin, pair.older, pair.newer
         frontier = self.frontier(origin)
         if frontier is not None and newer.digest == frontier.digest:
-            for note in await self.store.notes_at(origin, older.size):
+            for note in await self.shared.store.notes_at(origin, older.size):
                 signed = parse_signed_checkpoint(note)
                 if signed.checkpoint.root == older.head.root:
                     return None
@@ -225,7 +220,8 @@ class Comparer:
         except UnresolvedError:
             if frontier is None or older.digest != frontier.digest:
                 raise
-            return await self.catch_up.climb(self.logs[origin], older, newer, prefixes)
+            log = self.shared.logs[origin]
+            return await climb(self.shared.transport, log, older, newer, prefixes)
         proven = judge(pair, prefix)
         if proven is None or (frontier is not None and newer.digest == frontier.digest):
             self.reader.cache.put(origin, tiles)
@@ -239,17 +235,17 @@ class Comparer:
         `request` is the refused request that brought it.
         """
         self.reasons[candidate.digest] = reason
-        suspicion = Suspicion(candidate.signed.encode(), request, source, self.clock())
+        suspicion = Suspicion(candidate.signed.encode(), request, source, self.shared.clock())
         is_new = self._observations.suspect(candidate.origin, candidate.digest, suspicion)
         if not is_new and candidate.digest not in self._observations.suspicions[candidate.origin]:
             del self.reasons[candidate.digest]  # there was no room
 
     async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:
         """Tries suspicions again, the longest waiting first, and makes changes durable."""
-        for origin in self.logs:
+        for origin in self.shared.logs:
             self.reconcile(origin)
         for origin in list(self._observations.suspicions):
-            log = self.logs.get(origin)
+            log = self.shared.logs.get(origin)
             if log is None:
                 continue
             known = self._observations.suspicions.get(origin, {})
@@ -286,14 +282,17 @@ class Comparer:
             evidence
         ):
             for signed in self.archive.verified(evidence).checkpoints:
-                candidate = authentic(self.logs[evidence.origin], signed)
+                candidate = authentic(self.shared.logs[evidence.origin], signed)
                 await self.observe(candidate, source, prefixes)
         return await self.file(evidence, source)
 
     def _is_ours(self, signed: SignedCheckpoint) -> bool:
         head = signed.checkpoint.head
         frontier = self.frontier(signed.checkpoint.origin)
-        if frontier is not None and head in {frontier.head, self.store.head(frontier.origin)}:
+        if frontier is not None and head in {
+            frontier.head,
+            self.shared.store.head(frontier.origin),
+        }:
             return True
         results = self._results.get(signed.checkpoint.origin)
         return results is not None and results.get(digest_of(signed)) in {

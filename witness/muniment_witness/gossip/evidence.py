@@ -1,7 +1,7 @@
 """Which evidence a witness keeps: verified, and only what says something new."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from typing import Final
 
@@ -12,30 +12,22 @@ from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.proven import SENTENCES, verify_evidence
 from muniment_service.metrics import Metrics
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.outbox import Outbox
-from muniment_witness.judge.decide import KnownLog
-from muniment_witness.store.observations import FiledEvidence, Observations
+from muniment_witness.gossip.shared import Shared
+from muniment_witness.store.observations import FiledEvidence
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, kw_only=True)
 class EvidenceArchive:
-    """Files evidence against logs: on disk, in the metrics, and for the peers.
+    """Files evidence against logs: on disk, in the metrics, and for the peers."""
 
-    Attributes:
-        clock: Gives Unix seconds.
-    """
-
-    logs: Mapping[str, KnownLog]
-    observations: Observations
-    suspensions: Suspensions
+    shared: Shared
     outbox: Outbox
     board: AlarmBoard
     metrics: InitVar[Metrics]
-    clock: Callable[[], int]
 
     def __post_init__(self, metrics: Metrics) -> None:
         self._count = metrics.counter("evidence", "Evidence filed.", ("origin", "kind"))
@@ -46,7 +38,7 @@ class EvidenceArchive:
         `computed` is the map root that this witness has computed itself, for `Index`. Raises
         VerificationError if it proves nothing.
         """
-        log = self.logs.get(evidence.origin)
+        log = self.shared.logs.get(evidence.origin)
         if log is None:
             raise VerificationError("evidence against a log that this witness does not know")
         return verify_evidence(
@@ -74,8 +66,8 @@ class EvidenceArchive:
         known = self._heads(origin)
         if foreign and all(signed.checkpoint in known for signed in foreign):
             return None
-        filed = await self.observations.file(
-            proven, source, self.clock(), self.suspensions.acknowledged(origin)
+        filed = await self.shared.observations.file(
+            proven, source, self.shared.clock(), self.shared.suspensions.acknowledged(origin)
         )
         if filed is not None:
             event(
@@ -94,5 +86,5 @@ class EvidenceArchive:
         return filed
 
     def _heads(self, origin: str) -> set[Checkpoint]:
-        files = self.observations.evidence.get(origin, {}).values()
+        files = self.shared.observations.evidence.get(origin, {}).values()
         return {head for filed in files for head in parse_evidence(filed.file).heads}

@@ -7,7 +7,7 @@ same judgement as add-checkpoint. What is cosigned shows at the monitoring endpo
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,21 +16,17 @@ from muniment.local.outside import Contained
 from muniment.local.taskgroup import TaskGroup
 from muniment.tlog import sumdb
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.note import Verifier
-from muniment_witness.config import LogOptions
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.logstate import LogState
-from muniment_witness.gossip.net import Transport, UnreachableError, get_first
-from muniment_witness.gossip.sources import Sources
+from muniment_witness.gossip.net import UnreachableError, get_first
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.judge.comparison import Comparison
-from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, authentic
-from muniment_witness.store.heads import CosignedHead, HeadStore
+from muniment_witness.store.heads import CosignedHead
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -40,29 +36,21 @@ class Puller:
     """Reads the logs that have a URL.
 
     Attributes:
-        options: How each log is watched, by origin.
-        own: This witness's keys.
-        clock: Gives Unix seconds.
         state: What is known, by origin; those logs alone that have a URL.
     """
 
-    logs: Mapping[str, KnownLog]
-    options: Mapping[str, LogOptions]
-    own: Sequence[Verifier]
-    store: HeadStore
+    shared: Shared
     comparer: Comparer
     advancer: HeadAdvancer
-    suspensions: Suspensions
-    sources: Sources
     peer_reader: PeerReader
     announcer: HeadAnnouncer
-    transport: Transport
-    clock: Callable[[], int]
     state: dict[str, LogState] = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = {
-            origin: LogState() for origin, each in self.options.items() if each.url is not None
+            origin: LogState()
+            for origin, each in self.shared.options.items()
+            if each.url is not None
         }
 
     async def run(self) -> None:
@@ -73,8 +61,8 @@ class Puller:
 
     async def _run(self, origin: str) -> None:
         while True:
-            period = self.options[origin].period
-            await asyncio.sleep(jittered(period, hurry=origin in self.suspensions.unknown))
+            period = self.shared.options[origin].period
+            await asyncio.sleep(jittered(period, hurry=origin in self.shared.suspensions.unknown))
             await self.round(origin)
 
     async def look_for_own(self, origin: str) -> None:
@@ -86,8 +74,8 @@ class Puller:
         state = self.state[origin]
         with Contained(origin) as outcome:
             candidate, _ = await self._fetch(origin, "")
-            if candidate is not None and self.suspensions.is_first(
-                origin, self.store.head(origin).size
+            if candidate is not None and self.shared.suspensions.is_first(
+                origin, self.shared.store.head(origin).size
             ):
                 await self._observe(origin, state, candidate)
         state.error = outcome.error
@@ -104,48 +92,48 @@ class Puller:
         state.error = outcome.error
 
     async def _read(self, origin: str, state: LogState) -> None:
-        prefixes = self.sources.tiles(origin)
-        if origin in self.suspensions.lost:
+        prefixes = self.shared.tiles(origin)
+        if origin in self.shared.suspensions.lost:
             await self.advancer.recover(origin, prefixes)
         # While it is asked what was signed, its answer is compared again each time.
-        known = "" if origin in self.suspensions.unknown else state.etag
+        known = "" if origin in self.shared.suspensions.unknown else state.etag
         candidate, etag = await self._fetch(origin, known)
         if candidate is None:
-            state.reached = self.clock()
+            state.reached = self.shared.clock()
             self._note_lag(origin, state)
             return
         state.etag = ""
         finding = await self._observe(origin, state, candidate)
         if finding is Comparison.UNRESOLVED:
             return
-        if self.options[origin].cosign and finding in {Comparison.SAME, Comparison.EXTENDS}:
+        if self.shared.options[origin].cosign and finding in {Comparison.SAME, Comparison.EXTENDS}:
             await self._cosign(origin, candidate, prefixes)
         state.etag = etag
 
     async def _fetch(self, origin: str, etag: str) -> tuple[SignedHead | None, str]:
         """Reads a log's checkpoint, and its entity tag; None when it has the given one still."""
-        url, paths = self.options[origin].url or "", sumdb.checkpoint_paths(origin)
-        answer = await get_first(self.transport, url, paths, etag=etag)
+        url, paths = self.shared.options[origin].url or "", sumdb.checkpoint_paths(origin)
+        answer = await get_first(self.shared.transport, url, paths, etag=etag)
         if answer.status == 304 and etag:
             return None, etag
         if answer.status != 200:
             if answer.status == 404:
-                self.suspensions.note_answer(origin, "log")  # it has published nothing
+                self.shared.suspensions.note_answer(origin, "log")  # it has published nothing
             raise UnreachableError(f"checkpoint: status {answer.status}")
         signed = parse_signed_checkpoint(answer.body)
-        candidate = authentic(self.logs[origin], signed)
-        self.advancer.note_own_cosignature(candidate, signed, self.own)
+        candidate = authentic(self.shared.logs[origin], signed)
+        self.advancer.note_own_cosignature(candidate, signed)
         self.peer_reader.note_cosigners(origin, signed)
         return candidate, answer.etag
 
     async def _observe(self, origin: str, state: LogState, candidate: SignedHead) -> Comparison:
-        state.reached = self.clock()
+        state.reached = self.shared.clock()
         state.size = candidate.size
-        finding = await self.comparer.observe(candidate, "the log", self.sources.tiles(origin))
+        finding = await self.comparer.observe(candidate, "the log", self.shared.tiles(origin))
         state.finding = finding
         self._note_lag(origin, state)
         if finding is not Comparison.UNRESOLVED:
-            self.suspensions.note_answer(origin, "log")
+            self.shared.suspensions.note_answer(origin, "log")
         return finding
 
     def _note_lag(self, origin: str, state: LogState) -> None:
@@ -153,10 +141,10 @@ class Puller:
         if frontier is None or state.size >= frontier.size:
             state.behind = 0
         elif not state.behind or state.size >= state.target:
-            state.behind, state.target = self.clock(), frontier.size
+            state.behind, state.target = self.shared.clock(), frontier.size
 
     async def _cosign(self, origin: str, candidate: SignedHead, prefixes: Sequence[str]) -> None:
-        latest = self.store.latest.get(origin)
+        latest = self.shared.store.latest.get(origin)
         if latest is not None and latest.head.size >= candidate.size:
             return
         outcome = await self.advancer.cosign(candidate, prefixes)

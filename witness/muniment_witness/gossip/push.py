@@ -13,7 +13,6 @@ from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.local.taskgroup import TaskGroup
 from muniment_witness.config import Peer
-from muniment_witness.gossip.net import Transport
 from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.gossip.peers import (
     EVIDENCE_PATH,
@@ -21,7 +20,7 @@ from muniment_witness.gossip.peers import (
     PeerState,
     frame_heads,
 )
-from muniment_witness.store.heads import HeadStore
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.store.observations import FiledEvidence
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -29,33 +28,30 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 @dataclass(eq=False, kw_only=True)
 class Pusher:
-    """Pushes what is in the outbox to the peers.
+    """Pushes what is in the outbox to the peers."""
 
-    Attributes:
-        period: Of gossip, in seconds.
-    """
-
-    peers: Sequence[Peer]
+    shared: Shared
     states: Mapping[str, PeerState]
-    store: HeadStore
     outbox: Outbox
-    transport: Transport
-    period: float
 
     async def run(self) -> None:
         """Pushes until cancelled."""
         while True:
             await self.outbox.wait()
             if not self.outbox.has_evidence:
-                await asyncio.sleep(min(self.period / 10, 1.0))  # heads of a busy log go together
+                await asyncio.sleep(
+                    min(self.shared.period / 10, 1.0)
+                )  # heads of a busy log go together
             await self.push()
 
     async def push(self) -> None:
         """Sends what waits to every peer that takes it; failures are left to anti-entropy."""
         files, origins = self.outbox.take()
-        notes = [latest.note for origin in origins if (latest := self.store.latest.get(origin))]
+        notes = [
+            latest.note for origin in origins if (latest := self.shared.store.latest.get(origin))
+        ]
         async with TaskGroup() as group:
-            for peer in self.peers:
+            for peer in self.shared.peers:
                 if self.states[peer.name].gossips:
                     group.create_task(self._push(peer, files, notes))
 
@@ -64,8 +60,8 @@ class Pusher:
     ) -> None:
         with Contained(peer.name) as outcome:
             for filed in files:
-                await self.transport.post(peer.url + EVIDENCE_PATH, filed.file)
+                await self.shared.transport.post(peer.url + EVIDENCE_PATH, filed.file)
             if notes:
-                await self.transport.post(peer.url + HEADS_PATH, frame_heads(notes))
+                await self.shared.transport.post(peer.url + HEADS_PATH, frame_heads(notes))
         if outcome.error:
             event(_LOGGER, logging.DEBUG, "a push was lost", peer=peer.name, error=outcome.error)

@@ -9,7 +9,7 @@ the network waits in bounded queues, so that an answer never does.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from time import monotonic
 from typing import Final
@@ -21,15 +21,11 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError, unframe
 from muniment.tlog.evidence import parse_evidence
 from muniment_service.http import Problem, overloaded
-from muniment_witness.config import Peer
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
 from muniment_witness.gossip.senders import STRANGERS, SenderBudget, Senders
-from muniment_witness.gossip.sources import Sources
-from muniment_witness.judge.decide import KnownLog
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.judge.relation import SignedHead, authentic
-from muniment_witness.store.observations import Observations
 
 HEADS_PER_SECOND: Final = 4.0
 """Heads of one origin that are taken from the pushes of one peer; more wait for anti-entropy."""
@@ -107,18 +103,14 @@ class PushReceiver:
         senders: Tells the peers from strangers.
     """
 
-    logs: Mapping[str, KnownLog]
-    peers: InitVar[Sequence[Peer]]
-    observations: Observations
+    shared: Shared
     comparer: Comparer
-    suspensions: Suspensions
-    sources: Sources
     timer: InitVar[Callable[[], float]] = monotonic
     senders: Senders = field(init=False)
 
-    def __post_init__(self, peers: Sequence[Peer], timer: Callable[[], float]) -> None:
-        self.senders = Senders(peers)
-        self._queues = {origin: PushQueue() for origin in self.logs}
+    def __post_init__(self, timer: Callable[[], float]) -> None:
+        self.senders = Senders(self.shared.peers)
+        self._queues = {origin: PushQueue() for origin in self.shared.logs}
         share = STRANGERS_SHARE
         self._heads = SenderBudget(HEADS_PER_SECOND, HEADS_BURST, timer)
         self._strange_heads = SenderBudget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
@@ -159,7 +151,7 @@ class PushReceiver:
         return taken
 
     def _take(self, signed: SignedCheckpoint, number: int, sender: str) -> bool:
-        log = self.logs.get(signed.checkpoint.origin)
+        log = self.shared.logs.get(signed.checkpoint.origin)
         if log is None:
             return False
         frontier = self.comparer.frontier(log.origin)
@@ -179,7 +171,7 @@ class PushReceiver:
     def add_refused(self, candidate: SignedHead) -> None:
         """Queues the head of a refused request, if there is room and budget."""
         origin = candidate.origin
-        if self.sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
+        if self.shared.tiles(origin) and self._heads.take((_REQUESTS, origin)):
             self._queues[origin].put(_REQUESTS, candidate)
 
     async def _run_queue(self, queue: PushQueue) -> None:
@@ -189,7 +181,7 @@ class PushReceiver:
     async def compare(self, candidate: SignedHead) -> None:
         """Compares one pushed head."""
         with Contained(candidate.origin) as outcome:
-            await self.comparer.observe(candidate, "pushed", self.sources.tiles(candidate.origin))
+            await self.comparer.observe(candidate, "pushed", self.shared.tiles(candidate.origin))
         if outcome.error:
             event(
                 _LOGGER,
@@ -210,11 +202,11 @@ class PushReceiver:
             Problem: 404 when it is about another log, 503 when this sender sends too much.
         """
         evidence = parse_evidence(body)
-        if self.observations.knows(evidence):
+        if self.shared.observations.knows(evidence):
             return False
-        if evidence.origin not in self.logs:
+        if evidence.origin not in self.shared.logs:
             raise Problem(404, "unknown-origin", "this witness does not know that log")
-        if self.suspensions.acknowledged(evidence.origin):
+        if self.shared.suspensions.acknowledged(evidence.origin):
             return False  # may be nothing new, which takes tiles to tell: left to the next round
         sender = self.senders.name_of(address)
         budget = self._strange_evidence if sender == STRANGERS else self._evidence

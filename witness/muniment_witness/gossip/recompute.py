@@ -27,13 +27,11 @@ from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import Fetch, TreeTiles, read_prefix
 from muniment.tlog.witnesswire import origin_hash
 from muniment_service.http import Problem
-from muniment_witness.config import LogOptions
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.evidence import EvidenceArchive
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.gossip.tiles import TileReader
-from muniment_witness.judge.decide import Authentic, KnownLog
+from muniment_witness.judge.decide import Authentic
 from muniment_witness.store.compared import ComparedHeads
-from muniment_witness.store.heads import HeadStore
 
 WAIT_SECONDS: Final = 2.0
 """How long a request waits for the map; then it is told to come back."""
@@ -116,10 +114,7 @@ class Maps:
 class IndexJudge:
     """Compares the indices that this witness is asked to cosign."""
 
-    logs: Mapping[str, KnownLog]
-    options: Mapping[str, LogOptions]
-    store: HeadStore
-    suspensions: Suspensions
+    shared: Shared
     archive: EvidenceArchive
     reader: TileReader
     maps: Maps
@@ -131,11 +126,11 @@ class IndexJudge:
         """
         checkpoint = request.checkpoint
         origin = checkpoint.origin
-        options = self.options.get(origin)
+        options = self.shared.options.get(origin)
         if options is None or not options.recompute:
             return
-        cosigned, head = self.store.head(origin), checkpoint.head
-        if head.size < cosigned.size or self.suspensions.evidence(origin):
+        cosigned, head = self.shared.store.head(origin), checkpoint.head
+        if head.size < cosigned.size or self.shared.suspensions.evidence(origin):
             return  # it is refused, whatever its leaves are
         compared = self.maps.compared
         if head in compared.of(origin):
@@ -152,7 +147,7 @@ class IndexJudge:
             wrong = await recomputer.compare(start, head)
             while wrong is not None:
                 await self._accuse(request, wrong)
-                if self.suspensions.evidence(origin):
+                if self.shared.suspensions.evidence(origin):
                     break
                 # The operator has acknowledged this one, not those that may follow it.
                 wrong = await recomputer.compare(wrong.index + 1, head)
@@ -186,7 +181,7 @@ class IndexJudge:
     async def _accuse(self, request: Authentic, wrong: Wrong) -> None:
         """Keeps the evidence that an index is not that of its leaves."""
         signed = SignedCheckpoint(request.checkpoint, request.note)
-        name = key_name(signed, self.logs[request.checkpoint.origin].verifiers)
+        name = key_name(signed, self.shared.logs[request.checkpoint.origin].verifiers)
         evidence = WrongMapRoot(
             wrong.index, wrong.leaf, wrong.proof, wrong.computed, strip(signed, name)
         )
@@ -194,7 +189,7 @@ class IndexJudge:
         await self.archive.file(evidence, "recomputed", lambda _: True, computed=wrong.computed)
 
     def _fetch(self, origin: str) -> Fetch:
-        url = self.options[origin].url or ""
+        url = self.shared.options[origin].url or ""
 
         async def fetch(tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
             return await self.reader.fetch(origin, url, tiles)

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.receive import PushReceiver
-from muniment_witness.gossip.sources import Sources
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.gossip.tiles import UnresolvedError
 from muniment_witness.judge.decide import Authentic, Refusal
 from muniment_witness.judge.relation import Same, SignedHead, Unproven, compare, digest_of
-from muniment_witness.store.heads import CosignedHead, HeadStore
+from muniment_witness.store.heads import CosignedHead
 
 _SOURCE = "add-checkpoint"
 
@@ -27,11 +26,9 @@ _SOURCE = "add-checkpoint"
 class RequestObserver:
     """Observes the checkpoints that arrive by add-checkpoint."""
 
-    store: HeadStore
+    shared: Shared
     comparer: Comparer
     advancer: HeadAdvancer
-    suspensions: Suspensions
-    sources: Sources
     receiver: PushReceiver
     announcer: HeadAnnouncer
 
@@ -45,7 +42,7 @@ class RequestObserver:
         checkpoint = request.checkpoint
         origin = checkpoint.origin
         self.comparer.reconcile(origin)
-        if origin not in self.store.observations.watched:
+        if origin not in self.shared.observations.watched:
             return  # the newest head is the cosigned one, by which the request is judged anyway
         frontier = self.comparer.frontier(origin)
         if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
@@ -53,9 +50,9 @@ class RequestObserver:
         candidate = _signed_head(request)
         if not isinstance(compare(frontier, candidate), Same | Unproven):
             await self.comparer.observe(candidate, _SOURCE)
-        elif self.store.head(origin).size == 0 and self.suspensions(origin) is None:
+        elif self.shared.store.head(origin).size == 0 and self.shared.suspensions(origin) is None:
             with suppress(UnresolvedError):
-                outcome = await self.advancer.cosign_newest(origin, self.sources.tiles(origin))
+                outcome = await self.advancer.cosign_newest(origin, self.shared.tiles(origin))
                 if isinstance(outcome, CosignedHead):
                     self.announcer.announce(origin, outcome.latest)
 
@@ -76,7 +73,7 @@ class RequestObserver:
             if refusal.status == 422:
                 reason = "a proof that does not hold"
                 self.comparer.suspect(candidate, _SOURCE, reason, request=body)
-                await self.store.observations.save()
+                await self.shared.observations.save()
             else:
                 self.receiver.add_refused(candidate)
         elif not isinstance(verdict, Same):

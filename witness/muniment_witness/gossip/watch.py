@@ -6,7 +6,6 @@ nor peers it does nothing but keep evidence from what it is asked to sign.
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -16,9 +15,7 @@ from muniment.local.logs import event
 from muniment.local.taskgroup import TaskGroup
 from muniment_service.http import Problem
 from muniment_witness.bastion.links import Bastions
-from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.alarms import Situation, WitnessAlarm, alarms
@@ -32,10 +29,9 @@ from muniment_witness.gossip.push import Pusher
 from muniment_witness.gossip.quotas import Quotas
 from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.requests import RequestObserver
-from muniment_witness.gossip.sources import Sources
+from muniment_witness.gossip.shared import Shared
 from muniment_witness.gossip.tiles import TileCache, UnresolvedError
 from muniment_witness.judge.decide import Refusal
-from muniment_witness.store.heads import HeadStore
 
 ALARM_SECONDS: Final = 5.0
 """Longest time between two looks for alarms."""
@@ -46,13 +42,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 class Watch(Struct, frozen=True, kw_only=True):
     """The parts of a witness that work without being asked, all made before."""
 
-    config: WitnessConfig
-    store: HeadStore
-    clock: Callable[[], int]
+    shared: Shared
     started: int
-    suspensions: Suspensions
     cosigner: Cosigner
-    sources: Sources
     cache: TileCache
     comparer: Comparer
     advancer: HeadAdvancer
@@ -76,13 +68,15 @@ class Watch(Struct, frozen=True, kw_only=True):
     async def start(self) -> None:
         """Asks logs and peers what this witness signed, before it signs anything."""
         looks = [self.puller.look_for_own(origin) for origin in self.puller.state]
-        heads = {origin: self.store.head(origin).size for origin in self.config.logs}
+        heads = {origin: self.shared.store.head(origin).size for origin in self.shared.logs}
         first = [
-            origin for origin, size in heads.items() if self.suspensions.is_first(origin, size)
+            origin
+            for origin, size in heads.items()
+            if self.shared.suspensions.is_first(origin, size)
         ]
-        asks = [self.peer_reader.ask_own(peer, first) for peer in self.peer_reader.peers]
+        asks = [self.peer_reader.ask_own(peer, first) for peer in self.shared.peers]
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.config.file.gossip.start_seconds):
+            async with asyncio.timeout(self.shared.config.file.gossip.start_seconds):
                 await asyncio.gather(*looks, *asks, return_exceptions=True)
         self.refresh_alarms()
 
@@ -92,23 +86,23 @@ class Watch(Struct, frozen=True, kw_only=True):
         All that could be asked have answered; the lost records are recovered, and the newest head
         that was read is cosigned first. The cosigner must be running.
         """
-        for origin, record in list(self.suspensions.unknown.items()):
+        for origin, record in list(self.shared.suspensions.unknown.items()):
             if (
                 not record.has_all_answers
-                or origin in self.suspensions.lost
-                or self.suspensions.evidence(origin)
+                or origin in self.shared.suspensions.lost
+                or self.shared.suspensions.evidence(origin)
             ):
                 continue
             try:
-                outcome = await self.advancer.cosign_newest(origin, self.sources.tiles(origin))
+                outcome = await self.advancer.cosign_newest(origin, self.shared.tiles(origin))
             except (UnresolvedError, Problem):
                 continue  # tried again
             if isinstance(outcome, Refusal):
                 continue
-            await self.store.observations.save()
-            await self.store.record_known(origin, self.clock())
-            del self.suspensions.unknown[origin]
-            head = self.store.head(origin)
+            await self.shared.observations.save()
+            await self.shared.store.record_known(origin, self.shared.clock())
+            del self.shared.suspensions.unknown[origin]
+            head = self.shared.store.head(origin)
             event(
                 _LOGGER,
                 logging.WARNING,
@@ -132,37 +126,37 @@ class Watch(Struct, frozen=True, kw_only=True):
         while True:
             await self.resume()
             self.refresh_alarms()
-            await self.board.wait(min(self.config.file.gossip.period_seconds, ALARM_SECONDS))
+            await self.board.wait(min(self.shared.config.file.gossip.period_seconds, ALARM_SECONDS))
 
     def situation(self) -> Situation:
         """Collects what the alarms depend on."""
-        observations = self.store.observations
-        heads = {origin: latest.time for origin, latest in self.store.latest.items()}
+        observations = self.shared.observations
+        heads = {origin: latest.time for origin, latest in self.shared.store.latest.items()}
         for origin, noted in observations.watched.items():
             heads[origin] = max(heads.get(origin, 0), noted.time)
         return Situation(
-            now=self.clock(),
+            now=self.shared.clock(),
             started=self.started,
-            name=self.config.name,
-            limits=self.config.file.gossip,
-            options=self.config.options,
+            name=self.shared.config.name,
+            limits=self.shared.config.file.gossip,
+            options=self.shared.options,
             evidence=[
                 (origin, filed.hash.hex(), filed.kind)
-                for origin in self.config.logs
-                for filed in self.suspensions.evidence(origin)
+                for origin in self.shared.logs
+                for filed in self.shared.suspensions.evidence(origin)
             ],
             unresolved=[
                 (origin, suspicion.source, suspicion.since)
                 for origin, known in observations.suspicions.items()
                 # With nobody to ask for tiles, anyone could raise the alarm by a spoiled proof.
-                if self.sources.tiles(origin)
+                if self.shared.tiles(origin)
                 for suspicion in known.values()
             ],
-            restored=sorted(self.suspensions.lost),
+            restored=sorted(self.shared.suspensions.lost),
             unknown=[
                 (origin, record.refusal().detail)
-                for origin, record in sorted(self.suspensions.unknown.items())
-                if origin not in self.suspensions.lost
+                for origin, record in sorted(self.shared.suspensions.unknown.items())
+                if origin not in self.shared.suspensions.lost
             ],
             heads=heads,
             pulled=self.puller.state,
@@ -177,10 +171,10 @@ class Watch(Struct, frozen=True, kw_only=True):
         found = alarms(self.situation())
         self.board.show(found)
         self.gauges.show(
-            self.store.observations,
+            self.shared.observations,
             self.peer_reader.state,
             self.puller.state,
             {} if self.bastions is None else self.bastions.state,
-            since=self.clock() - 3 * self.config.file.gossip.period_seconds,
+            since=self.shared.clock() - 3 * self.shared.config.file.gossip.period_seconds,
         )
         return found

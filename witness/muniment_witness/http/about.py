@@ -28,11 +28,11 @@ def add_about(app: App, watch: Watch) -> None:
 
 def about(watch: Watch) -> dict[str, Any]:
     """The members of `witness.v0.json`, as other witnesses have them."""
-    file = watch.config.file
+    file = watch.shared.config.file
     told = file.about
     said: dict[str, Any] = {
         "name": file.name,
-        "verifier_keys": [str(signer.vkey) for signer in watch.config.signers],
+        "verifier_keys": [str(signer.vkey) for signer in watch.shared.config.signers],
         "software": {"name": "muniment", "version": __version__},
     }
     if told.submission_url is not None:
@@ -45,11 +45,11 @@ def about(watch: Watch) -> dict[str, Any]:
 
 def page(watch: Watch) -> bytes:
     """The same for people, with the lists and how often each is pulled."""
-    file = watch.config.file
+    file = watch.shared.config.file
     told = file.about
     rows = [
         ("name", file.name),
-        *(("key", str(signer.vkey)) for signer in watch.config.signers),
+        *(("key", str(signer.vkey)) for signer in watch.shared.config.signers),
         (
             "add-checkpoint",
             told.submission_url and f"{told.submission_url.rstrip('/')}/add-checkpoint",
@@ -59,7 +59,7 @@ def page(watch: Watch) -> bytes:
             ("list of logs", f"{entry.url}, read every {entry.period_seconds:g} seconds or sooner")
             for entry in file.list
         ),
-        ("logs known", str(len(watch.config.logs))),
+        ("logs known", str(len(watch.shared.config.logs))),
         ("operator", told.operator),
         ("contact", told.contact),
         ("software", f"muniment {__version__}"),

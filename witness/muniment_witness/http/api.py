@@ -58,7 +58,7 @@ class WitnessHttp:
 
         A mirror beside it has the same submission prefix, and takes its heads for pending.
         """
-        config = watch.config
+        config = watch.shared.config
         self._watch = watch
         self._name = config.name
         self._logs = config.logs
@@ -69,7 +69,7 @@ class WitnessHttp:
         signers = [one for one in (*config.signers, *mirroring) if isinstance(one, MLDSA44Cosigner)]
         self._subtree_signers = {one.vkey: one for one in signers}
         self._own = tuple(MLDSA44Verifier(one.vkey) for one in signers)
-        self._store = watch.store
+        self._store = watch.shared.store
         self._cosigner = watch.cosigner
         self._subtrees = 0
         self._metrics = metrics

@@ -50,7 +50,7 @@ def add_routes(app: App, watch: Watch) -> None:
     app.route("GET", EVIDENCE_PATH, served.evidence)
     app.route("POST", EVIDENCE_PATH, served.take_evidence)
     app.prefix("GET", EVIDENCE_PATH + "/", served.file)
-    for origin in sorted(watch.config.logs.keys() | watch.store.latest.keys()):
+    for origin in sorted(watch.shared.config.logs.keys() | watch.shared.store.latest.keys()):
         path = f"/{origin_hash(origin)}/"
         app.prefix("GET", path, served.below(origin), label="/{origin hash}/*")
 
@@ -59,7 +59,7 @@ class _Served:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._board = StatusBoard(watch)
-        self._observations = watch.store.observations
+        self._observations = watch.shared.store.observations
 
     async def status(self, request: Request) -> Response:
         if "application/json" in request.headers.get("Accept", ""):
@@ -74,7 +74,7 @@ class _Served:
 
         Those that could not be compared come first: somebody else may have the tiles.
         """
-        logs = self._watch.config.logs
+        logs = self._watch.shared.config.logs
         notes = [
             suspicion.note
             for origin, known in sorted(self._observations.suspicions.items())
@@ -138,7 +138,7 @@ class _Served:
         return Response(200, data, _BYTES, _FOREVER)
 
     async def _step(self, origin: str, rest: str) -> Response:
-        step = await self._watch.store.step_from(origin, parse_decimal(rest, "size"))
+        step = await self._watch.shared.store.step_from(origin, parse_decimal(rest, "size"))
         if step is None:
             raise Problem(404, "not-held", "no accepted checkpoint led on from that size")
         return Response(200, step.encode(), _TEXT)

@@ -35,14 +35,14 @@ def status_in_parts(watch: Watch) -> Generator[None, None, dict[str, Any]]:
     A step takes about a millisecond, whatever the witness knows.
     """
     status = {
-        "name": watch.config.name,
-        "time": watch.clock(),
-        "vkeys": [str(signer.vkey) for signer in watch.config.signers],
+        "name": watch.shared.config.name,
+        "time": watch.shared.clock(),
+        "vkeys": [str(signer.vkey) for signer in watch.shared.config.signers],
         "alarms": [alarm._asdict() for alarm in watch.refresh_alarms()],
     }
     yield
     logs: list[dict[str, Any]] = []
-    for some in _in_parts(watch.config.logs):
+    for some in _in_parts(watch.shared.config.logs):
         logs += [_log(watch, origin) for origin in some]
         yield
     peers: list[dict[str, Any]] = []
@@ -63,27 +63,27 @@ def _in_parts(items: Iterable[_T]) -> Iterator[list[_T]]:
 
 
 def _log(watch: Watch, origin: str) -> dict[str, Any]:
-    observations = watch.store.observations
-    latest = watch.store.latest.get(origin)
+    observations = watch.shared.store.observations
+    latest = watch.shared.store.latest.get(origin)
     pulled = watch.puller.state.get(origin)
-    held = watch.suspensions(origin)
+    held = watch.shared.suspensions(origin)
     return {
         "origin": origin,
-        "vkeys": [str(each.vkey) for each in watch.config.logs[origin].verifiers],
+        "vkeys": [str(each.vkey) for each in watch.shared.config.logs[origin].verifiers],
         "cosigned": None
         if latest is None
         else {
             "size": latest.head.size,
             "root": format_base64(latest.head.root),
             "time": latest.time,
-            "age": watch.clock() - latest.time,
+            "age": watch.shared.clock() - latest.time,
         },
         "known_size": watch.comparer.known_size(origin),
         "held": None if held is None else held.detail,
         "read": None
         if pulled is None
         else {
-            "url": watch.config.options[origin].url,
+            "url": watch.shared.config.options[origin].url,
             "reached": pulled.reached or None,
             "size": pulled.size,
             "finding": pulled.finding or None,
@@ -95,7 +95,7 @@ def _log(watch: Watch, origin: str) -> dict[str, Any]:
                 "kind": filed.kind,
                 "source": filed.source,
                 "time": filed.time,
-                "acknowledged": filed.hash.hex() in watch.suspensions.acknowledged(origin),
+                "acknowledged": filed.hash.hex() in watch.shared.suspensions.acknowledged(origin),
             }
             for filed in observations.evidence.get(origin, {}).values()
         ],
@@ -133,7 +133,7 @@ def _head(origin: str, head: PeerHead) -> dict[str, Any]:
 
 
 def _bastions(watch: Watch) -> list[dict[str, Any]]:
-    logs = {each.prefix: each.logs for each in watch.config.bastions}
+    logs = {each.prefix: each.logs for each in watch.shared.config.bastions}
     states = {} if watch.bastions is None else watch.bastions.state
     return [
         {
