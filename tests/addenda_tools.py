@@ -19,9 +19,10 @@ from muniment_log.cluster.database import Database, DatabaseConnection
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.objects import ObjectStore, Version
 from muniment_log.cluster.sweeping import Sweeper
-from muniment_log.core.addenda import Addendum, Erased, Keeper, Sent
+from muniment_log.core.addenda import Addendum, Erased, Sent
 from muniment_log.core.erasable import Selection
 from muniment_log.core.erasing import Eraser
+from muniment_log.core.orders import Orders
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.retention import Retention, Rule
 from signing import ORIGIN
@@ -153,7 +154,7 @@ class Bench:
         """Sends a request; the receipt. `expected` does not come along."""
         body = batch or self.batch(named(*addenda, *expected))
         sent = Sent(addenda, {one.digest: 0 for one in expected})
-        receipt = await Keeper(self.frontend).ordered(sent, lambda: self.sequencer.submit(body))
+        receipt = await Orders(self.sequencer, self.frontend).batch(body, sent)
         await self.frontend.close()
         return receipt
 

@@ -6,14 +6,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment_log.core.addenda import Erased, Keeper, MissingAddendumError, Sent
+from muniment_log.core.addenda import Erased, MissingAddendumError, Sent
 from muniment_log.core.naming import subject_key
+from muniment_log.core.orders import Orders
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (
     OverloadedError,
@@ -249,14 +250,14 @@ async def test_what_was_logged_long_before_its_addendum_is_found(tmp_path: Path)
 # Before the order
 
 
-class Orders:
+class Sequencing:
     """Orders, or refuses."""
 
     def __init__(self, outcome: Receipt | Exception) -> None:
         self.outcome = outcome
         self.gate = asyncio.Event()
 
-    async def __call__(self) -> Receipt:
+    async def submit(self, _: Any) -> Receipt:
         await self.gate.wait()
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -277,9 +278,11 @@ async def test_addenda_are_stored_before_the_order_and_follow_its_outcome(
 ) -> None:
     path = tmp_path / "addenda.db"
     data = content(1)
-    order = Orders(outcome)
+    order = Sequencing(outcome)
     async with opened(path) as store:
-        task = asyncio.ensure_future(Keeper(store).ordered(sent_of(data), order))
+        task = asyncio.ensure_future(
+            Orders(cast(Any, order), store).batch(cast(Any, None), sent_of(data))
+        )
         while await store.read(digest_of(data)) is None:
             assert not task.done()
             await asyncio.sleep(0)
@@ -299,11 +302,13 @@ async def test_who_goes_away_does_not_leave_the_outcome_open(
 ) -> None:
     path = tmp_path / "addenda.db"
     refused = []
-    order = Orders(StreamGapError(0, 5))
+    order = Sequencing(StreamGapError(0, 5))
     async with opened(path) as store:
         refuse = store.refused
         monkeypatch.setattr(store, "refused", lambda sent: refused.append(refuse(sent)))
-        task = asyncio.ensure_future(Keeper(store).ordered(sent_of(content(1)), order))
+        task = asyncio.ensure_future(
+            Orders(cast(Any, order), store).batch(cast(Any, None), sent_of(content(1)))
+        )
         await store.keep(sent_of(content(2)))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""What a log keeps of what its records withhold, and how an addendum comes to be kept.
+"""What a log keeps of what its records withhold; `orders` has it kept.
 
 The bytes come with the batch that names them, and are durable before that is ordered: no receipt is
 given for a record whose addendum could still be lost. What was stored for a batch that then was
@@ -8,7 +8,6 @@ noted as *arriving* until the outcome is known, and the next start looks for the
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,12 +15,10 @@ from msgspec import Struct
 
 from muniment.records.batchbody import FRAME, cut_addenda
 from muniment_log.core.naming import SUBJECT_SIZE
-from muniment_log.errors import LogError, StorageError, UnavailableError
+from muniment_log.errors import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from muniment_log.core.ports import Receipt
+    from collections.abc import Sequence
 
 
 class BadAddendumError(LogError):
@@ -212,52 +209,3 @@ class AddendaPort(Protocol):
         Raises StorageError if the storage cannot be read.
         """
         ...
-
-
-class Keeper:
-    """Has a request's addenda stored before its records are ordered."""
-
-    def __init__(self, addenda: AddendaPort) -> None:
-        self._addenda = addenda
-        self._working: set[asyncio.Task[Receipt]] = set()
-
-    async def ordered(self, sent: Sent | None, order: Callable[[], Awaitable[Receipt]]) -> Receipt:
-        """Stores what came, then orders the records; the receipt.
-
-        Without addenda it only orders. With some it goes on to the end when the caller is
-        cancelled, so that the outcome is known.
-
-        Raises:
-            MissingAddendumError, OverloadedError, StorageError: see `AddendaPort.keep`.
-            Exception: what the order raises.
-        """
-        if sent is None:
-            return await order()
-        task = asyncio.get_running_loop().create_task(self._ordered(sent, order))
-        self._working.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
-
-    def _done(self, task: asyncio.Task[Receipt]) -> None:
-        self._working.discard(task)
-        if not task.cancelled():
-            task.exception()  # read: whoever waited may be gone
-
-    async def _ordered(self, sent: Sent, order: Callable[[], Awaitable[Receipt]]) -> Receipt:
-        # A1: a crash before this is durable. Nothing is there, and nobody has a receipt.
-        await self._addenda.keep(sent)
-        # A2: a crash before the order. The addenda are noted as arriving, no record names them, and
-        # the next start removes them.
-        try:
-            receipt = await order()
-        except (UnavailableError, StorageError, asyncio.CancelledError):
-            self._addenda.abandoned(sent)
-            raise
-        except BaseException:
-            self._addenda.refused(sent)
-            raise
-        # A3: a crash after it, before the receipt. They are still noted as arriving, and the next
-        # start finds the records that name them.
-        first = receipt.first if receipt.indices is None else min(receipt.indices)
-        await self._addenda.named(sent, first)
-        return receipt
