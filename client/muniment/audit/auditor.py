@@ -7,7 +7,7 @@ explained. Proven misbehaviour is the exception: the proof is kept in the state.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from copy import deepcopy
@@ -121,212 +121,239 @@ async def audit_log(
         outcome_age=options.outcome_age,
         knows_approvers=bool(options.approvers),
     )
+    audit = _Audit(client, options, state, now, progress, server)
     try:
-        if state is not None and state.trust.misbehaviour is not None:
-            raise ProvenMisbehaviour(state.trust.misbehaviour)
-        new = await _head(client, options, state, now, report)
-        if new is None:
-            return AuditOutcome(report, state)
-        trust = await _trust(client, state, new)
-        before = (now - options.outcome_age) * 1000
-        read = partial(_leaves, client, options, state, trust, new, progress, before, server)
-        report, edge, streams = await _told_right(client, report, read)
+        report, audited = await audit.run(report)
     except ProvenMisbehaviour as proof:
-        report.origin = report.origin or (state.trust.origin if state else "")
-        try:
-            prove(proof.misbehaviour, options.policy, options.old_vkeys)
-        except (VerificationError, FormatError) as error:
-            sentence = f"{proof}, it seems, but that is not proven: {error}"
-            report.found("inconsistent", sentence, Weight.UNVERIFIED)
-            return AuditOutcome(report, state)
-        report.condemn(proof.misbehaviour)
-        if state is not None:
-            state = replace(state, trust=state.trust.condemned(proof.misbehaviour))
-        return AuditOutcome(report, state)
+        return AuditOutcome(report, _condemned(proof, options, state, report))
     except StaleCheckpoint as stale:
         report.found("stale", str(stale), Weight.UNVERIFIED)
-        return AuditOutcome(report, state)
     except VerificationError as error:
         report.found("inconsistent", str(error), Weight.UNVERIFIED)
-        return AuditOutcome(report, state)
     except Refused as refusal:
-        if refusal.is_damage:
-            sentence = f"the log says that what it holds is damaged: {refusal}"
-            report.found("damaged", sentence, Weight.UNVERIFIED)
-        elif refusal.is_retriable:
+        if refusal.is_retriable and not refusal.is_damage:
             raise
-        elif refusal.problem.slug == "pruned":
-            sentence = (
-                f"the log has pruned what this audit has to read; audit its archive, or go on from "
-                f"a state that is past it: {refusal}"
-            )
-            report.found("pruned", sentence, Weight.UNVERIFIED)
-        else:
-            sentence = f"the log does not serve its tree: {refusal}"
-            report.found("missing", sentence, Weight.UNVERIFIED)
-        return AuditOutcome(report, state)
+        report.found(*_refused(refusal), Weight.UNVERIFIED)
     except (BadAnswer, FormatError) as error:
         report.found("malformed", str(error), Weight.UNVERIFIED)
-        return AuditOutcome(report, state)
-    if report.verdict is not Verdict.CLEAN:
-        return AuditOutcome(report, state)
-    audited = AuditState(
-        trust,
-        edge.partials,
-        tuple(sorted(streams.places.items())),
-        streams.open,
-        is_tree_only=options.tree_only,
-    )
-    return AuditOutcome(report, audited)
+    else:
+        if report.verdict is Verdict.CLEAN:
+            return AuditOutcome(report, audited)
+    return AuditOutcome(report, state)
 
 
-async def _head(
-    client: LogClient,
-    options: AuditOptions,
-    state: AuditState | None,
-    now: int,
-    report: Report,
-) -> CosignedCheckpoint | None:
-    """Reads the checkpoint and verifies it by the policy; None when that fails.
+def _condemned(
+    proof: ProvenMisbehaviour, options: AuditOptions, state: AuditState | None, report: Report
+) -> AuditState | None:
+    """Reports what the log's key signed, and adds the proof to the state, if it proves that."""
+    report.origin = report.origin or (state.trust.origin if state else "")
+    try:
+        prove(proof.misbehaviour, options.policy, options.old_vkeys)
+    except (VerificationError, FormatError) as error:
+        sentence = f"{proof}, it seems, but that is not proven: {error}"
+        report.found("inconsistent", sentence, Weight.UNVERIFIED)
+        return state
+    report.condemn(proof.misbehaviour)
+    return state and replace(state, trust=state.trust.condemned(proof.misbehaviour))
 
-    One that is older than the state's is asked for again: it may come from a copy that is behind.
-    """
-    expected = options.origin or (state.trust.origin if state else None)
-    pauses = iter(client.pauses)
-    while True:
-        try:
-            data = await client.checkpoint()
-            new = options.policy.verify(data, origin=expected)
-        except Refused as refusal:
-            if refusal.is_retriable:
-                raise
-            sentence = f"the log shows no checkpoint: {refusal}"
-            report.found("no-checkpoint", sentence, Weight.UNVERIFIED)
-            return None
-        except (FormatError, VerificationError) as error:
-            report.found("bad-checkpoint", str(error), Weight.UNVERIFIED)
-            return None
-        pause = next(pauses, None)
-        if pause is None or state is None or new.size >= state.trust.size:
-            break
-        await asyncio.sleep(pause)
-    report.origin, report.size, report.root = new.origin, new.size, new.root
-    report.cosigners = new.cosigners
-    report.time, report.ahead = new.time(now), new.ahead(now)
-    if options.max_age is not None and now - report.time > options.max_age:
-        age = (
-            f"the cosignatures of a quorum are up to {now - report.time} s old"
-            if report.time
-            else "no quorum of cosignatures states a time that is not in the future"
+
+def _refused(refusal: Refused) -> tuple[str, str]:
+    """Kind and sentence of the finding that a log does not serve what an audit has to read."""
+    if refusal.is_damage:
+        return "damaged", f"the log says that what it holds is damaged: {refusal}"
+    if refusal.problem.slug == "pruned":
+        return "pruned", (
+            "the log has pruned what this audit has to read; audit its archive, or go on from a "
+            f"state that is past it: {refusal}"
         )
-        report.found("too-old", f"{age}; allowed are {options.max_age} s", Weight.UNVERIFIED)
-    return new
+    return "missing", f"the log does not serve its tree: {refusal}"
 
 
-async def _trust(
-    client: LogClient, state: AuditState | None, new: CosignedCheckpoint
-) -> TrustState:
-    """Applies the trust rules; fetches a consistency proof, made from tiles, when they need one."""
-    if state is None:
-        return TrustState.on_first_use(new)
-    trust = state.trust
-    if trust.relate(new) is not Relation.UNKNOWN:
-        return trust.accept(new, ())
-    prefix = await read_prefix(log_tiles(client, new.head), trust.size, new.size)
-    return trust.accept(new, prefix.proof, implied_root=prefix.root)
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """What one audit reads, and against what; see `audit_log`."""
 
+    client: LogClient
+    options: AuditOptions
+    state: AuditState | None
+    now: int
+    progress: Progress
+    server: ForkServer | None
 
-async def _told_right(
-    client: LogClient, report: Report, read: Callable[[Report], Awaitable[tuple[TileEdge, Streams]]]
-) -> tuple[Report, TileEdge, Streams]:
-    """What `_leaves` comes to, by answers of which each is surely that to its request.
+    async def run(self, report: Report) -> tuple[Report, AuditState | None]:
+        """The report, and the tree that was audited; None when no checkpoint was accepted."""
+        state = self.state
+        if state is not None and state.trust.misbehaviour is not None:
+            raise ProvenMisbehaviour(state.trust.misbehaviour)
+        new = await self._head(report)
+        if new is None:
+            return report, None
+        trust = await self._trust(new)
+        report, edge, streams = await self._told_right(trust, report)
+        places, only = tuple(sorted(streams.places.items())), self.options.tree_only
+        return report, AuditState(trust, edge.partials, places, streams.open, is_tree_only=only)
 
-    A proxy or a tunnel on this machine may confuse the answers to requests that are made in turn.
-    Before anything is said against a log by tiles that came so, all are read again, one by one.
-    """
-    if client.asks_in_turn:
-        first = deepcopy(report)
-        try:
-            found = await read(first)
-            # A tree that is verified to its last tile leaves no doubt of what its leaves say.
-            mismatches = first.omitted or any(one.kind == MISMATCH for one in first.findings)
-            if first.is_tree_verified and not mismatches:
-                return first, *found
-        except (Refused, BadAnswer, FormatError, VerificationError) as error:
-            if isinstance(error, Refused) and error.is_retriable:
-                raise
-        client.ask_one_by_one()
-    return report, *(await read(report))
+    async def _head(self, report: Report) -> CosignedCheckpoint | None:
+        """Reads the checkpoint and verifies it by the policy; None when that fails.
 
+        One that is older than the state's is asked for again: it may come from a copy that is
+        behind.
+        """
+        client, options, state, now = self.client, self.options, self.state, self.now
+        expected = options.origin or (state.trust.origin if state else None)
+        pauses = iter(client.pauses)
+        while True:
+            try:
+                data = await client.checkpoint()
+                new = options.policy.verify(data, origin=expected)
+            except Refused as refusal:
+                if refusal.is_retriable:
+                    raise
+                sentence = f"the log shows no checkpoint: {refusal}"
+                report.found("no-checkpoint", sentence, Weight.UNVERIFIED)
+                return None
+            except (FormatError, VerificationError) as error:
+                report.found("bad-checkpoint", str(error), Weight.UNVERIFIED)
+                return None
+            pause = next(pauses, None)
+            if pause is None or state is None or new.size >= state.trust.size:
+                break
+            await asyncio.sleep(pause)
+        report.origin, report.size, report.root = new.origin, new.size, new.root
+        report.cosigners = new.cosigners
+        report.time, report.ahead = new.time(now), new.ahead(now)
+        if options.max_age is not None and now - report.time > options.max_age:
+            age = (
+                f"the cosignatures of a quorum are up to {now - report.time} s old"
+                if report.time
+                else "no quorum of cosignatures states a time that is not in the future"
+            )
+            report.found("too-old", f"{age}; allowed are {options.max_age} s", Weight.UNVERIFIED)
+        return new
 
-async def _leaves(
-    client: LogClient,
-    options: AuditOptions,
-    state: AuditState | None,
-    trust: TrustState,
-    new: CosignedCheckpoint,
-    progress: Progress,
-    before: int,
-    server: ForkServer | None,
-    report: Report,
-) -> tuple[TileEdge, Streams]:
-    """Reads, checks and rehashes every leaf since the state, and every tile above them."""
-    edge = state.tile_edge() if state else TileEdge()
-    streams = state.streams() if state else Streams()
-    start, total = edge.size, new.size - edge.size
-    comparison = TileComparison(client, report)
-    progress(0, total)
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(examiner(client, total, server))
-        relations = stack.enter_context(RelationStore())
-        reading = read_spans(
-            client,
-            start,
-            new.size,
-            known=split_hashes(edge.partials[0]) if edge.partials else [],
-            origin=new.origin,
-            vkeys=_vkeys(options, new.origin),
-            pool=pool,
-            tree_only=options.tree_only,
-            asks=options.addenda,
-            approvers=tuple(map(str, options.approvers)),
-        )
-        # Closed here and now: what is still being fetched must not outlive the pool.
-        spans = await stack.enter_async_context(aclosing(reading))
-        async for span in spans:
+    async def _trust(self, new: CosignedCheckpoint) -> TrustState:
+        """Applies the trust rules; makes a consistency proof from tiles when they need one."""
+        if self.state is None:
+            return TrustState.on_first_use(new)
+        trust = self.state.trust
+        if trust.relate(new) is not Relation.UNKNOWN:
+            return trust.accept(new, ())
+        prefix = await read_prefix(log_tiles(self.client, new.head), trust.size, new.size)
+        return trust.accept(new, prefix.proof, implied_root=prefix.root)
+
+    async def _told_right(
+        self, trust: TrustState, report: Report
+    ) -> tuple[Report, TileEdge, Streams]:
+        """What `_leaves` comes to, by answers of which each is surely that to its request.
+
+        A proxy or a tunnel on this machine may confuse the answers to requests that are made in
+        turn. Before anything is said against a log by tiles that came so, all are read again, one
+        by one.
+        """
+        if self.client.asks_in_turn:
+            first = deepcopy(report)
+            try:
+                found = await self._leaves(trust, first)
+                # A tree that is verified to its last tile leaves no doubt of what its leaves say.
+                mismatches = first.omitted or any(one.kind == MISMATCH for one in first.findings)
+                if first.is_tree_verified and not mismatches:
+                    return first, *found
+            except (Refused, BadAnswer, FormatError, VerificationError) as error:
+                if isinstance(error, Refused) and error.is_retriable:
+                    raise
+            self.client.ask_one_by_one()
+        return report, *(await self._leaves(trust, report))
+
+    async def _leaves(self, trust: TrustState, report: Report) -> tuple[TileEdge, Streams]:
+        """Reads, checks and rehashes every leaf since the state, and every tile above them."""
+        client, options = self.client, self.options
+        edge = self.state.tile_edge() if self.state else TileEdge()
+        streams = self.state.streams() if self.state else Streams()
+        start, total = edge.size, trust.size - edge.size
+        comparison = TileComparison(client, report)
+        self.progress(0, total)
+        async with AsyncExitStack() as stack:
+            pool = await stack.enter_async_context(examiner(client, total, self.server))
+            relations = stack.enter_context(RelationStore())
+            reading = read_spans(
+                client,
+                start,
+                trust.size,
+                known=split_hashes(edge.partials[0]) if edge.partials else [],
+                origin=trust.origin,
+                vkeys=_vkeys(options, trust.origin),
+                pool=pool,
+                tree_only=options.tree_only,
+                asks=options.addenda,
+                approvers=tuple(map(str, options.approvers)),
+            )
+            # Closed here and now: what is still being fetched must not outlive the pool.
+            spans = await stack.enter_async_context(aclosing(reading))
+            async for span in spans:
+                if not options.tree_only:
+                    relations.add(span.relations)
+                    relations.add(span.addenda)
+                report.warn(span.warnings)
+                _tell(span.findings, streams.feed(span.runs), report)
+                report.tiles += span.bundles
+                # The first bundle begins with the leaves of the partial one that was known.
+                if span.roots:
+                    edge, full = edge.without_bundle().append(span.roots, level=1)
+                    await comparison.compare(full)
+                if span.rest:
+                    edge, _ = edge.without_bundle().append(span.rest)
+                report.entries = edge.size - start
+                report.records, report.manifests = streams.records, streams.manifests
+                report.signatures = streams.signatures
+                self.progress(report.entries, total)
+                if span.error is not None:
+                    await comparison.finish()
+                    report.add(comparison.findings)
+                    raise span.error
             if not options.tree_only:
-                relations.add(span.relations)
-                relations.add(span.addenda)
-            report.warn(span.warnings)
-            _tell(span.findings, streams.feed(span.runs), report)
-            report.tiles += span.bundles
-            # The first bundle begins with the leaves of the partial one that was known.
-            if span.roots:
-                edge, full = edge.without_bundle().append(span.roots, level=1)
-                await comparison.compare(full)
-            if span.rest:
-                edge, _ = edge.without_bundle().append(span.rest)
-            report.entries = edge.size - start
-            report.records, report.manifests = streams.records, streams.manifests
-            report.signatures = streams.signatures
-            progress(report.entries, total)
-            if span.error is not None:
-                await comparison.finish()
-                report.add(comparison.findings)
-                raise span.error
-        if not options.tree_only:
-            await _relate(client, options, relations, report, pool, start, trust, before)
-    if total:
-        await comparison.compare([one for one in edge.tiles() if one[0].level])
-    await comparison.finish()
-    report.streams = len(streams.places)
-    report.unknown_signers = streams.unknown_signers
-    _conclude(edge, streams, new, report)
-    report.records, report.foreign = streams.records, streams.foreign
-    if streams.foreign:
-        report.found("foreign", _foreign(report), Weight.UNVERIFIED, streams.first_foreign)
-    report.add(comparison.findings)
-    return edge, streams
+                await self._relate(trust, relations, report, pool, is_whole=start == 0)
+        if total:
+            await comparison.compare([one for one in edge.tiles() if one[0].level])
+        await comparison.finish()
+        report.streams = len(streams.places)
+        report.unknown_signers = streams.unknown_signers
+        _conclude(edge, streams, trust, report)
+        report.records, report.foreign = streams.records, streams.foreign
+        if streams.foreign:
+            report.found("foreign", _foreign(report), Weight.UNVERIFIED, streams.first_foreign)
+        report.add(comparison.findings)
+        return edge, streams
+
+    async def _relate(
+        self,
+        trust: TrustState,
+        relations: RelationStore,
+        report: Report,
+        pool: Executor | None,
+        *,
+        is_whole: bool,
+    ) -> None:
+        """Judges whether the records that were read fit together: seconds for millions of them.
+
+        `is_whole` says that they are all of the log.
+        """
+        found = Judgement()
+        before = (self.now - self.options.outcome_age) * 1000
+        work = partial(judge, is_whole=is_whole, log=owner_of(trust.origin), before=before)
+        async with aclosing(in_order(pool, work, relations.partitions())) as judged:
+            async for one in judged:
+                found.add(one)
+        await excuse(self.client, found, trust.checkpoint.checkpoint.head)
+        report.addenda = found.addenda
+        report.addenda.was_asked = self.options.addenda
+        await confirm(self.client, self.options.policy, trust, found.addenda, report)
+        if found.addenda.unread:
+            sentence = (
+                f"the log gives {found.addenda.unread} addenda to nobody without a token for them, "
+                "so it was not looked at whether it has them"
+            )
+            report.found("addenda-refused", sentence, Weight.UNVERIFIED)
+        await asyncio.to_thread(found.conclude, report, relations.partitions, is_whole=is_whole)
 
 
 def _foreign(report: Report) -> str:
@@ -351,44 +378,14 @@ def _tell(found: Sequence[Finding], told: Sequence[tuple[int, Finding]], report:
         report.add([one for _, one in ranked])
 
 
-async def _relate(
-    client: LogClient,
-    options: AuditOptions,
-    relations: RelationStore,
-    report: Report,
-    pool: Executor | None,
-    start: int,
-    trust: TrustState,
-    before: int,
-) -> None:
-    """Judges whether the records from `start` on fit together: seconds for millions of them."""
-    is_whole = start == 0
-    found = Judgement()
-    work = partial(judge, is_whole=is_whole, log=owner_of(trust.origin), before=before)
-    async with aclosing(in_order(pool, work, relations.partitions())) as judged:
-        async for one in judged:
-            found.add(one)
-    await excuse(client, found, trust.checkpoint.checkpoint.head)
-    report.addenda = found.addenda
-    report.addenda.was_asked = options.addenda
-    await confirm(client, options.policy, trust, found.addenda, report)
-    if found.addenda.unread:
-        sentence = (
-            f"the log gives {found.addenda.unread} addenda to nobody without a token for them, so "
-            "it was not looked at whether it has them"
-        )
-        report.found("addenda-refused", sentence, Weight.UNVERIFIED)
-    await asyncio.to_thread(found.conclude, report, relations.partitions, is_whole=is_whole)
-
-
-def _conclude(edge: TileEdge, streams: Streams, new: CosignedCheckpoint, report: Report) -> None:
+def _conclude(edge: TileEdge, streams: Streams, trust: TrustState, report: Report) -> None:
     root = edge.root()
-    report.is_tree_verified = root == new.root
+    report.is_tree_verified = root == trust.root
     if not report.is_tree_verified:
         report.found(
             "root-mismatch",
-            f"the leaves give the root {describe_root(root)}, the checkpoint of size {new.size} "
-            f"says {describe_root(new.root)}",
+            f"the leaves give the root {describe_root(root)}, the checkpoint of size {trust.size} "
+            f"says {describe_root(trust.root)}",
             Weight.UNVERIFIED,
         )
     report.add(streams.conclude())

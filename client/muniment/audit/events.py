@@ -7,7 +7,7 @@ by key, so that ``relations`` can look at everything about one thing together.
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -193,8 +193,7 @@ def extract(
     key = name_key(probe()) if key is None else key
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     put = [part.append for part in parts]  # by the last bits of a key
-    names: list[str] = []  # of things that unusual leaves speak of, and in step with them:
-    tails: list[bytes] = []  # role, leaf, and what belongs to it
+    others = _Others(put, origin, key)
     identity, event = _IDENTITY.pack, _EVENT.pack
     allowed, refused = _SHIFTED[EventRole.ALLOWED], _SHIFTED[EventRole.REFUSED]
     promised = _SHIFTED[EventRole.PROMISED]
@@ -209,11 +208,11 @@ def extract(
             if artifact is not None and artifact.approval is not None:
                 decision = key(id_ + b"\0" + producer)
                 for rank, approval in enumerate(artifact.approvals):
-                    _approved(approval.id, rank, decision, index, names, tails)
+                    others.approved(approval.id, rank, decision, index)
             if record.addenda is not None and named is not None:
                 named += _withheld(index, producer.decode(), record.addenda, record.kept)
         else:
-            found = _read(entries[index - first], index, leaf, origin, key, names, tails)
+            found = others.read(entries[index - first], index, leaf)
             if found is not None and named is not None:
                 named += _named(found, index)
             continue
@@ -229,59 +228,75 @@ def extract(
             if allows is not None and len(run) == _PROMISED_LENGTH and promises(run):
                 time = _time_of(entries[index - first])
                 put[at](event(thing, promised | index, time))
-    for name, tail in zip(names, tails, strict=True):
-        thing = thing_key(name, key)
-        put[thing & _PARTITION_MASK](key_bytes(thing) + tail)
     return tuple(map(b"".join, parts))
 
 
-def _read(
-    entry: bytes,
-    index: int,
-    leaf: bytes,
-    origin: str,
-    key: NameKey,
-    names: list[str],
-    tails: list[bytes],
-) -> _Narrow | None:
-    """Reads just as much of a leaf as its events take, valid or not."""
-    found = _narrow(entry)
-    if found is None:
-        return None
-    kind, run = found.kind, found.execution
-    names.append(f"{kind}\0{found.id}")
-    content = key(leaf) & _CONTENT_MASK
-    tails.append(_tail(EventRole.ID, index, key_bytes(_tag(found.producer.encode()) | content)))
-    if found.artifact is not None and found.artifact.approval is not None:
-        decision = key(f"{found.id}\0{found.producer}".encode())
-        approvals = (found.artifact.approval, *(found.artifact.further_approvals or ()))
-        for rank, approval in enumerate(approvals):
-            _approved(approval.id, rank, decision, index, names, tails)
-    if kind == "edge":
-        _edge(found, index, origin, key, names, tails)
-    elif kind == "decision" and run is not None:
-        allows = found.response is not None and found.response.decision
-        names.append(f"run\0{run}")
-        tails.append(_tail(EventRole.ALLOWED if allows else EventRole.REFUSED, index))
-        if allows and promises(run.encode()):
-            names.append(f"run\0{run}")
-            tails.append(_tail(EventRole.PROMISED, index, _packed(found.time)))
-    elif kind == "outcome" and (found.status in _UNRUN or found.denial is not None):
-        if run is not None:  # nobody says that anything ran
-            names.append(f"run\0{run}")
-            tails.append(_tail(EventRole.TOLD, index))
-    elif run is not None and kind in ("outcome", "verification"):
-        names.append(f"run\0{run}")
-        tails.append(_tail(EventRole.OUTCOME if kind == "outcome" else EventRole.ACTED, index))
-    return found
+class _Others:
+    """Puts the events of unusual leaves into the partitions."""
 
+    def __init__(self, put: Sequence[Callable[[bytes], object]], origin: str, key: NameKey) -> None:
+        self._put = put
+        self._origin = origin
+        self._key = key
 
-def _approved(
-    approval: str, rank: int, decision: int, index: int, names: list[str], tails: list[bytes]
-) -> None:
-    names.append(f"approval\0{approval}")
-    extra = decision & ~FURTHER | (FURTHER if rank else 0)
-    tails.append(_tail(EventRole.APPROVED, index, key_bytes(extra)))
+    def _tell(self, name: str, role: EventRole, index: int, extra: bytes = bytes(8)) -> None:
+        thing = thing_key(name, self._key)
+        event = key_bytes(thing) + (_SHIFTED[role] | index).to_bytes(8, "big") + extra
+        self._put[thing & _PARTITION_MASK](event)
+
+    def read(self, entry: bytes, index: int, leaf: bytes) -> _Narrow | None:
+        """Reads just as much of a leaf as its events take, valid or not; None of no record."""
+        found = _narrow(entry)
+        if found is None:
+            return None
+        kind, producer = found.kind, found.producer.encode()
+        content = self._key(leaf) & _CONTENT_MASK
+        self._tell(f"{kind}\0{found.id}", EventRole.ID, index, key_bytes(_tag(producer) | content))
+        if found.artifact is not None and found.artifact.approval is not None:
+            approvals = (found.artifact.approval, *(found.artifact.further_approvals or ()))
+            decision = self._key(found.id.encode() + b"\0" + producer)
+            for rank, approval in enumerate(approvals):
+                self.approved(approval.id, rank, decision, index)
+        if kind == "edge":
+            self._edge(found, index)
+        elif found.execution is not None:
+            self._run(found, found.execution, index)
+        return found
+
+    def approved(self, approval: str, rank: int, decision: int, index: int) -> None:
+        """A decision, by its key, rests on an approval: the first, or by its rank a further one."""
+        extra = decision & ~FURTHER | (FURTHER if rank else 0)
+        self._tell(f"approval\0{approval}", EventRole.APPROVED, index, key_bytes(extra))
+
+    def _run(self, found: _Narrow, id_: str, index: int) -> None:
+        run = f"run\0{id_}"
+        if found.kind == "decision":
+            allows = found.response is not None and found.response.decision
+            self._tell(run, EventRole.ALLOWED if allows else EventRole.REFUSED, index)
+            if allows and promises(id_.encode()):
+                self._tell(run, EventRole.PROMISED, index, _packed(found.time))
+        elif found.kind == "outcome":
+            # Of what was denied or not run, nobody says that anything ran.
+            is_told = found.status in _UNRUN or found.denial is not None
+            self._tell(run, EventRole.TOLD if is_told else EventRole.OUTCOME, index)
+        elif found.kind == "verification":
+            self._tell(run, EventRole.ACTED, index)
+
+    def _edge(self, found: _Narrow, index: int) -> None:
+        start, end = found.from_, found.to
+        if start is None or end is None:
+            return
+        source, target = _thing(start, self._origin), _thing(end, self._origin)
+        if source is None:
+            return
+        if start.type == "run":
+            authorized = found.relation == "authorized_by"
+            self._tell(source, EventRole.AUTHORIZED if authorized else EventRole.ACTED, index)
+        if target is not None:
+            far = key_bytes(thing_key(target, self._key))
+            self._tell(source, EventRole.FROM, index, far)
+            recorded = end.type in ("run", "decision")
+            self._tell(target, EventRole.TO_RECORDED if recorded else EventRole.TO, index)
 
 
 def _time_of(entry: bytes) -> bytes:
@@ -333,33 +348,9 @@ def _withheld(index: int, producer: str, addenda: dict[str, str], kept: str | No
     return [Named(index, addenda[at], producer, kept == "log", pointer=at) for at in addenda]
 
 
-def _edge(
-    found: _Narrow, index: int, origin: str, key: NameKey, names: list[str], tails: list[bytes]
-) -> None:
-    start, end = found.from_, found.to
-    if start is None or end is None:
-        return
-    source, target = _thing(start, origin), _thing(end, origin)
-    if source is None:
-        return
-    if start.type == "run":
-        names.append(source)
-        authorized = found.relation == "authorized_by"
-        tails.append(_tail(EventRole.AUTHORIZED if authorized else EventRole.ACTED, index))
-    if target is not None:
-        names += [source, target]
-        tails.append(_tail(EventRole.FROM, index, key_bytes(thing_key(target, key))))
-        recorded = end.type in ("run", "decision")
-        tails.append(_tail(EventRole.TO_RECORDED if recorded else EventRole.TO, index))
-
-
 @lru_cache(maxsize=4096)
 def _tag(producer: bytes) -> int:
     return int.from_bytes(sha256(producer).digest()[:2], "big") << CONTENT_BITS
-
-
-def _tail(role: EventRole, index: int, extra: bytes = bytes(8)) -> bytes:
-    return (_SHIFTED[role] | index).to_bytes(8, "big") + extra
 
 
 def _thing(end: End, origin: str) -> str | None:
