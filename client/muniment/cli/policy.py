@@ -1,9 +1,10 @@
 """``muniment policy``: what a policy is worth, and what it says over time."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from time import time as clock
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -14,7 +15,7 @@ from muniment.errors import InputError
 from muniment.tlog.mirrors import MirrorAnalysis, analyse_mirrors, names_of_mirrors
 from muniment.tlog.note import MAX_SIGNATURES
 from muniment.tlog.policy import Policy, PolicyChain, show
-from muniment.tlog.quorum import analyse
+from muniment.tlog.quorum import Analysis, analyse
 
 _LOG_KEYS: Final = 2
 """Keys that `muniment-log init` makes."""
@@ -50,87 +51,81 @@ def explain(policy_path: Path, time: int | None, *, as_json: bool) -> None:
     parsed: Policy = read_policy(policy_path).at(int(clock()) if time is None else time)
     version = parsed.counted[-1] if isinstance(parsed, PolicyChain) else None
     _check_room(parsed)
-    found = analyse(parsed)
-    mirrors = analyse_mirrors(parsed)
-    warnings = _warnings(found.byzantine, found.absent, len(found.witnesses))
-    # Mirrors beside the quorum have a use of their own.
-    beside = names_of_mirrors(parsed)
-    if unused := [name for name in found.unused if name not in beside]:
-        warnings.append(f"not used by the quorum: {', '.join(map(show, unused))}")
-    if found.scattered:
-        warnings.append(
-            f"the keys of {', '.join(map(show, found.scattered))} count as several witnesses; put "
-            "the keys of one witness into a group of their own, or the figures are too good"
-        )
-    if not parsed.logs:
-        warnings.append("it names no log, so it accepts no checkpoint")
+    found, mirrors = analyse(parsed), analyse_mirrors(parsed)
+    warnings = list(_warnings(parsed, found))
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "logs": list(parsed.origins),
-                    "quorum": show(parsed.quorum),
-                    "witnesses": [show(name) for name in found.witnesses],
-                    "scattered": list(map(show, found.scattered)),
-                    "unused": [show(name) for name in found.unused],
-                    "smallest_quorum": found.smallest,
-                    "byzantine": found.byzantine,
-                    "detectable": max(found.smallest - 1, -1),
-                    "absent": found.absent,
-                    "mirrors": mirrors
-                    and {
-                        "names": [show(name) for name in mirrors.names],
-                        "fewest": mirrors.fewest,
-                        "absent": mirrors.absent,
-                        "needed": mirrors.needed,
-                    },
-                    "warnings": warnings,
-                    **({} if version is None else {"version": describe_version(version)}),
-                }
-            )
-        )
+        members = _members(parsed, found, mirrors) | {"warnings": warnings}
+        if version is not None:
+            members["version"] = describe_version(version)
+        click.echo(json.dumps(members))
         return
     if version is not None:
         click.echo(f"Version {version.number}, {say_window(version)}.")
-    for origin in parsed.origins:
-        keys = parsed.log_keys(origin)
+    for sentence in _sentences(parsed, found):
+        click.echo(sentence)
+    if mirrors:
+        _explain_mirrors(mirrors)
+    for warning in warnings:
+        click.echo(f"Warning: {warning}.")
+
+
+def _members(policy: Policy, found: Analysis, mirrors: MirrorAnalysis | None) -> dict[str, Any]:
+    """What ``--json`` prints of a policy; member names are part of the interface."""
+    return {
+        "logs": list(policy.origins),
+        "quorum": show(policy.quorum),
+        "witnesses": [show(name) for name in found.witnesses],
+        "scattered": list(map(show, found.scattered)),
+        "unused": [show(name) for name in found.unused],
+        "smallest_quorum": found.smallest,
+        "byzantine": found.byzantine,
+        "detectable": max(found.smallest - 1, -1),
+        "absent": found.absent,
+        "mirrors": mirrors
+        and {
+            "names": [show(name) for name in mirrors.names],
+            "fewest": mirrors.fewest,
+            "absent": mirrors.absent,
+            "needed": mirrors.needed,
+        },
+    }
+
+
+def _sentences(policy: Policy, found: Analysis) -> Iterator[str]:
+    """What a policy trusts, what its quorum protects from, and what it needs to work."""
+    for origin in policy.origins:
+        keys = policy.log_keys(origin)
         others = dict.fromkeys(show(key.name) for key in keys if key.name != origin)
         named = f" of the name {', '.join(others)}" if others else ""
-        click.echo(f"Trusts the log {origin} ({count(len(keys), 'key')}{named}).")
-    if parsed.quorum == "none":
-        click.echo("Asks for no witness.")
+        yield f"Trusts the log {origin} ({count(len(keys), 'key')}{named})."
+    if policy.quorum == "none":
+        yield "Asks for no witness."
     else:
-        click.echo(
+        yield (
             f"Counts {count(len(found.witnesses), 'witness key')}; the quorum "
-            f"{show(parsed.quorum)} takes at least {count(found.smallest, 'witness', 'witnesses')}."
+            f"{show(policy.quorum)} takes at least {count(found.smallest, 'witness', 'witnesses')}."
         )
-        for group in parsed.groups:
-            click.echo(
-                f"  {show(group.name)}: {group.threshold} of {len(group.members)}: "
-                f"{', '.join(map(show, group.members))}"
-            )
+        for group in policy.groups:
+            members = ", ".join(map(show, group.members))
+            yield f"  {show(group.name)}: {group.threshold} of {len(group.members)}: {members}"
     if found.byzantine >= 0:
-        click.echo(
+        yield (
             f"Split views are impossible while at most {found.byzantine} of the witnesses cheat: "
             "any two quorums share more than that."
         )
     detectable = found.smallest - 1
     if detectable > found.byzantine:
         who = f"at most {detectable} of them cheat" if detectable else "none of them cheats"
-        click.echo(
+        yield (
             f"While {who}, each quorum has an honest witness: witnesses that compare what they saw "
             "find a split view afterwards."
         )
     if found.witnesses:
-        click.echo(f"Checkpoints keep coming while at most {found.absent} of them are away.")
-        click.echo(
+        yield f"Checkpoints keep coming while at most {found.absent} of them are away."
+        yield (
             "A witness holds no leaves: what it has cosigned cannot be read from it when the log "
             "is lost."
         )
-    if mirrors:
-        _explain_mirrors(mirrors)
-    for warning in warnings:
-        click.echo(f"Warning: {warning}.")
 
 
 def _explain_mirrors(found: MirrorAnalysis) -> None:
@@ -168,20 +163,28 @@ def _check_room(policy: Policy) -> None:
         )
 
 
-def _warnings(byzantine: int, absent: int, witnesses: int) -> list[str]:
-    warnings: list[str] = []
-    if not witnesses:
-        warnings.append(
-            "without witnesses the log can show two people two histories, and nobody would notice"
-        )
-    elif byzantine < 0:
-        warnings.append(
+def _warnings(policy: Policy, found: Analysis) -> Iterator[str]:
+    """What whoever relies on the policy should know, and may not mean."""
+    if not found.witnesses:
+        yield "without witnesses the log can show two people two histories, and nobody would notice"
+    elif found.byzantine < 0:
+        yield (
             "this does not prevent split views: two quorums need not share a witness, so the log "
             "can have two histories cosigned without any witness cheating; witnesses that gossip "
             "detect it only afterwards"
         )
-    elif byzantine == 0:
-        warnings.append("one witness that cheats, together with the log, can make a split view")
-    if witnesses and absent == 0:
-        warnings.append("one witness that is away stops the log from publishing")
-    return warnings
+    elif found.byzantine == 0:
+        yield "one witness that cheats, together with the log, can make a split view"
+    if found.witnesses and found.absent == 0:
+        yield "one witness that is away stops the log from publishing"
+    # Mirrors beside the quorum have a use of their own.
+    beside = names_of_mirrors(policy)
+    if unused := [show(name) for name in found.unused if name not in beside]:
+        yield f"not used by the quorum: {', '.join(unused)}"
+    if found.scattered:
+        yield (
+            f"the keys of {', '.join(map(show, found.scattered))} count as several witnesses; put "
+            "the keys of one witness into a group of their own, or the figures are too good"
+        )
+    if not policy.logs:
+        yield "it names no log, so it accepts no checkpoint"
