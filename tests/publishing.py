@@ -221,7 +221,7 @@ class Log:
     async def add(self, count: int = 1) -> int:
         return (await self.inner.sequencer.submit(self.stream.take(count))).size
 
-    async def wait(self, size: int, seconds: float = 5) -> SignedCheckpoint:
+    async def wait(self, size: int, seconds: float = PATIENT) -> SignedCheckpoint:
         """Waits until a tree of this size is published, and then for what readers wait for."""
         published = await self.publisher.wait(size, seconds)
         await self.publisher.settled()

@@ -27,6 +27,7 @@ from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
     NOW,
     ORIGIN,
+    PATIENT,
     FakeWitness,
     conflict,
     cosigned,
@@ -203,7 +204,8 @@ async def test_while_a_liar_is_the_only_one_up_nothing_is_taken(tmp_path: Path) 
     good.answer = other.answer = down
     liar.answer = far_ahead
     async with witnessed(tmp_path, good, other, liar, is_held=True, start_seconds=0.2) as log:
-        await until(lambda: log.publisher.doubt != "")
+        # Another doubt may come first: on a busy machine nobody has answered at once.
+        await until(lambda: "know more than this log" in log.publisher.doubt)
         with pytest.raises(UnavailableError, match="know more than this log"):
             await log.add()
         assert log.inner.head.size == 0
@@ -314,12 +316,12 @@ async def test_a_policy_without_witnesses_waits_for_nobody(tmp_path: Path) -> No
 
 
 async def compare(path: Path, witness: FakeWitness) -> int:
-    async with log_tools.embedded(path / "log.db") as log, new_session(2.0) as session:
+    async with log_tools.embedded(path / "log.db") as log, new_session(PATIENT) as session:
         clients = clients_of(policy_of(witness, quorum=1), session)
         keys = [verifier_for(signing.log_signer().vkey)]
         head = log.head
         await check_witnesses(
-            clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=head, seconds=0.5
+            clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=head, seconds=PATIENT
         )
         return clients[0].size
 
