@@ -389,7 +389,7 @@ def test_a_database_that_goes_back_under_who_leads_is_noticed(
 ) -> None:
     """It failed over to a server that was behind by less than a term: the lease is the same."""
     name = made.cluster.postgres.rpartition("/")[2]
-    made.config.write_text(made.config.read_text().replace(str(LONG), "1.0"))
+    made.config.write_text(made.config.read_text().replace(str(LONG), "6.0"))
     with start_log(made.config, made.cluster, "integrator") as integrator:
         before = postgres_server.query("SELECT size, encode(root, 'hex') FROM tree", name)
         size, root = before.strip().split("|")

@@ -72,7 +72,6 @@ with gateway.call("tool", agent="planner", timeout=20, once="k") as run:
 """
 
 ABSENT = """
-before = time.monotonic()
 for _ in range(3):
     try:
         with gateway.call("tool", agent="planner") as run:
