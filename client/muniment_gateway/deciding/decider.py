@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from muniment.errors import Denied, MunimentError
 from muniment.records.api import RecordError
@@ -45,6 +45,9 @@ _LEAST: Final = 0.02
 
 _BUSY: Final[tuple[DenialCode, ...]] = ("governance_mesh_discontinuity",)
 _NO_RECORD: Final[tuple[DenialCode, ...]] = ("authorization_discontinuity",)
+
+_Record: TypeAlias = tuple[dict[str, Any], list[bytes]]
+"""A record without what it withholds, and the addenda."""
 
 
 class Decider:
@@ -113,13 +116,12 @@ class Decider:
             return await self._unasked(id_, request, call, _BUSY, reason)
         began = time.monotonic()
         execution = record_id(own_context(request).get("execution")) or id_
-        plain: dict[str, Any] | None = None
-        addenda: list[bytes] = []
+        looked: _Record | None = None
         try:
             if not call.is_exact:
                 plain = members_of(id_, execution, request, call, {"answers": []})
-                plain, addenda = withhold(plain, call)
-                self._link.prepare(plain)
+                looked = withhold(plain, call)
+                self._link.prepare(looked[0])
         except (RecordError, FormatError) as error:
             # What cannot be logged as it is would be decided on other values than are on record.
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
@@ -130,12 +132,42 @@ class Decider:
             return found, combine(found, self.config.quorum)
 
         settled = await settle(self._approvals, request, call, id_, ask, lambda: self._link.away)
-        answers, combined, held = settled.answers, settled.combined, settled.want
-        if combined.decision:
+        if settled.combined.decision:
             call.allowed()
-        most = MOST_RECORDED // (len(answers) or 1)
+        record, addenda = self._recorded(id_, execution, request, call, settled, looked)
+        if self.config.file.mode == "observe":
+            return await self._observe(id_, record, settled, addenda)
+        if settled.combined.decision and (trouble := unapproved(record, settled.approvals)):
+            # It is not as it was shown to the person: nothing is decided by their word.
+            settled = replace(settled, combined=NO_ANSWER, reason=trouble)
+            record = denial_of(record, NO_ANSWER.codes)
+        seconds = self.config.file.deadline_seconds
+        if self._within is not None:
+            seconds = max(_LEAST, self._within - (time.monotonic() - began))
+        decided = await self._enforce(id_, record, settled, addenda, seconds)
+        if settled.word is None:
+            return decided
+        own = decided.own
+        if settled.want is not None:
+            own |= {"approval": told_of(settled.want)}
+        if settled.reason:
+            own["reasons"] = [settled.reason, *own.get("reasons", ())]
+        return replace(decided, context=described(settled, request, id_, allowed=decided.decision))
+
+    def _recorded(
+        self,
+        id_: str,
+        execution: str,
+        request: dict[str, Any],
+        call: RequestDetails,
+        settled: Settled,
+        looked: _Record | None,
+    ) -> _Record:
+        """What is recorded of a decision; `looked` is how it looked before anybody was asked."""
+        combined, held = settled.combined, settled.want
+        most = MOST_RECORDED // (len(settled.answers) or 1)
         told = {
-            "answers": [one.recorded(combined.speaker, most) for one in answers],
+            "answers": [one.recorded(combined.speaker, most) for one in settled.answers],
             "mode": self.config.file.mode,
             "quorum": str(self.config.quorum),
             "surface": call.surface,
@@ -148,30 +180,13 @@ class Decider:
             if artifact is not None:
                 record["artifact"] = with_approvals(artifact, settled.approvals)
         if held is not None:
-            record, addenda = withhold(record, call, held.held.nonce)
-        elif plain is None:
-            record, addenda = withhold(record, call)
-        elif addenda:  # what was looked at before, and its digests
+            return withhold(record, call, held.held.nonce)
+        if looked is None:
+            return withhold(record, call)
+        plain, addenda = looked
+        if addenda:  # the same, with the same digests
             record |= {name: plain[name] for name in ("request", "addenda", "kept")}
-        if self.config.file.mode == "observe":
-            return await self._observe(id_, record, combined, answers, addenda)
-        if combined.decision and (trouble := unapproved(record, settled.approvals)):
-            # It is not as it was shown to the person: nothing is decided by their word.
-            combined = NO_ANSWER
-            record = denial_of(record, combined.codes)
-            settled = replace(settled, combined=combined, reason=trouble)
-        seconds = self.config.file.deadline_seconds
-        if self._within is not None:
-            seconds = max(_LEAST, self._within - (time.monotonic() - began))
-        decided = await self._enforce(id_, record, combined, settled, addenda, seconds)
-        if settled.word is None:
-            return decided
-        own = decided.own
-        if held is not None:
-            own |= {"approval": told_of(held)}
-        if settled.reason:
-            own["reasons"] = [settled.reason, *own.get("reasons", ())]
-        return replace(decided, context=described(settled, request, id_, allowed=decided.decision))
+        return record, addenda
 
     async def would_allow(self, request: dict[str, Any], call: RequestDetails) -> bool:
         """What the engines say of a request; nothing is authorised by it, and nothing logged."""
@@ -182,12 +197,11 @@ class Decider:
         self,
         id_: str,
         record: dict[str, Any],
-        combined: Combined,
         settled: Settled,
         addenda: Sequence[bytes],
         seconds: float,
     ) -> Decided:
-        answers = settled.answers
+        answers, combined = settled.answers, settled.combined
         began = time.monotonic()
         permit = None
         codes: tuple[DenialCode, ...] = ()
@@ -230,10 +244,10 @@ class Decider:
         self,
         id_: str,
         record: dict[str, Any],
-        combined: Combined,
-        answers: Sequence[AuthorityAnswer],
+        settled: Settled,
         addenda: Sequence[bytes],
     ) -> Decided:
+        combined = settled.combined
         own: dict[str, Any] = {
             "evaluation_id": id_,
             "execution": record["execution"],
@@ -245,7 +259,7 @@ class Decider:
             await self._link.keep(record, addenda)
         except MunimentError as error:
             own["unrecorded"] = str(error)
-        return self._counted(Decided(combined.decision, None, own, answers), combined)
+        return self._counted(Decided(combined.decision, None, own, settled.answers), combined)
 
     async def _unasked(
         self,
