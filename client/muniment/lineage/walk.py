@@ -4,12 +4,12 @@ Breadth first and without recursion, so neither a long chain nor a cycle harms: 
 visited once, and depth and number of edges are bounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from muniment.lineage.facts import Facts, FactsHead, Found, Ref, ref_of
-from muniment.lineage.reader import BudgetedReader
+from muniment.lineage.reader import BudgetedReader, FactsLookup
 from muniment.records.kinds import Edge
 
 Direction: TypeAlias = Literal["ancestors", "descendants"]
@@ -129,19 +129,24 @@ def steps(
         level, frontier = frontier, []
         for first in range(0, len(level), _BATCH):
             batch = level[first : first + _BATCH]
-            for thing, page in zip(batch, lookup(batch, limit=limit), strict=True):
-                entries: tuple[Found[Edge], ...] = page.entries
-                while entries:
-                    for index, edge in entries:
-                        if index in walked:
-                            continue
-                        walked.add(index)
-                        yield Step(hops, index, edge)
-                        far = ref_of(edge.to if forward else edge.from_, origin)
-                        if far not in seen and (into_other_logs or far.origin is None):
-                            seen.add(far)
-                            frontier.append(far)
-                    if not page.more:
-                        break
-                    [page] = lookup([thing], after=entries[-1].index, limit=limit)
-                    entries = page.entries
+            for index, edge in _edges(lookup, batch, limit):
+                if index in walked:
+                    continue
+                walked.add(index)
+                yield Step(hops, index, edge)
+                far = ref_of(edge.to if forward else edge.from_, origin)
+                if far not in seen and (into_other_logs or far.origin is None):
+                    seen.add(far)
+                    frontier.append(far)
+
+
+def _edges(
+    lookup: FactsLookup[Ref, Edge], things: Sequence[Ref], limit: int
+) -> Iterator[Found[Edge]]:
+    """All edges of some things, read `limit` at a time for each."""
+    for thing, first in zip(things, lookup(things, limit=limit), strict=True):
+        page = first
+        yield from page.entries
+        while page.more and page.entries:
+            [page] = lookup([thing], after=page.entries[-1].index, limit=limit)
+            yield from page.entries
