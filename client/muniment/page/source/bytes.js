@@ -40,7 +40,10 @@ export function compareBytes(one, other) {
 
 export const equal = (one, other) => compareBytes(one, other) === 0;
 
-export const startsWith = (data, text) => equal(data.subarray(0, text.length), utf8(text));
+export function startsWith(data, text) {
+  const wanted = utf8(text);
+  return equal(data.subarray(0, wanted.length), wanted);
+}
 
 export function indexOf(data, text, end = data.length) {
   const wanted = utf8(text);
