@@ -47,6 +47,10 @@ class UnavailableError(LogError):
     """The log stops or its storage failed: what became of the batch is known after a restart."""
 
 
+class NotOrderedError(UnavailableError):
+    """No records are taken for now: nothing of this request was ordered."""
+
+
 class NotPublishedError(LogError):
     """The published head did not reach a tree size in time; what was accepted stays durable."""
 

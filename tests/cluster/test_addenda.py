@@ -66,6 +66,27 @@ async def test_what_is_kept_already_is_not_stored_again(at: Bench) -> None:
     assert at.store.puts - puts < 4  # tiles only
 
 
+async def test_what_is_not_even_tried_to_be_ordered_leaves_nothing_behind(
+    at: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty log without an integrator: nobody would sweep what each retry has left."""
+
+    async def refuse() -> None:
+        raise UnavailableError("no integrator has compared that yet")
+
+    one = made()
+    batch = at.batch(named(one))
+    with monkeypatch.context() as patched:
+        patched.setattr(at.sequencer, "_cleared", refuse)
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="no integrator has compared"):
+                await at.log(one, batch=batch)
+    await at.frontend.close()
+    assert (at.places(one), await at.arriving()) == ([], 0)
+    await at.log(one, batch=batch)
+    assert at.places(one) == [addendum_path(one.digest.hex())]
+
+
 async def test_what_is_expected_has_to_be_there(at: Bench) -> None:
     one, two = made(), made()
     with pytest.raises(MissingAddendumError, match=two.digest.hex()):

@@ -17,6 +17,7 @@ from muniment_log.core.naming import subject_key
 from muniment_log.core.orders import Orders
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (
+    NotOrderedError,
     OverloadedError,
     StorageError,
     StreamGapError,
@@ -271,6 +272,7 @@ class Sequencing:
         (Receipt(90, 1, 91, 92), True, False),
         (StreamGapError(0, 5), False, False),
         (UnavailableError("?"), True, True),
+        (NotOrderedError("not now"), False, False),
     ],
 )
 async def test_addenda_are_stored_before_the_order_and_follow_its_outcome(

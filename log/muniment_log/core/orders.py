@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from muniment_log.errors import StorageError, UnavailableError
+from muniment_log.errors import NotOrderedError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -76,6 +76,9 @@ class Orders:
         # the next start removes them.
         try:
             receipt = await order()
+        except NotOrderedError:
+            self._addenda.refused(sent)
+            raise
         except (UnavailableError, StorageError, asyncio.CancelledError):
             self._addenda.abandoned(sent)
             raise

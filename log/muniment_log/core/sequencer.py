@@ -32,6 +32,7 @@ from muniment_log.core.streamtable import StreamTable
 from muniment_log.core.tokenintake import TokenIntake
 from muniment_log.errors import (
     EngineRefusedError,
+    NotOrderedError,
     StorageError,
     StreamConflictError,
     StreamGapError,
@@ -215,7 +216,8 @@ class Sequencer:
         try:
             await self._cleared()
         except UnavailableError as error:
-            self._refuse_waiting(error)
+            # Nothing of it was ordered, so what came with it need not be kept for that.
+            self._refuse_waiting(NotOrderedError(str(error)))
             return False
         finally:
             self._queue.is_held = False
