@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -165,7 +166,24 @@ def _running(config: GatewayConfig) -> DoctorCheck | None:
         return DoctorCheck("gateway", f"runs, and does not say how it is: {error}")
     if told["log"]["away"]:
         return DoctorCheck("gateway", f"runs, and can log nothing: {told['log']['away']}")
-    return DoctorCheck("gateway", "", f"runs, {told['mode']}")
+    if (refused := told["configuration"]["refused"]) is not None:
+        return DoctorCheck("gateway", f"runs as before its last reload: {refused['reason']}")
+    # All checks above are of the files as they are now; what runs may have older ones.
+    since = datetime.fromisoformat(told["configuration"]["since"]).timestamp()
+    newer = [path.name for path in (config.path, config.file.policy) if _is_newer(path, since)]
+    seen = f"runs, {told['mode']}"
+    if newer:
+        what = "a policy takes a restart, the rest a reload"
+        seen = f"{seen}; it does not know yet what is new in {' and '.join(newer)}: {what}"
+    return DoctorCheck("gateway", "", seen)
+
+
+def _is_newer(path: Path, since: float) -> bool:
+    """Whether a file was written after a time in whole seconds."""
+    try:
+        return path.stat().st_mtime >= since + 1
+    except OSError:
+        return False
 
 
 def _head(cosigned: CosignedCheckpoint) -> DoctorCheck:
