@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import fail, failing
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_log.storage.addenda import AddendaStore
@@ -32,13 +31,11 @@ def new_addenda(config: Path) -> None:
     log once, to learn what was erased before. What was lost stays lost: `check` names it, and
     audits report it.
     """
-    try:
+    with failing():
         loaded = load(config)
         if loaded.file.cluster is not None:
             fail(EXIT_CONFIG, "a cluster keeps its addenda in the bucket: there is no such file")
         asyncio.run(_make(loaded))
-    except MunimentError as error:
-        fail(code_of(error), error)
     click.echo(f"the log goes on with {loaded.addenda}", err=True)
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from muniment.local.sqlitefile import DatabaseError
-from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import code_of, fail, failing
 from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.config import load
 from muniment_log.storage.schema import mark_copy
@@ -28,15 +27,13 @@ def backup_command(
     copy has. With --addenda also the file of the addenda, afterwards. What is erased later is still
     in that copy.
     """
-    try:
+    with failing(EXIT_CONFIG):
         loaded = load(config)
         copies: list[tuple[Path, Path, Mark | None]] = [(loaded.database, target, mark_copy)]
         if index_log is not None:
             copies.insert(0, (loaded.index_log.database, index_log, mark_copy))
         if addenda is not None:
             copies.append((loaded.addenda, addenda, None))
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     for source, copy_, mark in copies:
         try:
             backup(source, copy_, mark=mark)

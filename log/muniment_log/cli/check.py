@@ -8,7 +8,7 @@ import click
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import EXIT_DAMAGED, code_of, fail, say_damage
+from muniment_log.cli.exits import EXIT_DAMAGED, code_of, fail, failing, say_damage
 from muniment_log.cli.indexlog import check_index_log
 from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
@@ -32,10 +32,8 @@ def check_command(config: Path, *, quick: bool, progress: bool | None) -> None:
     And that of the index log, if there is one. Of a cluster, the published tree and the addenda.
     Prints each damage on a line of its own: the table, and what is wrong there.
     """
-    try:
+    with failing(EXIT_CONFIG):
         loaded = load(config)
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     if loaded.file.cluster is not None:
         _check_cluster(loaded, quick=quick, progress=Progress(progress))
         return
@@ -82,10 +80,8 @@ def repair_command(config: Path) -> None:
 
     Make a copy of the database first. Prints each damage that was found, and what was rebuilt.
     """
-    try:
+    with failing(EXIT_CONFIG):
         loaded = load(config)
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     try:
         database = loaded.database
         done = asyncio.run(repair(database, loaded.file.origin, loaded.verifiers))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from muniment.http.importing import importing
-from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import code_of, fail, run_service
+from muniment_log.cli.exits import failing, run_service
 from muniment_log.cli.options import PATH
 from muniment_log.config import LogConfig, load
 from muniment_service.config import Address, ConfigError
@@ -96,11 +95,9 @@ def migrate(config: Path) -> None:
     A schema that was made anew for keys that have a past is refused by the cluster's processes,
     and takes nothing; `status` shows when it was made.
     """
-    try:
+    with failing():
         loaded = load(config)
         before, after = run(import_cluster_module("cluster.migrate").migrate_database(loaded))
-    except MunimentError as error:
-        fail(code_of(error), error)
     if before == after:
         click.echo(f"the schema has version {after} already", err=True)
     elif before == 0:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import fail, failing
 from muniment_log.cli.options import PATH
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import addenda_beside, load
@@ -40,11 +39,9 @@ def copy(
         fail(EXIT_DATABASE, f"{source}: no such database")
     beside = addenda_beside(source)
     addenda = beside if beside.exists() and not without_addenda else None
-    try:
+    with failing():
         copying = import_cluster_module("cluster.adopt").copy
         done = run(copying(source, load(config), Progress(progress), addenda))
-    except MunimentError as error:
-        fail(code_of(error), error)
     what = "copied" if done.is_new else "was copied already"
     more = "" if done.addenda is None else f"; {done.addenda} addenda"
     click.echo(

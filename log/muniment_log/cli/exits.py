@@ -12,11 +12,13 @@ After what may pass (1, 5, 10) a service is to be started again.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from muniment.local.sqlitefile import AbsentDatabaseError
+from muniment.tlog.encoding import MunimentError
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import (
     RolledBackError,
@@ -29,7 +31,7 @@ from muniment_service import servicerun
 from muniment_service.exits import EXIT_DATABASE, EXIT_FAILED, EXIT_UNWRITABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from pathlib import Path
 
     from muniment_service.soundness import Damage
@@ -59,6 +61,15 @@ def code_of(error: BaseException) -> int:
 def fail(code: int, error: object) -> NoReturn:
     """Says the first line of an error, and ends the process."""
     shared.end("muniment-log", code, error)
+
+
+@contextmanager
+def failing(code: int | None = None) -> Iterator[None]:
+    """Ends the command when there is an error: with its own code, unless one is given."""
+    try:
+        yield
+    except MunimentError as error:
+        fail(code_of(error) if code is None else code, error)
 
 
 def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, None]]) -> None:

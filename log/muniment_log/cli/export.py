@@ -13,10 +13,10 @@ import click
 from muniment.local.backoff import Backoff
 from muniment.local.lifecycle import stop_requested
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import MunimentError, one_line
+from muniment.tlog.encoding import one_line
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import failing
 from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
@@ -81,12 +81,10 @@ def export(
     Endpoint and credentials of a bucket come from the environment (AWS_ENDPOINT_URL,
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).
     """
-    try:
+    with failing():
         old = [verifier_for(parse_vkey(vkey, "--old-vkey")) for vkey in old_vkeys]
         job = _Export(load(config), target, old, Progress(progress), takes=addenda, waits=follow)
         run(_follow(job) if follow else job.run())
-    except MunimentError as error:
-        fail(code_of(error), error)
 
 
 async def _follow(job: _Export) -> None:

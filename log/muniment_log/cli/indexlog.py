@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import code_of, fail, failing
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_log.storage.check import check
@@ -32,12 +32,10 @@ def new_index_log(config: Path) -> None:
     second one in its place would sign another history. This never replaces a database. Prints the
     vkeys that its witnesses and readers need.
     """
-    try:
+    with failing():
         index_log = load(config).index_log
         origin, database = index_log.file.origin, index_log.database
         run(create_database(database, origin, index_log.vkeys, "new-index-log"))
-    except MunimentError as error:
-        fail(code_of(error), error)
     for vkey in index_log.vkeys:
         click.echo(vkey)
     click.echo(f"made {database}, of no leaves", err=True)

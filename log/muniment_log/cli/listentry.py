@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.encoding import FormatError
 from muniment.tlog.loglist import MAX_PER_DAY, ListedLog
-from muniment_log.cli.exits import fail
+from muniment_log.cli.exits import failing
 from muniment_log.cli.options import CONFIG
 from muniment_log.config import load
 from muniment_service.exits import EXIT_CONFIG
@@ -36,13 +36,11 @@ def list_entry(config: Path, per_day: int, contact: str | None) -> None:
     A list has one key of a log, the Ed25519 one. Witnesses that take the log from it may be asked
     --per-day times a day: write them into the policy, and their rate into log.toml.
     """
-    try:
+    with failing(EXIT_CONFIG):
         loaded = load(config)
         reached = contact or loaded.file.outgoing.contact
         if reached is None:
             raise FormatError("say how you are reached: --contact, or contact in [outgoing]")
         vkey = loaded.signers[0].vkey
         entry = ListedLog(vkey, loaded.file.origin, per_day, reached)
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     click.echo(entry.lines, nl=False)

@@ -13,7 +13,7 @@ import click
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.cli.cluster import import_cluster_module
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import code_of, fail, failing
 from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.config import load
 from muniment_log.storage.sqlite import SQLiteStore
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 @click.option("--index", is_flag=True, help="Those of its index log: the same keys, renamed.")
 def vkeys_command(config: Path, *, index: bool) -> None:
     """Print the public keys of the log, one vkey a line."""
-    try:
+    with failing(EXIT_CONFIG):
         loaded = load(config)
         if index:
             loaded = loaded.index_log
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     for vkey in loaded.vkeys:
         click.echo(vkey)
 

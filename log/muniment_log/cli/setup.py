@@ -10,7 +10,7 @@ import click
 
 from muniment.local.keyfiles import new_passphrase
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.exits import code_of, fail
+from muniment_log.cli.exits import failing
 from muniment_log.cli.options import CONFIG, PATH
 from muniment_log.config import check_origin, load
 from muniment_log.storage.schema import create_database
@@ -69,7 +69,7 @@ def init(
 @click.option("--key-passphrase-file", type=PATH, help="Encrypt the keys with its content.")
 def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Path | None) -> None:
     """Write keys, an empty database and a commented log.toml into DIR, and print the vkeys."""
-    try:
+    with failing():
         passphrase = new_passphrase(key_passphrase_file)
         vkeys = init(
             folder,
@@ -78,8 +78,6 @@ def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Pa
             passphrase_file=key_passphrase_file,
             passphrase=passphrase,
         )
-    except MunimentError as error:
-        fail(code_of(error), error)
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo(f"wrote {folder / CONFIG_NAME}", err=True)
@@ -95,10 +93,8 @@ def new_database(config: Path) -> None:
     made, by which command; `status` shows it. It takes nothing until the witnesses of its policy
     have said that they know no head of this log.
     """
-    try:
+    with failing():
         loaded = load(config)
         origin = loaded.file.origin
         asyncio.run(create_database(loaded.database, origin, loaded.vkeys, "new-database"))
-    except MunimentError as error:
-        fail(code_of(error), error)
     click.echo(f"made {loaded.database}, of no leaves", err=True)

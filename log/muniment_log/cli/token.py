@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from muniment.tlog.encoding import MunimentError, check_key_name
-from muniment_log.cli.exits import fail
+from muniment_log.cli.exits import failing
 from muniment_service.exits import EXIT_CONFIG
 from muniment_service.folder import quoted
 
@@ -46,14 +46,12 @@ def token(
         raise click.UsageError("--scope is for a --reader")
     if expires is not None and days is not None:
         raise click.UsageError("--expires and --days are two ways to say one thing")
-    try:
+    with failing(EXIT_CONFIG):
         lines = ["[[read.token]]", f"name = {quoted(reader or '')}"]
         if producer is not None:
             check_key_name(producer, "producer")
             lines = ["[[token]]", f"producer = {quoted(producer)}"]
         end = _end(expires, days)
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     fresh = secrets.token_urlsafe(_TOKEN_BYTES)
     lines.append(f'sha256 = "{sha256(fresh.encode()).hexdigest()}"')
     if scopes:
