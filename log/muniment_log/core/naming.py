@@ -20,6 +20,7 @@ SUBJECT_SIZE: Final = 16
 """Bytes that stand for a subject, see `subject_key`."""
 
 _PREFIX: Final = "sha256:"
+_SUBJECTS: Final = 16_384  # whose keys are known at one time: 3 MB
 
 
 class _Subject(Struct, gc=False):
@@ -74,10 +75,9 @@ def subject_key_of(type_: bytes, id_: bytes) -> bytes:
 class SubjectKeys:
     """Finds the keys of subjects; those that asked lately it knows, for many ask again."""
 
-    def __init__(self, most: int = 16_384) -> None:
-        """Knows none; `most` of them take 3 MB."""
-        self._most = most
-        self._left = most
+    def __init__(self) -> None:
+        """Knows none."""
+        self._left = _SUBJECTS
         self._known: dict[bytes, dict[bytes, bytes]] = {}  # by type and id
 
     def joined(self, types: Sequence[bytes], ids: Sequence[bytes]) -> bytes:
@@ -91,7 +91,7 @@ class SubjectKeys:
     def _key_of(self, type_: bytes, id_: bytes) -> bytes:
         if (key := self._known.get(type_, {}).get(id_)) is None:
             if not self._left:
-                self._known, self._left = {}, self._most
+                self._known, self._left = {}, _SUBJECTS
             self._left -= 1
             key = self._known.setdefault(type_, {})[id_] = subject_key_of(type_, id_)
         return key

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from muniment_log.core.integrate import integrate
 from muniment_log.core.ordering import Accepted, Commit, Kept, KnownError, RecalledError, kept_of
-from muniment_log.core.recall import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 class EmbeddedOrder:
     """The `Order` on the embedded store; the only one that writes to it."""
 
-    def __init__(self, store: Store, edge: RightEdge, listener: Listener, kept: int = KEPT) -> None:
+    def __init__(self, store: Store, edge: RightEdge, listener: Listener, kept: int) -> None:
         """Starts from the right edge that the store holds; see `recall.KEPT`."""
         self._store = store
         self._edge = edge

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Pulse:
         """The worker has answered."""
         self._is_answered = True
 
-    async def stops(self, ask: Callable[[], object], pause: Pause = asyncio.sleep) -> None:
+    async def stops(self, ask: Callable[[], object], pause: Pause) -> None:
         """Waits until the worker has left all questions of `HUNG_SECONDS` unanswered.
 
         Questions are counted instead of seconds: when the machine or this process stood still, the

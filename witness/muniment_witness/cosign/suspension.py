@@ -17,7 +17,6 @@ Other origins are not affected by the evidence, or by the lost record, of one.
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -109,7 +108,7 @@ class Suspensions:
         self,
         observations: Observations,
         acknowledged: Mapping[str, Collection[str]],
-        unknown: Mapping[str, UnknownRecord] = MappingProxyType({}),
+        unknown: Mapping[str, UnknownRecord],
     ) -> None:
         """Takes the evidence, and by origin the hashes (hexadecimal) that were acknowledged."""
         self._observations = observations

@@ -87,9 +87,7 @@ async def get_first(
 class HttpTransport:
     """The real transport: one session with kept-alive connections; see `transport`."""
 
-    def __init__(
-        self, seconds: float, access: Access, tokens: Mapping[str, str] = _NO_TOKENS
-    ) -> None:
+    def __init__(self, seconds: float, access: Access, tokens: Mapping[str, str]) -> None:
         """Takes the arguments of `transport`; `close` it."""
         self._seconds = seconds
         self._files = access.fingerprint()

@@ -53,7 +53,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 class WitnessHttp:
     """The handlers of one witness."""
 
-    def __init__(self, watch: Watch, metrics: Metrics, mirror: MirrorHttp | None = None) -> None:
+    def __init__(self, watch: Watch, metrics: Metrics, mirror: MirrorHttp | None) -> None:
         """Answers for the parts of one witness, and counts in `metrics`.
 
         A mirror beside it has the same submission prefix, and takes its heads for pending.
