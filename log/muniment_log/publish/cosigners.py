@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from muniment.local.backoff import Backoff
-from muniment_log.publish.asker import AskerGroup
-from muniment_log.publish.rounds import WitnessTask
+from muniment.tlog.addcheckpoint import WitnessError
+from muniment_log.publish.asker import Asker, AskerGroup
+from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from muniment_log.publish.publisher import Publisher
     from muniment_log.publish.rated import RatedWitness
     from muniment_log.publish.rounds import Round
-    from muniment_log.publish.witness import WitnessClient
 
 HEAD_START: Final = 0.01
 """Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
@@ -31,6 +31,9 @@ OTHERS_PACE: Final = 0.05
 """Seconds from one time that the others are asked because a head is out to the next: where heads
 follow on each other faster, each would take processor time from the quorum of the next one, and the
 newest is what readers want to be cosigned by more."""
+
+_NEWEST: Final = 0.125
+"""What the newest answer counts for in the time that a witness takes."""
 
 
 class CosignerSet(Struct, frozen=True):
@@ -59,7 +62,46 @@ class CosignerSet(Struct, frozen=True):
         return CosignerSet(self.policy, self.witnesses)
 
 
-class Cosigners(AskerGroup[WitnessTask]):
+class _Worker(Asker[WitnessClient]):
+    """Keeps one witness at the newest head.
+
+    Attributes:
+        seconds: what its answers take, the last few counting most; 0 before the first.
+    """
+
+    def __init__(
+        self, publisher: Publisher, client: WitnessClient, backoff: Backoff, clock: Clock
+    ) -> None:
+        """Works for the publisher."""
+        super().__init__(publisher, client, backoff)
+        self.seconds = 0.0
+        self._clock = clock
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Workers in this order are those that are to be asked first."""
+        return self.failure is not None, self.seconds
+
+    async def run(self) -> None:
+        """Asks for each round's cosignature, until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            current = self._publisher.round
+            if current is None or self.client in current.answered:
+                continue
+            began = self._clock.time()
+            try:
+                cosigned = await self.client.add_checkpoint(current.own, self._publisher.prove)
+                self._publisher.answered(current, self.client, cosigned)
+            except WitnessError as error:
+                await self._clock.sleep(await self._failed(error))
+            else:
+                self.seconds += (self._clock.time() - began - self.seconds) * _NEWEST
+                self._succeeded()
+
+
+class Cosigners(AskerGroup[_Worker]):
     """Has rounds cosigned by a policy's witnesses, and tells when they make its quorum.
 
     Those that make a quorum ask at once, the soonest to answer of all; the others when they are
@@ -90,14 +132,14 @@ class Cosigners(AskerGroup[WitnessTask]):
         first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
         self._policy = cosigners.policy
         tasks = tuple(  # in the policy's order
-            WitnessTask(self._publisher, witness, Backoff(first, longest), self._clock)
+            _Worker(self._publisher, witness, Backoff(first, longest), self._clock)
             for witness in cosigners.witnesses
         )
         self._asked_others = -OTHERS_PACE
         self._rank(tasks)
         self._replace(tasks)
 
-    def _rank(self, ranked: tuple[WitnessTask, ...]) -> None:
+    def _rank(self, ranked: tuple[_Worker, ...]) -> None:
         """Takes the order in which to ask, and finds how many of them make a quorum."""
         self._ranked = ranked
         names: set[str] = set()
@@ -180,7 +222,7 @@ class Cosigners(AskerGroup[WitnessTask]):
         return ", ".join(w.client.label for w in self.askers if w.client not in answered)
 
 
-def _wake_after(passes: int, worker: WitnessTask) -> None:
+def _wake_after(passes: int, worker: _Worker) -> None:
     if passes:
         asyncio.get_running_loop().call_soon(_wake_after, passes - 1, worker)
     else:

@@ -1,30 +1,22 @@
-"""Publication rounds (C2SP tlog-witness): a signed head, its proofs, and who asks each witness."""
+"""Publication rounds (C2SP tlog-witness): a signed head, its proofs, and who has cosigned it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.treereader import read_consistency
 from muniment_log.errors import DamagedTileError
-from muniment_log.publish.asker import Asker
-from muniment_log.publish.witness import WitnessClient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from muniment.local.backoff import Backoff
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.core.ports import TileSource
-    from muniment_log.publish.clock import Clock
-    from muniment_log.publish.publisher import Publisher
-    from muniment_log.publish.witness import Cosigned
-
-_NEWEST: Final = 0.125
-"""What the newest answer counts for in the time that a witness takes."""
+    from muniment_log.publish.witness import Cosigned, WitnessClient
 
 
 class Stage(Enum):
@@ -106,42 +98,3 @@ class ConsistencyProofs:
                 raise WitnessError(f"it could not be asked: {error}") from error
             self._last = (old, new), made
         return self._last[1]
-
-
-class WitnessTask(Asker[WitnessClient]):
-    """Keeps one witness at the newest head.
-
-    Attributes:
-        seconds: what its answers take, the last few counting most; 0 before the first.
-    """
-
-    def __init__(
-        self, publisher: Publisher, client: WitnessClient, backoff: Backoff, clock: Clock
-    ) -> None:
-        """Works for the publisher."""
-        super().__init__(publisher, client, backoff)
-        self.seconds = 0.0
-        self._clock = clock
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Workers in this order are those that are to be asked first."""
-        return self.failure is not None, self.seconds
-
-    async def run(self) -> None:
-        """Asks for each round's cosignature, until cancelled."""
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            current = self._publisher.round
-            if current is None or self.client in current.answered:
-                continue
-            began = self._clock.time()
-            try:
-                cosigned = await self.client.add_checkpoint(current.own, self._publisher.prove)
-                self._publisher.answered(current, self.client, cosigned)
-            except WitnessError as error:
-                await self._clock.sleep(await self._failed(error))
-            else:
-                self.seconds += (self._clock.time() - began - self.seconds) * _NEWEST
-                self._succeeded()
