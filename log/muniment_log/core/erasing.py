@@ -132,7 +132,8 @@ class Eraser:
     @property
     def counts(self) -> tuple[int, int, int, int]:
         """How many addenda are kept, their bytes, how many were erased and are to be."""
-        return (*self.totals, self.pending)
+        addenda, size, erased = self.totals
+        return addenda, size, erased, self.pending
 
     async def _logged(self) -> Mark:
         """Up to where there are erasures in the log: all that it has now."""
