@@ -37,6 +37,17 @@ async def test_who_is_no_witness_is_named() -> None:
         await read_status(Elsewhere(), url)
 
 
+async def test_another_witness_at_the_configured_address_is_not_taken_for_ones_own() -> None:
+    url = "http://127.0.0.1:8101"
+    body = msgspec.json.encode({"name": "witness.example/w1", "logs": []})
+    seen = Elsewhere({f"{url}/status.json": TransportAnswer(200, body)})
+    assert (await read_status(seen, url, "witness.example/w1"))["logs"] == []
+    words = "witness.example/w1 answers, and not witness.example/w2"
+    for read in (read_status, read_all):
+        with pytest.raises(UnreachableError, match=re.escape(words)):
+            await read(seen, url, "witness.example/w2")
+
+
 async def test_an_export_is_whole_but_for_what_has_gone_meanwhile() -> None:
     url, gone, busy = "http://127.0.0.1:8100", "ab" * 32, "cd" * 32
     one = {"origin": "log.example", "cosigned": {"size": 1}, "evidence": [{"hash": gone}]}

@@ -52,7 +52,8 @@ def status(url: str | None, config: Path | None, *, as_json: bool) -> None:
     with _failing():
         found = None if url is not None or config is None else _own_status(config)
         if found is None:
-            found = asyncio.run(_with_transport(partial(read_status, url=_address(url, config))))
+            address, name = _address(url, config)
+            found = asyncio.run(_with_transport(partial(read_status, url=address, name=name)))
         lines = [json.dumps(found)] if as_json else lines_of(found)
     for line in lines:
         click.echo(line)
@@ -78,7 +79,8 @@ def _own_status(config: Path) -> dict[str, Any] | None:
 def export_command(url: str | None, config: Path | None, folder: Path) -> None:
     """Write a running witness's status, latest checkpoints and evidence into DIR."""
     with _failing():
-        files = asyncio.run(_with_transport(partial(read_all, url=_address(url, config))))
+        address, name = _address(url, config)
+        files = asyncio.run(_with_transport(partial(read_all, url=address, name=name)))
         for path in write_all(files, folder):
             click.echo(str(path))
 
@@ -143,16 +145,17 @@ async def _with_transport(work: Callable[[Transport], Awaitable[_T]], log: str =
         return await work(NamedTransport(network))
 
 
-def _address(url: str | None, config: Path | None) -> str:
+def _address(url: str | None, config: Path | None) -> tuple[str, str]:
+    """Where a witness is asked, and which one it has to be; any, when its address was given."""
     if url is not None:
-        return check_url(url)
+        return check_url(url), ""
     if config is None:
         raise click.UsageError("either --url or --config")
     file = load_config(config, WitnessFile)
     listen = file.listen
     if not listen.port:
         raise click.UsageError("the configured port is 0: say --url")
-    return f"{'https' if file.tls else 'http'}://{listen}"
+    return f"{'https' if file.tls else 'http'}://{listen}", file.name
 
 
 @contextmanager

@@ -44,20 +44,29 @@ def _naming(url: str) -> Iterator[None]:
         raise UnreachableError(f"{url}: {error}") from error
 
 
-async def read_status(transport: Transport, url: str) -> dict[str, Any]:
-    """Reads the status of a witness as JSON values; `FormatError` when it is no status."""
+async def read_status(transport: Transport, url: str, name: str = "") -> dict[str, Any]:
+    """Reads the status of a witness as JSON values; `FormatError` when it is no status.
+
+    With a name, UnreachableError when it is another witness's, as at a port that others use too.
+    """
     answer = await transport.get(f"{url}/status.json", most=MAX_STATUS_SIZE)
     if answer.status != 200:
         raise UnreachableError(f"{url}/status.json: HTTP {answer.status}: is that a witness?")
-    return decode_json(answer.body, dict[str, Any], "the status")
+    status = decode_json(answer.body, dict[str, Any], "the status")
+    if name and status.get("name") != name:
+        other = printable(str(status.get("name")))
+        raise UnreachableError(
+            f"{url}/status.json: {other} answers, and not {name}: does that run?"
+        )
+    return status
 
 
-async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
+async def read_all(transport: Transport, url: str, name: str = "") -> dict[str, bytes]:
     """Reads the status, the latest checkpoints and all evidence of a witness, by file name.
 
     Without what has gone since the status was made; UnreachableError if anything else is missing.
     """
-    status = await read_status(transport, url)
+    status = await read_status(transport, url, name)
     files = {"status.json": msgspec.json.format(msgspec.json.encode(status))}
     try:
         for log in status["logs"]:
