@@ -118,8 +118,11 @@ def test_errors_within_errors() -> None:
     assert (back.error.problem, back.error.batch) == (problem, b"bytes")
 
 
-def deny(_: int) -> None:
-    raise Denied(("denied_by_policy",), ["no"], index=7)
+# Code, as a worker may not find this module, whose name depends on how pytest was started.
+DENY = """
+from muniment.errors import Denied
+raise Denied(("denied_by_policy",), ["no"], index=7)
+"""
 
 
 def test_a_no_in_a_worker_process_reaches_the_one_who_asked() -> None:
@@ -127,5 +130,5 @@ def test_a_no_in_a_worker_process_reaches_the_one_who_asked() -> None:
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
         for _ in range(2):
             with pytest.raises(Denied) as caught:
-                pool.submit(deny, 0).result(60)
+                pool.submit(exec, DENY).result(60)
             assert (caught.value.codes, caught.value.index) == (("denied_by_policy",), 7)
