@@ -20,36 +20,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from math import inf
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import HttpVersion10
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.http import HttpProcessingError
 from aiohttp.tcp_helpers import tcp_keepalive
 
 from muniment.local.logs import event
 from muniment_service.answers import BARE, head_of
-from muniment_service.bodies import READ_AHEAD, Body, MalformedBodyError, incomplete
+from muniment_service.bodies import Body, incomplete
 from muniment_service.http import Problem, Request, Responder, Response
 from muniment_service.limits import Budget, Limits
-from muniment_service.wire import CONTINUE, MAX_HEAD, MAX_HEADERS, check_head, refusal_of
+from muniment_service.requestparser import AHEAD, RequestHead, RequestParser
+from muniment_service.wire import CONTINUE, check_head, refusal_of
+
+if TYPE_CHECKING:
+    from aiohttp.streams import StreamReader
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 LINGER_SECONDS: Final = 2.0
 """How long what a client still sends is thrown away when the server ends a connection."""
 
-_AHEAD: Final = 32
-"""Requests of one client that are parsed before they are answered; then it is read no further."""
-
 _TOGETHER: Final = 32 << 10
 """Bytes of a body that is copied behind its head; a longer one costs less as a write of its own."""
 
 _TURNS: Final = 8
 """Turns of the event loop from accepting a connection to its protocol; it takes two or three."""
-
-_Head: TypeAlias = tuple[RawRequestMessage, StreamReader]
 
 
 class Server:
@@ -114,23 +112,13 @@ class Connection(BaseProtocol):
     """
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
-        self._requests: Final = HttpRequestParser(
-            self,
-            loop,
-            READ_AHEAD,
-            max_line_size=MAX_HEAD,
-            max_field_size=MAX_HEAD,
-            max_headers=MAX_HEADERS + 1,
-            payload_exception=MalformedBodyError,
-            auto_decompress=False,
-            max_msg_queue_size=_AHEAD,
-        )
-        super().__init__(loop, self._requests)
+        self._requests: Final = RequestParser(self, loop)
+        super().__init__(loop, self._requests)  # type: ignore[arg-type]  # it pauses it, no more
         self.client = ""
         self.deadline = inf
         self._server = server
         self._socket: Any = None  # asyncio.Transport, from which uvloop's does not derive
-        self._heads: deque[_Head | Problem] = deque()  # what is still to be answered
+        self._heads: deque[RequestHead | Problem] = deque()  # what is still to be answered
         self._news: asyncio.Future[None] | None = None  # waited for when that is nothing
         self._body: StreamReader | None = None  # of the newest request
         self._task: asyncio.Task[None] | None = None
@@ -174,20 +162,21 @@ class Connection(BaseProtocol):
             self._in_head = True
             self.deadline = self._server.after(self._server.limits.idle_seconds)
         try:
-            heads, is_last, _ = self._requests.feed_data(data)
+            heads, is_last = self._requests.feed(data)
         except HttpProcessingError as error:
             self._takes = False
             if self._body is not None and not self._body.is_eof():
                 self._body.set_exception(incomplete())
             self._heads.append(refusal_of(error))
         else:
-            if not heads:
-                return
-            self._heads.extend(heads)
-            self._body = heads[-1][1]
-            if is_last:  # nothing is upgraded to, and what follows is no request
+            if is_last:
                 self._takes = False
-            if len(self._heads) >= _AHEAD and not self._buffer_paused:
+            elif not heads:
+                return
+            if heads:
+                self._heads.extend(heads)
+                self._body = heads[-1][1]
+            if len(self._heads) >= AHEAD and not self._buffer_paused:
                 self._pause_reading_for_buffer()
         self._wake()
 
@@ -260,7 +249,7 @@ class Connection(BaseProtocol):
             self._takes = False
             self._socket.close()
 
-    async def _next(self) -> _Head | Problem | None:
+    async def _next(self) -> RequestHead | Problem | None:
         """What is to be answered next; None when nothing is, and nothing comes."""
         while not self._heads:
             if self._ended or not self._takes:
@@ -270,14 +259,14 @@ class Connection(BaseProtocol):
         if self.transport is None:
             return None
         head = self._heads.popleft()
-        self._requests.message_consumed()
-        if self._buffer_paused and len(self._heads) <= _AHEAD // 2:
+        self._requests.consumed()
+        if self._buffer_paused and len(self._heads) <= AHEAD // 2:
             self.data_received(b"")  # what the parser has kept back
-            if len(self._heads) < _AHEAD:
+            if len(self._heads) < AHEAD:
                 self._resume_reading_for_buffer()
         return head
 
-    async def _answer(self, head: _Head | Problem) -> bool:
+    async def _answer(self, head: RequestHead | Problem) -> bool:
         """Answers a request, or what was none; whether another one may follow."""
         self._answering, self._in_head = True, False
         self.deadline = inf
@@ -296,6 +285,7 @@ class Connection(BaseProtocol):
                 response = await self._respond(request)
                 stays &= not message.should_close and message.method != "CONNECT"
                 stays &= not self._server.draining and content.is_eof()
+                stays &= self._takes or bool(self._heads)  # else nothing more is read
                 await self._send(response, message.method, minor, stays=stays)
             finally:
                 body.release()
