@@ -162,7 +162,7 @@ class Connection(BaseProtocol):
             self._in_head = True
             self.deadline = self._server.after(self._server.limits.idle_seconds)
         try:
-            heads, is_last = self._requests.feed(data)
+            heads, is_last = self._requests.feed(data, len(self._heads))
         except HttpProcessingError as error:
             self._takes = False
             if self._body is not None and not self._body.is_eof():

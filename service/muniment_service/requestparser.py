@@ -30,32 +30,36 @@ class RequestParser:
         self._protocol = protocol
         self._loop = loop
         self._parser = self._another()
-        self._ahead = 0  # requests that were given out and not consumed
         self._chunked: StreamReader | None = None  # the body of the newest request, if it is
 
-    def feed(self, data: bytes) -> tuple[Sequence[RequestHead], bool]:
+    def feed(self, data: bytes, ahead: int) -> tuple[Sequence[RequestHead], bool]:
         """Parses what came: the requests that begin in it, and whether they are the last ones.
 
         Nothing is upgraded to; and a request that had begun when the trailer before it ended is not
         given out. Its client asks again over another connection (RFC 9112 9.3.1). Raises
-        HttpProcessingError.
+        HttpProcessingError. Of the requests that were given out, `ahead` are not `consumed`.
         """
         heads, is_last, _ = self._parser.feed_data(data)
+        if self._chunked is None:
+            for head in heads:
+                if head[0].chunked:
+                    break
+            else:
+                return heads, is_last
         for number, (message, body) in enumerate(heads):
             if self._chunked is not None:
                 return heads[:number], True
             if message.chunked:
                 self._chunked = body
-        self._ahead += len(heads)
         if self._chunked is not None and self._chunked.is_eof():
-            if self._has_begun():
+            # With so many ahead the parser may keep something back, where nobody can look.
+            if ahead + len(heads) >= AHEAD or self._has_begun():
                 return heads, True
             self._parser, self._chunked = self._another(), None
         return heads, is_last
 
     def consumed(self) -> None:
         """Has room for one more request."""
-        self._ahead = max(0, self._ahead - 1)
         self._parser.message_consumed()
 
     def pause_reading(self) -> None:
@@ -63,9 +67,7 @@ class RequestParser:
         self._parser.pause_reading()
 
     def _has_begun(self) -> bool:
-        """Whether there is something of another request, as far as can be seen."""
-        if self._ahead >= AHEAD:  # the parser may keep something back
-            return True
+        """Whether there is something of another request."""
         with suppress(Exception):  # of what it makes of a head that is not whole
             return self._parser.feed_eof() is not None
         return True
