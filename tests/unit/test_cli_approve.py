@@ -25,9 +25,10 @@ CAROL = Ed25519PrivateKey.from_private_bytes(b"c" * 32)
 VKEY = approver_vkey("people.example/carol", CAROL)
 
 
-def shown() -> dict[str, Any]:
+def shown(amount: int = 10) -> dict[str, Any]:
     """What an honest gateway shows of a call."""
-    asked = {**request("planner"), "context": {"arguments": {"amount": 10}, "agent": "x"}}
+    asked = {**request("planner"), "context": {"arguments": {"amount": amount}, "agent": "x"}}
+    asked["resource"] = {**asked["resource"], "properties": {"currency": "EUR"}}
     held = Held(
         id="arq-1", key=b"", client="", authority="people", evaluation="e-1", request=asked,
         withheld=("/request/context/arguments",), salt="0a" * 16, call="", made=NOW,
@@ -82,6 +83,7 @@ def test_what_is_shown_is_signed(key: Path) -> None:
     done, asked = allow(key, shown(), "--call", shown()["call"])
     assert done.exit_code == 0, done.output
     assert '"amount": 10' in done.output
+    assert '"currency": "EUR"' in done.output
     assert "Allowed, once: arq-1, leaf 7" in done.output
     assert [one.method for one in asked] == ["GET", "POST"]
 
@@ -98,6 +100,24 @@ def other_digest(value: dict[str, Any]) -> None:
     value["call"] = "sha256:" + "0b" * 32
 
 
+def other_call_for_people(value: dict[str, Any]) -> None:
+    """Signed is a whole and consistent call; told are the arguments of another one."""
+    signed = shown(amount=10_000)
+    value |= {name: signed[name] for name in ("evaluation", "addenda", "call")}
+
+
+def other_resource_for_people(value: dict[str, Any]) -> None:
+    value["resource"] = {**value["resource"], "id": "y"}
+
+
+def no_arguments(value: dict[str, Any]) -> None:
+    """They stand where no record withholds them, so that the call that is signed has none."""
+    [addendum] = value["addenda"].values()
+    value["addenda"] = {"/response/context/arguments": addendum}
+    asked = {**value["evaluation"], "context": {"agent": "x"}}
+    value["call"] = call_digest(asked, {})
+
+
 def no_addenda(value: dict[str, Any]) -> None:
     value["addenda"] = {}
 
@@ -112,7 +132,17 @@ def odd_addendum(value: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "lie",
-    [other_arguments, other_resource, other_digest, no_addenda, no_evaluation, odd_addendum],
+    [
+        other_arguments,
+        other_resource,
+        other_digest,
+        other_call_for_people,
+        other_resource_for_people,
+        no_arguments,
+        no_addenda,
+        no_evaluation,
+        odd_addendum,
+    ],
 )
 def test_a_gateway_that_shows_another_call_gets_no_signature(
     key: Path, lie: Callable[[dict[str, Any]], None]

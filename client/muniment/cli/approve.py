@@ -20,13 +20,14 @@ from muniment.cli.exits import describe_exits
 from muniment.errors import BadAnswer, InputError
 from muniment.http.approvals import ApproverClient
 from muniment.lineage.escape import terminal
-from muniment.records.addenda import copied_json
+from muniment.records.addenda import copied_json, tokens_of
 from muniment.records.approval import call_digest, sign_approval
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import read_addendum
 from muniment.tlog.encoding import FormatError
 
 _SHOWN: Final = 20_000  # characters of a value on a terminal
+_PARTIES: Final = ("subject", "action", "resource")
 
 _gateway = click.option(
     "--gateway",
@@ -213,6 +214,13 @@ def _check_shown(found: dict[str, Any]) -> None:
     if not isinstance(request, dict):
         raise BadAnswer("evaluation: expected an object")
     try:
+        # What is printed the gateway says twice: for people, and as what is signed.
+        for name in (*_PARTIES, "context"):
+            signed = request.get(name, {})
+            if not isinstance(signed, dict):
+                raise BadAnswer(f"evaluation: {name}: expected an object")
+            if encode_canonical(found.get(name, {})) != encode_canonical(signed):
+                _differs()
         digests = _withheld(request, found)
         if call_digest(request, digests) != found.get("call"):
             _differs()
@@ -228,7 +236,9 @@ def _withheld(request: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
             data = base64.b64decode(text, validate=True)
         except binascii.Error as error:
             raise FormatError(str(error)) from None
-        parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[2:]]
+        root, *parts = tokens_of(pointer)
+        if root != "request":
+            _differs()  # nothing else of a decision is part of the call
         inner: Any = request
         for part in parts[:-1]:
             inner = inner[part]
@@ -244,14 +254,28 @@ def _differs() -> NoReturn:
     raise BadAnswer("the gateway shows another call than it wants to have signed")
 
 
+def _unnamed(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What a call has beside its context and the names of who wants to do what."""
+    rest = {name: value for name, value in evaluation.items() if name not in (*_PARTIES, "context")}
+    for party in _PARTIES:
+        more = {
+            name: value
+            for name, value in evaluation.get(party, {}).items()
+            if name not in ("type", "id", "name")
+        }
+        rest |= {party: more} if more else {}
+    return rest
+
+
 def _print(found: dict[str, Any]) -> None:
     for name in ("request", "status", "authority", "client", "made_at", "expires_at", "call"):
         if found.get(name):
             click.echo(f"{name:12} {_text(found, name)}")
     click.echo(f"{'deed':12} {_deed(found)}{_count(found)}")
-    for name in ("context", "asked", "earlier", "approval"):
-        if found.get(name):
-            shown = json.dumps(found[name], indent=2, ensure_ascii=True)
+    told = {**found, "more": _unnamed(found["evaluation"])}
+    for name in ("context", "more", "asked", "earlier", "approval"):
+        if told.get(name):
+            shown = json.dumps(told[name], indent=2, ensure_ascii=True)
             click.echo(f"{name}:\n{shown[:_SHOWN]}")
             if len(shown) > _SHOWN:
                 click.echo(f"… {len(shown) - _SHOWN} characters more; --json has all of it")
