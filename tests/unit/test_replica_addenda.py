@@ -14,6 +14,7 @@ from muniment.index.addenda import AddendaRound
 from muniment.index.reader import IndexReader
 from muniment.index.replica import Watched, follow_once
 from muniment.local.sqlitefile import open_reader
+from muniment.records.commitments import addendum
 from withheld_log import content, digest, erase, log, secret, withholding
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -192,3 +193,10 @@ async def test_commands_show_what_the_replica_has(tmp_path: Path) -> None:
     trace = ("lineage", "trace", "run-0", *replica)
     assert "  withheld   /request/context" in (await online(*trace)).stdout
     assert "  disclosed  /request/context" in (await online(*trace, "--disclose")).stdout
+    with sqlite3.connect(path) as db:
+        other = addendum("0" * 32, "something else")
+        db.execute("UPDATE addendum SET data = ?", (other,))
+    db.close()
+    for command in ((*find, "--json"), trace):
+        done = await online(*command, "--disclose", code=7)
+        assert f"other bytes than those of addendum {digest(0)}" in done.stderr

@@ -6,6 +6,7 @@ follower goes on writing, and no transaction has to stay open.
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from itertools import pairwise, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -207,12 +208,19 @@ class IndexReader:
         return {row[0]: Summary(*row) for row in rows}
 
     def addenda(self, digests: Iterable[str]) -> dict[str, bytes]:
-        """Those of some addenda that the replica has taken along, by digest."""
+        """Those of some addenda that the replica has taken along, by digest.
+
+        Raises DatabaseError if one has rotted, or was changed.
+        """
         if not self._knows(HAS_ADDENDA):
             return {}
         listed = msgspec.json.encode([*digests]).decode("ascii")
         sql = "SELECT digest, data FROM addendum WHERE digest IN (SELECT value FROM json_each(?))"
-        return dict(self._all(sql, (listed,)))
+        found: dict[str, bytes] = dict(self._all(sql, (listed,)))
+        for digest, data in found.items():
+            if sha256(data).hexdigest() != digest:
+                raise DatabaseError(f"{self.path}: other bytes than those of addendum {digest}")
+        return found
 
     def is_condemned(self) -> bool:
         """Whether the index holds proof that the log's key signed two histories."""
