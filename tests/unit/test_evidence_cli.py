@@ -8,6 +8,7 @@ import pytest
 from click.testing import Result
 
 from byzantine import ByzantineLog
+from chains import START, YEAR, file, version
 from commands import muniment, online
 from logsim import LOG_SIGNER, ORIGIN, POLICY, POLICY_TEXT, WITNESSES, LogSim, decision
 from muniment.audit.evidence import prove
@@ -22,7 +23,10 @@ from muniment.tlog.evidence import (
     same_size,
     verify_evidence,
 )
+from muniment.tlog.note import parse_vkey
 from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.policyversion import KeyRevocation
+from signing import witness
 from witness_tools import log_signer
 
 LOG = ByzantineLog()
@@ -64,6 +68,15 @@ def test_verify_in_json() -> None:
     assert [signed["size"] for signed in value["checkpoints"]] == [12, 12]
     assert {tuple(signed["signed_by"]) for signed in value["checkpoints"]} == {(LOG.vkeys[0],)}
     assert value["sha256"] == SAME.hash.hex()
+
+
+def test_that_others_may_have_the_key_is_said_and_takes_nothing_back() -> None:
+    text = f"log {LOG.vkeys[0]}\nwitness w1 {witness('w1').vkey}\nquorum w1\n"
+    listed = KeyRevocation("compromised", parse_vkey(LOG.vkeys[0]), START)
+    Path("p.policy").write_bytes(file(version((), text, (START, START + YEAR), revoked=[listed])))
+    for command in ("verify", "explain"):
+        told = muniment("evidence", command, write(SAME), "--policy", "p.policy", code=5)
+        assert "as compromised since 2026-01-01 00:00:00 UTC: others than" in told.stderr
 
 
 def test_evidence_that_does_not_hold_proves_nothing() -> None:

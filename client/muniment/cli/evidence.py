@@ -35,6 +35,8 @@ from muniment.tlog.evidence import (
     verify_evidence,
 )
 from muniment.tlog.evidence import explain as say
+from muniment.tlog.policy import Policy, PolicyChain
+from muniment.tlog.policyversion import say_time
 
 _leaves_option = file_option(
     "--replica",
@@ -143,7 +145,25 @@ def _verify(
         if replica is not None:
             computed = run(map_root(replica, about.origin, about.head))
     verifiers = log_verifiers(policy, old, origin=claim.origin)
-    return verify_evidence(claim, verifiers, origin=claim.origin, computed=computed)
+    proven = verify_evidence(claim, verifiers, origin=claim.origin, computed=computed)
+    _say_revoked(proven, policy)
+    return proven
+
+
+def _say_revoked(proven: Proven, policy: Policy) -> None:
+    """Says on stderr of which keys that signed a policy over time says that others may have them.
+
+    It proves as much: who has two histories cannot take them back by giving up the key.
+    """
+    if not isinstance(policy, PolicyChain):
+        return
+    for vkey in dict.fromkeys(one.vkey for signed in proven.signatures for one in signed):
+        if (listed := policy.revoked.get(vkey.public)) is not None:
+            click.echo(
+                f"The policy lists the key {vkey.name}+{vkey.key_id:08x} as {listed.word} since "
+                f"{say_time(listed.since)}: others than the log may have signed with it.",
+                err=True,
+            )
 
 
 def _print(claim: Evidence, proven: Proven | None) -> None:
