@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import structs
 
@@ -47,8 +47,8 @@ from muniment_service.routing import App
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
+    from muniment_log.cluster.database import Database
     from muniment_log.config import LogConfig
-    from muniment_log.logfile import ClusterTable
     from muniment_service.config import Address
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -56,6 +56,23 @@ _LOGGER: Final = logging.getLogger(__name__)
 REQUESTS_IN_LEASE: Final = 2
 """A request to the object store is given up after half a lease: what cannot be done in time is left
 to the next term."""
+
+
+class _Open(NamedTuple):
+    """A cluster's log as this process has opened it; nobody is served yet.
+
+    Attributes:
+        arriving: the objects of requests with addenda that are not ordered yet.
+        leadership: this process's part in integrating; None in one that is only a frontend.
+    """
+
+    database: Database
+    objects: ObjectStore
+    view: PublishedView
+    sequencer: SharedSequencer
+    arriving: set[str]
+    leadership: Leadership | None
+    status: ProcessStatus
 
 
 async def serve(
@@ -79,69 +96,21 @@ async def serve(
         ExceptionGroup: a background task failed.
     """
     config.check_in_force()
-    file, cluster = config.file, config.cluster
+    file = config.file
     tls = server_context(file.tls)
     allow_connections(file.limits.connections)
     metrics = Metrics("muniment_log")
     measured = LogMetrics(metrics)
     async with AsyncExitStack() as closing:
-        startup = Startup(cluster)
-        database = await startup.database(cluster.connections)
-        closing.push_async_callback(database.close)
-        await check_schema(database)
-        vkeys = config.vkeys
-        await claim(database, file.origin, vkeys)
-        await startup.probe(races=is_integrator)
-        objects = ObjectStore.open(
-            cluster.object_store,
-            seconds=cluster.lease_seconds / REQUESTS_IN_LEASE,
-            is_locked=cluster.lock_days is not None,
-            metrics=metrics,
+        opened = await _open(
+            config,
+            metrics,
+            measured,
+            closing,
+            is_frontend=is_frontend,
+            is_integrator=is_integrator,
         )
-        closing.push_async_callback(objects.close)
-        seen = ClusterMetrics(metrics)
-        view = PublishedView(
-            database, measured, seen, lambda: check_keys(database, file.origin, vkeys)
-        )
-        leadership: Leadership | None = None
-        arriving: set[str] = set()
-        backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
-        sequencer = SharedSequencer(
-            order=PostgresOrder(
-                database,
-                backlog,
-                lambda: None if leadership is None else leadership.wake(),
-                file.limits.recalled_records,
-                arriving,
-            ),
-            queue=file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0])),
-            metrics=measured,
-            limits=file.limits.sequencer,
-            cleared=view.cleared,
-        )
-        if is_integrator:
-            leadership = Leadership(
-                config=config,
-                lease_seconds=cluster.lease_seconds,
-                database=database,
-                objects=objects,
-                sequencer=sequencer,
-                metrics=measured,
-                clock=unix_seconds,
-            )
-        if is_frontend:
-            # An integrator compares all of it, and more, whenever it takes over.
-            await check_bucket(objects, view, file.origin, config.verifiers)
-        await view.look()
-        made = await made_when(database)
-        status = ProcessStatus(
-            view=view,
-            backlog=backlog,
-            leadership=leadership,
-            signers=config.signers,
-            metrics=seen,
-            made=made,
-        )
+        view, sequencer, leadership = opened.view, opened.sequencer, opened.leadership
         access = AccessControl(config.admission)
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         role = "integrator" if not is_frontend else "serve" if is_integrator else "frontend"
@@ -154,7 +123,7 @@ async def serve(
         admin = Admin(
             config=config,
             access=access,
-            state=status.status,
+            state=opened.status.status,
             metrics=metrics,
             apply=apply,
             clock=unix_seconds,
@@ -169,13 +138,14 @@ async def serve(
             # Not before a signal ends the process in good order: it would leave a lease behind.
             tasks.append(BackgroundTask("integration", leadership.run, waits=True))
         if is_frontend:
+            objects = opened.objects
             tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
             addenda = ClusterAddenda(
-                database,
+                opened.database,
                 AddendaObjects(objects),
                 file.limits.waiting_bytes,
-                await _refusal(config, cluster, objects),
-                arriving,
+                await _refusal(config, objects),
+                opened.arriving,
             )
             closing.push_async_callback(addenda.close)
             index = None
@@ -194,7 +164,7 @@ async def serve(
                 addenda=addenda,
                 metrics=metrics,
                 index=index,
-                cluster=status.cluster,
+                cluster=opened.status.cluster,
                 cosigned=CosignedObject(objects).load,
                 mirrored=MirroredView(
                     CosignedObject(objects, MIRRORED),
@@ -203,7 +173,7 @@ async def serve(
             )
         else:
             api = App(metrics, ERRORS)
-            api.operations(status.integrator)
+            api.operations(opened.status.integrator)
         admin_path = None if file.admin is None else socket_of(file.admin, role)
         await serve_beside(
             structs.replace(file, listen=listen or file.listen, admin=admin_path),
@@ -219,8 +189,77 @@ async def serve(
         )
 
 
-async def _refusal(config: LogConfig, cluster: ClusterTable, objects: ObjectStore) -> str:
+async def _open(
+    config: LogConfig,
+    metrics: Metrics,
+    measured: LogMetrics,
+    closing: AsyncExitStack,
+    *,
+    is_frontend: bool,
+    is_integrator: bool,
+) -> _Open:
+    """Opens the database and the object store, and compares what is in them."""
+    file, cluster = config.file, config.cluster
+    startup = Startup(cluster)
+    database = await startup.database(cluster.connections)
+    closing.push_async_callback(database.close)
+    await check_schema(database)
+    vkeys = config.vkeys
+    await claim(database, file.origin, vkeys)
+    await startup.probe(races=is_integrator)
+    objects = ObjectStore.open(
+        cluster.object_store,
+        seconds=cluster.lease_seconds / REQUESTS_IN_LEASE,
+        is_locked=cluster.lock_days is not None,
+        metrics=metrics,
+    )
+    closing.push_async_callback(objects.close)
+    seen = ClusterMetrics(metrics)
+    view = PublishedView(database, measured, seen, lambda: check_keys(database, file.origin, vkeys))
+    leadership: Leadership | None = None
+    arriving: set[str] = set()
+    backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
+    sequencer = SharedSequencer(
+        order=PostgresOrder(
+            database,
+            backlog,
+            lambda: None if leadership is None else leadership.wake(),
+            file.limits.recalled_records,
+            arriving,
+        ),
+        queue=file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0])),
+        metrics=measured,
+        limits=file.limits.sequencer,
+        cleared=view.cleared,
+    )
+    if is_integrator:
+        leadership = Leadership(
+            config=config,
+            lease_seconds=cluster.lease_seconds,
+            database=database,
+            objects=objects,
+            sequencer=sequencer,
+            metrics=measured,
+            clock=unix_seconds,
+        )
+    if is_frontend:
+        # An integrator compares all of it, and more, whenever it takes over.
+        await check_bucket(objects, view, file.origin, config.verifiers)
+    await view.look()
+    status = ProcessStatus(
+        view=view,
+        backlog=backlog,
+        leadership=leadership,
+        signers=config.signers,
+        metrics=seen,
+        made=await made_when(database),
+    )
+    return _Open(database, objects, view, sequencer, arriving, leadership, status)
+
+
+async def _refusal(config: LogConfig, objects: ObjectStore) -> str:
     """Why no addenda are taken; empty if some are."""
+    cluster = config.cluster
     if cluster.lock_days is not None:
         return "this log's bucket keeps all that is written, and could not erase it"
     if config.admission.opens_addenda:
