@@ -9,9 +9,10 @@ from muniment.complete.keys import Key, parse_key
 from muniment.complete.listing import MAX_LISTED
 from muniment.complete.prooffile import make_complete
 from muniment.lineage.multiproof import plan_multiproof
-from muniment.tlog.encoding import FormatError, parse_decimal
+from muniment.tlog.encoding import FormatError
 from muniment.tlog.treereader import read_inclusions, read_nodes
 from muniment_log.errors import IndexLogUnavailableError
+from muniment_log.http.parameters import count_of, number_or
 from muniment_log.http.problems import problem_of
 from muniment_log.http.reads import CHECKPOINT_CACHE, Reads
 from muniment_log.index.mapreading import read_entries
@@ -104,10 +105,8 @@ class Complete:
             "size", "limit", "records", repeated="key", most=MAX_KEYS + 3, query=query
         )
         keys = _keys(texts)
-        least = _number(parameters, "size", 0)
-        limit = _number(parameters, "limit", MAX_LISTED)
-        if not 1 <= limit <= MAX_LISTED:
-            raise Problem(400, "bad-query", f"limit: expected 1 to {MAX_LISTED}")
+        least = number_or(parameters, "size", 0)
+        limit = count_of(parameters, "limit", MAX_LISTED, MAX_LISTED)
         with_records = parameters.get("records", "0")
         if with_records not in {"0", "1"}:
             raise Problem(400, "bad-query", "records: expected 0 or 1")
@@ -166,14 +165,5 @@ def _keys(texts: Sequence[str]) -> list[Key]:
         raise Problem(400, "bad-query", f"key: {len(texts)} of them, at most {MAX_KEYS}")
     try:
         return list(dict.fromkeys(map(parse_key, texts)))
-    except FormatError as error:
-        raise Problem(400, "bad-query", str(error)) from error
-
-
-def _number(parameters: dict[str, str], name: str, default: int) -> int:
-    if name not in parameters:
-        return default
-    try:
-        return parse_decimal(parameters[name], name)
     except FormatError as error:
         raise Problem(400, "bad-query", str(error)) from error

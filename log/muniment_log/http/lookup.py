@@ -26,9 +26,9 @@ from muniment.lineage.walk import Direction
 from muniment.records.kinds import Entity, ThingType
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.records.thingnames import thing_name
-from muniment.tlog.encoding import FormatError, parse_decimal
 from muniment_log.errors import IndexUnavailableError
 from muniment_log.http import bodies
+from muniment_log.http.parameters import count_of, number_or
 from muniment_log.http.problems import problem_of
 from muniment_service.http import Problem, Request, Response, json_response
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _TYPES: Final[dict[str, ThingType]] = {one: one for one in get_args(ThingType)}
-_TIMES: Final = ("since", "until")
 _DIRECTIONS: Final[dict[str, Direction]] = {one: one for one in get_args(Direction)}
 
 
@@ -64,13 +63,11 @@ class Lookup:
     async def find(self, request: Request) -> Response:
         """``GET /v1/decisions?subject=&resource=&since=&until=&after=&limit=``: a search."""
         parameters = request.parameters("subject", "resource", "since", "until", "after", "limit")
-        since, until = [
-            _decimal(parameters, name) if name in parameters else None for name in _TIMES
-        ]
+        since, until = number_or(parameters, "since", None), number_or(parameters, "until", None)
         things = _entity(parameters, "subject"), _entity(parameters, "resource")
         search = Search(*things, since, until)
-        after = _decimal(parameters, "after") if "after" in parameters else -1
-        limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        after = number_or(parameters, "after", -1)
+        limit = count_of(parameters, "limit", LIMIT, MAX_LIMIT)
         answer: IndexedRecords = await self._ask(
             lambda index: index.find(search, after=after, limit=limit)
         )
@@ -95,8 +92,8 @@ class Lookup:
         direction = _DIRECTIONS.get(parameters.get("direction", "ancestors"))
         if direction is None:
             raise Problem(400, "bad-query", f"direction: expected {' or '.join(_DIRECTIONS)}")
-        depth = _number(parameters, "depth", DEPTH, MAX_DEPTH)
-        limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        depth = count_of(parameters, "depth", DEPTH, MAX_DEPTH)
+        limit = count_of(parameters, "limit", LIMIT, MAX_LIMIT)
         token = parameters.get("page")
         if token is not None:
             parse_token(token)  # before it matters whether there is an index that has the page
@@ -118,8 +115,8 @@ class Lookup:
     async def _about(self, request: Request, what: Literal["decision", "execution"]) -> Response:
         parameters = request.parameters("after", "limit")
         id_ = _name(request.rest, MAX_ID)
-        after = _decimal(parameters, "after") if "after" in parameters else -1
-        limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        after = number_or(parameters, "after", -1)
+        limit = count_of(parameters, "limit", LIMIT, MAX_LIMIT)
         answer: IndexedRecords = await self._ask(
             lambda index: getattr(index, what)(id_, after=after, limit=limit)
         )
@@ -174,19 +171,3 @@ def _checked(name: str, most: int) -> str:
     if not 1 <= len(name) <= most or not all("!" <= char <= "~" for char in name):
         raise Problem(400, "malformed", f"id: expected 1 to {most} visible ASCII characters")
     return name
-
-
-def _number(parameters: dict[str, str], name: str, default: int, most: int) -> int:
-    if name not in parameters:
-        return default
-    number = _decimal(parameters, name)
-    if not 1 <= number <= most:
-        raise Problem(400, "bad-query", f"{name}: expected 1 to {most}")
-    return number
-
-
-def _decimal(parameters: dict[str, str], name: str) -> int:
-    try:
-        return parse_decimal(parameters[name], name)
-    except FormatError as error:
-        raise Problem(400, "bad-query", str(error)) from error

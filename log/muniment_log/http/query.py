@@ -15,7 +15,7 @@ from muniment.tlog.treereader import (
     read_root,
 )
 from muniment_log.http import bodies
-from muniment_log.http.parameters import number_of
+from muniment_log.http.parameters import number_of, number_or
 from muniment_log.http.problems import not_published_yet
 from muniment_log.http.reads import IMMUTABLE
 from muniment_log.publish.published import published_size
@@ -55,7 +55,7 @@ class Query:
         """``GET /v1/proofs/inclusion?index=[&size=]``: a tlog-proof, or JSON when asked for."""
         parameters = request.parameters("index", "size")
         index = number_of(parameters, "index")
-        asked = number_of(parameters, "size") if "size" in parameters else None
+        asked = number_or(parameters, "size", None)
         if asked is not None and index >= asked:
             raise Problem(400, "bad-query", f"index: a tree of {asked} leaves has no leaf {index}")
         published = self._publisher.published
