@@ -1,14 +1,17 @@
 """What a witness tells of itself: `witness.v0.json` for programs, `/about` for log operators."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import msgspec
 
 from muniment import __version__
+from muniment.tlog.note import Signer
 from muniment_service.http import Request, Response
 from muniment_service.routing import App
 from muniment_witness.gossip.watch import Watch
+from muniment_witness.witnessfile import About
 
 _PAGE = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 
@@ -26,18 +29,27 @@ def add_about(app: App, watch: Watch) -> None:
     app.route("GET", "/about", as_page)
 
 
-def about(watch: Watch) -> dict[str, Any]:
-    """The members of `witness.v0.json`, as other witnesses have them."""
-    file = watch.shared.config.file
-    told = file.about
+def members(name: str, signers: Sequence[Signer], told: About, path: str = "") -> dict[str, Any]:
+    """The members of `witness.v0.json` and `mirror.v0.json`, as others have them.
+
+    A mirror's copies are below the path, from the monitoring prefix.
+    """
     said: dict[str, Any] = {
-        "name": file.name,
-        "verifier_keys": [str(signer.vkey) for signer in watch.shared.config.signers],
+        "name": name,
+        "verifier_keys": [str(signer.vkey) for signer in signers],
         "software": {"name": "muniment", "version": __version__},
     }
     if told.submission_url is not None:
+        monitoring = told.monitoring_url or told.submission_url
         said["submission_url"] = told.submission_url
-        said["monitoring_url"] = told.monitoring_url or told.submission_url
+        said["monitoring_url"] = f"{monitoring.rstrip('/')}{path}/" if path else monitoring
+    return said
+
+
+def about(watch: Watch) -> dict[str, Any]:
+    """The members of `witness.v0.json`."""
+    file = watch.shared.config.file
+    said = members(file.name, watch.shared.config.signers, file.about)
     if file.list:
         said["log_lists"] = [entry.url for entry in file.list]
     return said

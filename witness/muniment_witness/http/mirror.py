@@ -6,11 +6,10 @@ tiles are below its own prefix, so that nobody takes them for the witness's.
 
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from muniment import __version__
 from muniment.tlog.contentcoding import Gunzip
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.mirrorwire import INFO_CONTENT_TYPE, UPLOAD_CONTENT_TYPE
@@ -20,6 +19,7 @@ from muniment_service.coding import COMPRESS_FROM, accepts_gzip, gzipped
 from muniment_service.http import Handler, Problem, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_service.routing import App
+from muniment_witness.http.about import members
 from muniment_witness.mirror.copies import LogCopy
 from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.mirror.receiving import Receiver, UploadCosigned
@@ -121,21 +121,8 @@ class MirrorHttp:
         return read
 
     async def _about_json(self, _: Request) -> Response:
-        return Response(200, msgspec.json.format(msgspec.json.encode(self.about())))
-
-    def about(self) -> dict[str, Any]:
-        """The members of `mirror.v0.json`, as other mirrors have them."""
-        said: dict[str, Any] = {
-            "name": self._table.name,
-            "verifier_keys": [str(signer.vkey) for signer in self._mirror.signers],
-            "software": {"name": "muniment", "version": __version__},
-        }
-        told = self._about
-        if told.submission_url is not None:
-            monitoring = told.monitoring_url or told.submission_url
-            said["submission_url"] = told.submission_url
-            said["monitoring_url"] = f"{monitoring.rstrip('/')}{self._table.path}/"
-        return said
+        said = members(self._table.name, self._mirror.signers, self._about, self.path)
+        return Response(200, msgspec.json.format(msgspec.json.encode(said)))
 
 
 def _checkpoint(copy: LogCopy) -> Response:

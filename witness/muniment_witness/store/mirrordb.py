@@ -7,7 +7,7 @@ is guarded by the tree that it starts from, every head by the one before it: nei
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Final, NamedTuple, TypeVar
@@ -28,6 +28,7 @@ from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_service.readers import Readers
 from muniment_witness.judge.mirroring import CopyEdge, Growth
+from muniment_witness.store.database import identify
 
 APPLICATION: Final = 0x4D754D72
 """``MuMr``: SQLite application_id of mirror databases."""
@@ -108,7 +109,7 @@ async def create_mirror(path: Path, keys: Sequence[VKey]) -> None:
     """Makes the database of a mirror that holds nothing; DatabaseError if it cannot."""
 
     def work(connection: Connection) -> None:
-        _identify(connection, keys)
+        identify(connection, keys)
         secret = secrets.token_bytes(_SECRET_SIZE)
         connection.execute("INSERT INTO ticket (secret) VALUES (?)", (secret,))
 
@@ -224,20 +225,13 @@ MakeHead = Callable[[], MirrorCheckpoint]
 """Signs: makes the head that is stored."""
 
 
-def _identify(connection: Connection, keys: Iterable[VKey]) -> None:
-    connection.executemany(
-        "INSERT INTO identity (vkey) VALUES (?) ON CONFLICT DO NOTHING",
-        [(str(key),) for key in keys],
-    )
-
-
 def _begin(connection: Connection, path: Path, keys: Sequence[VKey]) -> bytes:
     stored = {vkey for (vkey,) in connection.execute("SELECT vkey FROM identity")}
     if not stored & {str(key) for key in keys}:
         names = ", ".join(sorted({vkey.partition("+")[0] for vkey in stored}))
         raise DatabaseError(f"{path}: belongs to a mirror with other keys ({names})")
     # What a copy holds is true of any key: unlike a witness's, its head says nothing of the past.
-    _identify(connection, keys)
+    identify(connection, keys)
     connection.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
     (secret,) = connection.execute("SELECT secret FROM ticket").fetchone()
     return bytes(secret)
