@@ -35,7 +35,7 @@ from muniment_log.publish.mirrorclient import MirrorClient, mirror_clients_of
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rated import RatedWitness
-from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
+from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
 from waiting import at_work, served
@@ -277,14 +277,6 @@ async def log_of(
         mirrors = [] if policy is None else mirror_clients_of(policy, session)
         signers = [signing.log_signer(), signing.log_mldsa44()]
         keys = [verifier_for(signer.vkey) for signer in signers]
-        silent = await check_witnesses(
-            clients,
-            origin=ORIGIN,
-            keys=keys,
-            tiles=inner.tiles,
-            head=loaded.head,
-            seconds=2.0,
-        )
         past = PastCheck(
             origin=ORIGIN, keys=keys, tiles=inner.tiles, head=lambda: inner.tiles.edge.head
         )
@@ -295,7 +287,7 @@ async def log_of(
         doubts = Doubts(
             check=past,
             cosigners=asked,
-            silent=silent,
+            silent=await past.at_start(clients, 2.0),
             seconds=start_seconds,
             unproven=unproven,
         )
@@ -312,8 +304,8 @@ async def log_of(
             published=loaded.published,
             is_committing=lambda: inner.sequencer.is_busy,
             clock=clock,
-            rated=await keeping(keeper),
-            mirrored=await keeping(mirrored),
+            rated_kept=await keeping(keeper),
+            mirrors_kept=await keeping(mirrored),
         )
         inner.listener.publisher = publisher
         async with at_work(publisher.run()) as task:

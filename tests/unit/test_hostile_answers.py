@@ -33,7 +33,7 @@ from muniment.tlog.tiles import Tile
 from muniment_log.index import supervisor as index
 from muniment_log.index.supervisor import IndexProcess
 from muniment_log.publish import witness as log_witness
-from muniment_log.publish.rollback import check_witnesses
+from muniment_log.publish.rollback import PastCheck
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.metrics import Metrics
 from ports import free_port
@@ -118,9 +118,8 @@ async def test_the_log_s_look_for_a_rollback(tmp_path: Path, hostile: Hostile) -
     async with log_tools.embedded(tmp_path / "log.db") as log, new_session(SECONDS) as session:
         clients = clients_of(policy_of(bad, quorum=1), session)
         for hostile.name in ALL:
-            await check_witnesses(
-                clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=log.head, seconds=5.0
-            )
+            past = PastCheck(origin=ORIGIN, keys=keys, tiles=log.tiles, head=lambda: log.head)
+            await past.at_start(clients, 5.0)
             assert clients[0].size == 0, hostile.name
 
 

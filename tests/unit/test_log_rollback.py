@@ -22,7 +22,7 @@ from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import format_cosignatures, format_size, parse_add_checkpoint
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import RolledBackError, UnavailableError
-from muniment_log.publish.rollback import PastCheck, check_witnesses
+from muniment_log.publish.rollback import PastCheck
 from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
     NOW,
@@ -296,11 +296,11 @@ async def test_who_lost_its_lease_is_not_rolled_back(tmp_path: Path) -> None:
             still_leads=lost,
         )
         with pytest.raises(LeaseLostError):
-            await check(client)
+            await check.of(client)
         with pytest.raises(RolledBackError):
             await PastCheck(
                 origin=ORIGIN, keys=keys, tiles=log.tiles, head=lambda: Head(0, EMPTY_ROOT)
-            )(client)
+            ).of(client)
 
 
 async def test_a_policy_without_witnesses_waits_for_nobody(tmp_path: Path) -> None:
@@ -320,9 +320,8 @@ async def compare(path: Path, witness: FakeWitness) -> int:
         clients = clients_of(policy_of(witness, quorum=1), session)
         keys = [verifier_for(signing.log_signer().vkey)]
         head = log.head
-        await check_witnesses(
-            clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=head, seconds=PATIENT
-        )
+        past = PastCheck(origin=ORIGIN, keys=keys, tiles=log.tiles, head=lambda: head)
+        await past.at_start(clients, PATIENT)
         return clients[0].size
 
 

@@ -21,7 +21,6 @@ from muniment_log.publish.rollback import (
     Doubts,
     PastCheck,
     check_note,
-    check_witnesses,
 )
 from muniment_log.storage.embedded import RECENT_BYTES, EmbeddedTiles
 
@@ -177,24 +176,17 @@ async def open_log(
             await check_note(note, file.origin, tiles, stored.head)
     keys = config.verifiers
     await storage.compare(keys, tiles)
-    silent = await check_witnesses(
-        asked.all,
+    past = PastCheck(
         origin=file.origin,
         keys=keys,
         tiles=tiles,
-        head=stored.head,
-        seconds=file.limits.start_seconds,
+        head=lambda: tiles.edge.head,
+        still_leads=storage.still_leads,
     )
     doubts = Doubts(
-        check=PastCheck(
-            origin=file.origin,
-            keys=keys,
-            tiles=tiles,
-            head=lambda: tiles.edge.head,
-            still_leads=storage.still_leads,
-        ),
+        check=past,
         cosigners=asked,
-        silent=silent,
+        silent=await past.at_start(asked.all, file.limits.start_seconds),
         seconds=file.limits.start_seconds,
         unproven=EMPTY if stored.head.size == 0 else COPY if storage.is_copy else "",
     )
@@ -205,7 +197,6 @@ async def open_log(
     if signed is not None and signer.last == stored.head and not signer.has_signed(signed):
         # A key is new: an idle log shows its signature at once, too.
         signed = await heads.put_signed(lambda: signer.sign(stored.head))
-
     rated = mirrored = Keeping()
     if keepers is not None:
         published = _size_of(stored.published)
@@ -223,8 +214,8 @@ async def open_log(
         signed=signed,
         published=stored.published,
         is_committing=is_committing,
-        rated=rated,
-        mirrored=mirrored,
+        rated_kept=rated,
+        mirrors_kept=mirrored,
     )
     metrics.integrated(stored.head.size)
     return OpenLog(tiles, heads, publisher, CommitListener(tiles, publisher, metrics), doubts)

@@ -82,15 +82,15 @@ class Publisher:
         signed: bytes | None,
         published: bytes | None,
         is_committing: Callable[[], bool],
-        rated: Keeping,
-        mirrored: Keeping,
+        rated_kept: Keeping,
+        mirrors_kept: Keeping,
         clock: Clock | None = None,
     ) -> None:
         """Continues from what is stored: the integrated head, the signed and published notes.
 
         Without a policy the log publishes uncosigned. `is_committing` tells whether a commit is
-        under way or follows at once, so that a signature can ride in its transaction. `rated` and
-        `mirrored` keep what those cosign that no head waits for.
+        under way or follows at once, so that a signature can ride in its transaction. `rated_kept`
+        and `mirrors_kept` are of those that no head waits for.
         """
         self._signer = signer
         self._store = store
@@ -103,13 +103,13 @@ class Publisher:
         self._clock = Clock() if clock is None else clock
         self._is_committing = is_committing
         self._cosigners = Cosigners(self, cosigners, limits, self._clock)
-        self.rated = RatedCosigners(self, cosigners.rated, self._clock, rated)
+        self.rated = RatedCosigners(self, cosigners.rated, self._clock, rated_kept)
         self.mirrors = Mirroring(
             self,
             cosigners.policy,
             cosigners.mirrors,
             self._clock,
-            mirrored,
+            mirrors_kept,
             tiles=tiles,
             metrics=metrics,
         )

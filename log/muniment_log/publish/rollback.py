@@ -34,78 +34,19 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 
-async def check_witnesses(
-    witnesses: Sequence[WitnessClient],
-    *,
-    origin: str,
-    keys: Sequence[Verifier],
-    tiles: TileSource,
-    head: Head,
-    seconds: float,
-) -> list[WitnessClient]:
-    """Compares the tree with what the witnesses remember, and notes the sizes they tell.
-
-    All are asked at the same time, for `seconds`. What none of `keys` signed proves nothing. A
-    witness that cannot be asked only causes a warning: it may be down, and later rounds with it
-    would fail anyway. Raises RolledBackError if a witness knows a head of this log that the tree
-    does not contain.
-
-    Returns:
-        The witnesses that answered and show no checkpoint of this log: they have none, or have no
-        monitoring endpoint, and then only their answer to add-checkpoint can tell.
-    """
-
-    async def ask(witness: WitnessClient) -> tuple[bool, SignedCheckpoint | None]:
-        try:
-            async with asyncio.timeout(seconds):
-                return True, await witness.latest(origin, keys)
-        except (WitnessError, TimeoutError) as error:
-            event(
-                _LOGGER,
-                logging.WARNING,
-                "a witness cannot be asked for its latest head",
-                witness=witness.label,
-                error=str(error) or "no answer in time",
-            )
-            return False, None
-
-    answers = await asyncio.gather(*map(ask, witnesses))
-    silent: list[WitnessClient] = []
-    for witness, (answered, signed) in zip(witnesses, answers, strict=True):
-        if signed is not None:
-            await _compare(witness, signed.checkpoint, tiles, head)
-        elif answered:
-            silent.append(witness)
-    return silent
-
-
-async def _compare(
-    witness: WitnessClient, known: Checkpoint, tiles: TileSource, head: Head
-) -> None:
-    if known.size > head.size:
-        raise RolledBackError(
-            f"the database was rolled back: it holds {head.size} leaves, but the witness "
-            f"{witness.label} has a checkpoint of {known.size} that this log signed"
-        )
-    if await read_root(tiles, known.size) != known.root:
-        raise RolledBackError(
-            f"the database holds another history: at size {known.size} its root is not the "
-            f"one that this log signed and the witness {witness.label} has seen"
-        )
-    witness.size = known.size
-
-
 async def _nothing() -> None:
     """Nobody else writes the tree."""
 
 
 @dataclass(kw_only=True, eq=False)
 class PastCheck:
-    """Asks one witness for its newest checkpoint, while the log runs, and compares.
+    """Compares the tree with what witnesses remember of the log.
+
+    What none of the keys signed proves nothing.
 
     Attributes:
         head: gives that of the tree on disk, which `tiles` are of.
-        still_leads: raises an error of its own when another process writes the tree now: what the
+        still_leads: raises an error of its own when another process writes the tree now: what a
             witness has seen then is that process's.
     """
 
@@ -120,8 +61,45 @@ class PastCheck:
         """Leaves in the tree, now."""
         return self.head().size
 
-    async def __call__(self, witness: WitnessClient) -> None:
-        """Asks a witness.
+    async def at_start(
+        self, witnesses: Sequence[WitnessClient], seconds: float
+    ) -> list[WitnessClient]:
+        """Asks all witnesses at the same time, for `seconds`, and notes the sizes they tell.
+
+        One that cannot be asked only causes a warning: it may be down, and later rounds with it
+        would fail anyway. Raises RolledBackError if a witness knows a head of this log that the
+        tree does not contain.
+
+        Returns:
+            The witnesses that answered and show no checkpoint of this log: they have none, or have
+            no monitoring endpoint, and then only their answer to add-checkpoint can tell.
+        """
+
+        async def ask(witness: WitnessClient) -> tuple[bool, SignedCheckpoint | None]:
+            try:
+                async with asyncio.timeout(seconds):
+                    return True, await witness.latest(self.origin, self.keys)
+            except (WitnessError, TimeoutError) as error:
+                event(
+                    _LOGGER,
+                    logging.WARNING,
+                    "a witness cannot be asked for its latest head",
+                    witness=witness.label,
+                    error=str(error) or "no answer in time",
+                )
+                return False, None
+
+        answers = await asyncio.gather(*map(ask, witnesses))
+        silent: list[WitnessClient] = []
+        for witness, (answered, signed) in zip(witnesses, answers, strict=True):
+            if signed is not None:
+                await self._compare(witness, signed.checkpoint)
+            elif answered:
+                silent.append(witness)
+        return silent
+
+    async def of(self, witness: WitnessClient) -> None:
+        """Asks one witness, while the log runs.
 
         Raises:
             RolledBackError: it knows a head of this log that the tree does not contain.
@@ -135,12 +113,25 @@ class PastCheck:
             return
         await self.still_leads()
         try:
-            await _compare(witness, signed.checkpoint, self.tiles, self.head())
+            await self._compare(witness, signed.checkpoint)
         except DamagedTileError as error:
             event(
                 _LOGGER, logging.ERROR, "a witness's checkpoint cannot be compared",
                 witness=witness.label, error=str(error),
             )  # fmt: skip
+
+    async def _compare(self, witness: WitnessClient, known: Checkpoint) -> None:
+        if known.size > self.size:
+            raise RolledBackError(
+                f"the database was rolled back: it holds {self.size} leaves, but the witness "
+                f"{witness.label} has a checkpoint of {known.size} that this log signed"
+            )
+        if await read_root(self.tiles, known.size) != known.root:
+            raise RolledBackError(
+                f"the database holds another history: at size {known.size} its root is not the "
+                f"one that this log signed and the witness {witness.label} has seen"
+            )
+        witness.size = known.size
 
 
 EMPTY: Final = "this log is empty"
@@ -322,7 +313,7 @@ class Doubts:
         self._saying[witness] = what
         self._silent.discard(witness)
         self._look()
-        await self._check(witness)
+        await self._check.of(witness)
 
     def _look(self) -> None:
         if self._unheard and self._confirmed and not self._could_be_a_quorum(self._unheard):
