@@ -22,6 +22,7 @@ from muniment.local.taskgroup import TaskGroup
 from muniment.tlog.tiles import MIRRORED
 from muniment_log.app.addendakeeping import AddendaKeeping
 from muniment_log.app.openlog import open_log
+from muniment_log.app.storage import LogStorage
 from muniment_log.cluster.cosigned import CosignedObject
 from muniment_log.cluster.integrator import CommitActivity, IntegratedHeads, Integrator
 from muniment_log.cluster.keys import check_keys
@@ -69,8 +70,8 @@ PAUSE_SECONDS: Final = 0.5
 _PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError, EngineRefusedError)
 
 
-class ClusterStorage:
-    """PostgreSQL and a bucket as the storage that a log is opened from; see `LogStorage`."""
+class ClusterStorage(LogStorage[IntegratedHeads]):
+    """PostgreSQL and a bucket as the storage that a log is opened from."""
 
     def __init__(
         self,
@@ -82,11 +83,9 @@ class ClusterStorage:
         stored: StoredTree,
         edge: RightEdge,
     ) -> None:
-        self.stored = stored
-        self.edge = edge
-        self.full = bucket
-        self.is_copy = False
-        self.min_index = 0
+        super().__init__(stored, edge, bucket)
+        self._tree = stored
+        self._bucket = bucket
         self._origin = origin
         self._store = store
         self._objects = objects
@@ -97,15 +96,12 @@ class ClusterStorage:
 
     async def compare(self, keys: Sequence[Verifier], tiles: TileSource) -> None:
         """Compares the database with the bucket, and brings the bucket's checkpoint up to date."""
-        await self.full.check_published(self.stored)
-        await self.full.reconcile(self._origin, keys, self.stored, tiles)
+        await self._bucket.check_published(self._tree)
+        await self._bucket.reconcile(self._origin, keys, self._tree, tiles)
 
     async def still_leads(self) -> None:
         """Checks that the lease has not passed to another process."""
         await self._store.check_epoch()
-
-    async def make_ready(self) -> None:
-        """Nothing is left to prepare."""
 
 
 class _Term(NamedTuple):

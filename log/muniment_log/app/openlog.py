@@ -6,14 +6,14 @@ contradicts its own signed checkpoints, its bucket or its witnesses is not opene
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from msgspec import Struct
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment_log.app.storage import H, LogStorage
 from muniment_log.core.heads import HeadSigner
 from muniment_log.publish.keeping import Keeping, load_kept
-from muniment_log.publish.published import CheckpointStore
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rollback import (
     COPY,
@@ -25,87 +25,14 @@ from muniment_log.publish.rollback import (
 from muniment_log.storage.embedded import RECENT_BYTES, EmbeddedTiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from muniment.tlog.heads import Head
-    from muniment.tlog.note import Verifier
     from muniment_log.config import LogConfig
-    from muniment_log.core.integrate import Integration, RightEdge
-    from muniment_log.core.ports import TileSource
+    from muniment_log.core.integrate import Integration
     from muniment_log.inforce import Witnesses
     from muniment_log.metrics import TreeMetrics
     from muniment_log.publish.keeping import CosignedKeepers
-    from muniment_log.storage.embedded import FullTiles
-
-
-H_co = TypeVar("H_co", bound=CheckpointStore, covariant=True)
-
-
-class StoredHeads(Protocol):
-    """The heads that a storage holds."""
-
-    @property
-    def head(self) -> Head:
-        """The integrated head."""
-        ...
-
-    @property
-    def signed(self) -> bytes | None:
-        """The newest checkpoint that the log signed."""
-        ...
-
-    @property
-    def published(self) -> bytes | None:
-        """The published checkpoint."""
-        ...
-
-
-class LogStorage(Protocol[H_co]):
-    """What a log is opened from.
-
-    Attributes:
-        stored: the heads, as loaded.
-        edge: the right edge of the integrated tree.
-        full: reads full tiles, and stores published checkpoints.
-        is_copy: whether it is a backup's copy, to which nothing was added since.
-        min_index: entries before this index were pruned.
-    """
-
-    @property
-    def stored(self) -> StoredHeads: ...  # noqa: D102
-
-    @property
-    def edge(self) -> RightEdge: ...  # noqa: D102
-
-    @property
-    def full(self) -> FullTiles: ...  # noqa: D102
-
-    @property
-    def is_copy(self) -> bool: ...  # noqa: D102
-
-    @property
-    def min_index(self) -> int: ...  # noqa: D102
-
-    def heads(self, tiles: EmbeddedTiles, /) -> H_co:
-        """Where signed checkpoints are stored."""
-        ...
-
-    async def compare(self, keys: Sequence[Verifier], tiles: TileSource, /) -> None:
-        """Compares the stored heads with what the storage holds besides.
-
-        Raises:
-            RolledBackError: the storage went back.
-            StorageError: it is damaged.
-        """
-        ...
-
-    async def still_leads(self) -> None:
-        """Checks that no other process writes the tree; LogError if one does."""
-        ...
-
-    async def make_ready(self) -> None:
-        """Prepares for commits, after nothing contradicts the log."""
-        ...
 
 
 def _size_of(note: bytes | None) -> int:
@@ -131,11 +58,11 @@ class CommitListener:
         self._metrics.integrated(change.edge.head.size)
 
 
-class OpenLog(Struct, Generic[H_co], frozen=True):
+class OpenLog(Struct, Generic[H], frozen=True):
     """A log that may be written."""
 
     tiles: EmbeddedTiles
-    heads: H_co
+    heads: H
     publisher: Publisher
     listener: CommitListener
     doubts: Doubts
@@ -143,14 +70,14 @@ class OpenLog(Struct, Generic[H_co], frozen=True):
 
 async def open_log(
     config: LogConfig,
-    storage: LogStorage[H_co],
+    storage: LogStorage[H],
     witnesses: Witnesses,
     *,
     metrics: TreeMetrics,
     is_committing: Callable[[], bool],
     now: Callable[[], int],
     keepers: CosignedKeepers | None = None,
-) -> OpenLog[H_co]:
+) -> OpenLog[H]:
     """Compares a log with all that is known of it, and puts its writing parts together.
 
     `is_committing` tells whether a commit is under way or follows at once; `now` gives Unix

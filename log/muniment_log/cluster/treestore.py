@@ -7,13 +7,13 @@ of the partial bundle stay, so that whoever takes over can go on from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.cluster.database import SETTLERS, SETTLING, settle
 from muniment_log.cluster.lease import LeaseLostError
+from muniment_log.core.ordering import StoredHeads
 from muniment_log.core.runs import PlacedRow, run_of
 from muniment_log.errors import StorageError
 
@@ -53,21 +53,14 @@ WHERE head.size <= excluded.size RETURNING size
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTree:
+class StoredTree(StoredHeads, frozen=True, kw_only=True):
     """What the database holds of the tree.
 
     Attributes:
-        head: the integrated tree.
         tail: the entries that are not in a full bundle, and some before them, in order.
-        signed: the newest checkpoint that the log signed.
-        published: the published checkpoint.
     """
 
-    head: Head
     tail: tuple[PlacedRow, ...]
-    signed: bytes | None
-    published: bytes | None
 
 
 class TreeStore:
@@ -98,7 +91,12 @@ class TreeStore:
             await settle(db)
             tail = tuple(run_of(row["first"], row["count"], row["data"]) for row in rows)
             head = Head(tree["size"], tree["root"])
-            return StoredTree(head, tail, notes.get("signed"), notes.get("published"))
+            return StoredTree(
+                head=head,
+                signed=notes.get("signed"),
+                published=notes.get("published"),
+                tail=tail,
+            )
 
         return await self._database.transact(work, "reading the tree")
 

@@ -178,24 +178,32 @@ class Accepted(Struct, frozen=True):
     index: int
 
 
-class Loaded(Struct, frozen=True):
-    """What the file holds of the tree's right edge, and the notes of the two heads.
+class StoredHeads(Struct, frozen=True, kw_only=True):
+    """The heads that a storage holds.
 
     Attributes:
         head: the integrated tree.
-        fragments: the partial bundle, in order.
-        partials: level above 0 → (tile index, hashes) of the last stored tile of that level.
         signed: the newest checkpoint that the log signed.
         published: the published checkpoint.
-        pruned: entries below this index were pruned.
     """
 
     head: Head
-    fragments: tuple[bytes, ...]
-    partials: Mapping[int, tuple[int, bytes]]
     signed: bytes | None
     published: bytes | None
-    pruned: int = 0
+
+
+class Loaded(StoredHeads, frozen=True, kw_only=True):
+    """What the file holds of the heads, and of the tree's right edge.
+
+    Attributes:
+        fragments: the partial bundle, in order.
+        partials: level above 0 → (tile index, hashes) of the last stored tile of that level.
+        pruned: entries below this index were pruned.
+    """
+
+    fragments: tuple[bytes, ...]
+    partials: Mapping[int, tuple[int, bytes]]
+    pruned: int
 
 
 class Commit(Struct, frozen=True):

@@ -376,12 +376,12 @@ def read_loaded(db: sqlite3.Connection) -> Loaded:
         level += 1
     notes = dict(db.execute("SELECT kind, note FROM head").fetchall())
     return Loaded(
-        Head(*tree),
-        tuple(data for (data,) in fragments),
-        partials,
-        notes.get("signed"),
-        notes.get("published"),
-        pruned_size(db),
+        head=Head(*tree),
+        signed=notes.get("signed"),
+        published=notes.get("published"),
+        fragments=tuple(data for (data,) in fragments),
+        partials=partials,
+        pruned=pruned_size(db),
     )
 
 
