@@ -20,7 +20,7 @@ from muniment.errors import Denied
 from muniment.gateway.governed import governed
 from muniment.gateway.runs import carry_run, current_run
 from muniment.permit import Finding, Verdict
-from waiting import until
+from waiting import LONGER, until
 
 RULES: dict[str, Any] = {"decide": yes, "subject": AGENT}
 
@@ -276,15 +276,19 @@ async def test_callable_objects_run(bench: Bench) -> None:
 
 async def test_a_decision_that_may_be_logged_when_its_caller_has_given_up(bench: Bench) -> None:
     """The log takes the batch and answers too late: it allows, and its outcome says aborted."""
-    async with bench.opened(deadline=0.1):
-        bench.sim.script.extend(["lose", *["drop"] * 1000])
-        denial = await bench.denied(bench.tool(bench.ran.append), 1)
-        assert denial.codes == ("governance_mesh_discontinuity",)
-        bench.sim.script.clear()
-        [outcome] = await bench.outcomes()
+    for seconds in LONGER:  # in which the log has to take it
+        async with bench.opened(deadline=seconds / 10):
+            bench.sim.script.extend(["lose", *["drop"] * 1000])
+            denial = await bench.denied(bench.tool(bench.ran.append), 1)
+            assert denial.codes == ("governance_mesh_discontinuity",)
+            assert not bench.ran
+            bench.sim.script.clear()
+            outcomes = await bench.outcomes()
+        if bench.records("decision"):
+            break
     [decision] = bench.records("decision")
-    assert not bench.ran
-    assert (outcome["status"], outcome["execution"]) == ("aborted", decision["execution"])
+    [outcome] = [one for one in outcomes if one["execution"] == decision["execution"]]
+    assert outcome["status"] == "aborted"
     assert outcome["denial"]["codes"] == ["governance_mesh_discontinuity"]
 
 
@@ -318,23 +322,28 @@ async def test_calls_that_are_waiting_when_the_gateway_closes_have_outcomes(benc
 # Waits, and parents
 
 
-async def test_who_never_answers_is_not_waited_for(bench: Bench) -> None:
+@pytest.mark.parametrize(("rule", "deadlines"), [("decide", (0.1,)), ("check", LONGER)])
+async def test_who_never_answers_is_not_waited_for(
+    bench: Bench, rule: str, deadlines: tuple[float, ...]
+) -> None:
     async def stubborn(*_: Any) -> None:
         while True:
             with contextlib.suppress(asyncio.CancelledError):
                 await over.wait()
                 return
 
-    # Before the check, the decision has to be logged within the same time.
-    for rule, deadline in ("decide", 0.1), ("check", 1.0):
+    for deadline in deadlines:  # before the check, the decision has to be logged in time, too
         async with bench.opened(deadline=deadline):
             over = asyncio.Event()
             denial = await bench.denied(bench.tool(bench.ran.append, **{rule: stubborn}), 1)
-            assert f"no answer within {deadline:g} s" in denial.reasons[0]
             outcomes = await bench.outcomes()
             await bench.on_loop(_set(over))
-    assert [one["status"] for one in outcomes] == ["aborted"]
-    assert not bench.ran
+        assert not bench.ran
+        if f"no answer within {deadline:g} s" in denial.reasons[0]:
+            break
+    else:
+        raise AssertionError(denial.reasons)
+    assert {one["status"] for one in outcomes} == ({"aborted"} if rule == "check" else set())
 
 
 async def _set(event: asyncio.Event) -> None:
