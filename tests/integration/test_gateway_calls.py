@@ -11,6 +11,7 @@ import pytest
 from commands import online
 from log_deployment import ORIGIN, Deployment, deployed
 from muniment.errors import Denied
+from muniment.gateway.breaker import Breaker
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.process import ProcessGateway
 from muniment.permit import Context, Trust, verify_permit
@@ -94,6 +95,9 @@ async def test_a_log_that_is_killed_denies_and_comes_back(made: Deployment, tmp_
 
     async with gateway_to(made, tmp_path) as gateway:
         await call(once="a")
+        inner = gateway.find()
+        assert isinstance(inner, Gateway)
+        inner.breaker = Breaker(lambda: 0.0)  # its pause lasts until the log has answered
         made.log.kill()
         with pytest.raises(Denied, match="no receipt"):
             await call(timeout=1)
@@ -102,8 +106,6 @@ async def test_a_log_that_is_killed_denies_and_comes_back(made: Deployment, tmp_
         assert "in the spool" in str(caught.value)
         await call(once="a")  # it has its permit
         made.start_log()
-        inner = gateway.find()
-        assert isinstance(inner, Gateway)
         await until(lambda: not inner.breaker.is_away)  # the batch of before has its answer
         await call()
     assert "Verdict: clean" in await audited(made, tmp_path)

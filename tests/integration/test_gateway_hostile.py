@@ -96,7 +96,8 @@ def test_no_nonsense_of_an_engine_is_an_allow(single: Single) -> None:
         assert (answer["decision"], own["codes"]) == (False, ["could_not_evaluate"]), name
         assert "permit" not in own, name
     assert single.stand.count("/yes") == 0  # nobody goes where an engine sends us
-    assert single.ask()["decision"] is True
+    # An honest engine on a busy machine may be late once.
+    eventually(lambda: single.ask()["decision"] is True)
     process = single.service.process
     assert "unhandled exception" not in process.stderr
 
