@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import engines
 import processes
 import signing
 from mirror_folder import MirrorFolder
+from muniment.records.batchbody import join_body
 from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.encoding import parse_base64, unframe
 from muniment.tlog.merkle import leaf_hash
@@ -357,6 +359,23 @@ def start_fails(config: Path, code: int, *words: str) -> None:
 def erase(made: Deployment, *arguments: object) -> processes.Done:
     """Erases by command, beside the log that runs."""
     return processes.run(processes.muniment_log("erase", "--config", made.config, *arguments))
+
+
+def send(made: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, bytes]:
+    """Publishes records with an addendum each.
+
+    Returns the index of the first, and the body that was sent.
+    """
+    body = join_body(made.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
+    answer = made.post(body, PUBLISHED)
+    assert answer.status == 200, answer.body
+    return answer.json["first"], body
+
+
+def audit_addenda(made: Deployment) -> processes.Done:
+    policy = made.folder / "log" / "witnesses.policy"
+    where = ("--log", made.url, "--policy", policy, "--gateway", made.signer.vkey)
+    return processes.run(processes.muniment("audit", *where, "--addenda"))
 
 
 def is_integrating(process: processes.Process) -> bool:

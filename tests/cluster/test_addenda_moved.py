@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
@@ -10,9 +10,8 @@ import pytest
 
 import engines
 import processes
-from log_deployment import PUBLISHED, Cluster, Deployment, ask, deployed, start_log
+from log_deployment import Cluster, Deployment, ask, deployed, send, start_log
 from muniment.records.addenda import addendum_path
-from muniment.records.batchbody import join_body
 from muniment_log.cli.exits import EXIT_DAMAGED
 from muniment_log.cluster.addendaobjects import GONE
 from muniment_service.exits import EXIT_DATABASE
@@ -29,13 +28,6 @@ def log(tmp_path: Path) -> Iterator[Deployment]:
         made.config.write_text(f"{text}\n[read]\nopen_addenda = true\n")
         processes.run(muniment_log("reload", "--config", made.config), code=0)
         yield made
-
-
-def send(log: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> int:
-    body = join_body(log.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
-    answer = log.post(body, PUBLISHED)
-    assert answer.status == 200, answer.body
-    return answer.json["first"]
 
 
 def read(url: str, data: bytes) -> tuple[int, bytes]:
@@ -65,7 +57,7 @@ def test_addenda_move_with_their_log_and_are_checked_and_exported(
     cluster = Cluster(database, bucket)
     pairs = [withheld(number, kept="log") for number in range(6)]
     pairs.append(withheld(6, "bob", "domain=hr", kept="log"))
-    first = send(log, pairs)
+    first, _ = send(log, pairs)
     assert (
         processes.run(
             muniment_log("erase", "--config", log.config, "--record", first, "--yes")

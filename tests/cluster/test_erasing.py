@@ -22,6 +22,7 @@ from log_deployment import (
     Deployment,
     Stream,
     ask,
+    audit_addenda,
     deployed,
     erase,
     leaves_of,
@@ -30,7 +31,7 @@ from log_deployment import (
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment_log.cluster.addendaobjects import ARRIVING, GONE
-from processes import muniment, muniment_log
+from processes import muniment_log
 from waiting import eventually
 from withholding import POINTER, digest_of, withheld
 
@@ -72,15 +73,6 @@ def objects(made: Deployment, *prefixes: str) -> dict[str, bytes]:
 def holding(made: Deployment, data: bytes) -> list[str]:
     secret = json.loads(data)["value"].encode()
     return sorted(path for path, held in objects(made).items() if secret in held)
-
-
-def audit(made: Deployment, url: str) -> processes.Done:
-    policy = made.folder / "log" / "witnesses.policy"
-    return processes.run(
-        muniment(
-            "audit", "--log", url, "--policy", policy, "--gateway", made.signer.vkey, "--addenda"
-        )
-    )
 
 
 def settled(made: Deployment) -> int:
@@ -128,7 +120,7 @@ def test_erased_bytes_are_nowhere_in_the_bucket_and_never_were_in_the_database(
     [process] = told.values()
     assert process["addenda"] == {"addenda": 1, "bytes": len(its), "erased": 3, "erasing": 0}
     settled(made)
-    audited = audit(made, made.url)
+    audited = audit_addenda(made)
     assert audited.returncode == 0, audited.stdout + audited.stderr
     for arguments, reason in [
         (("--digest", digest_of(mine[0][1])), "keeps no addendum of this digest"),
@@ -289,5 +281,5 @@ def test_kills_at_any_time_lose_no_addendum_and_bring_none_back(made: Deployment
             else:
                 assert (answer.status, answer.body) == (200, data)
                 assert held[path] == data
-        audited = audit(made, made.url)
+        audited = audit_addenda(made)
         assert audited.returncode == 0, audited.stdout + audited.stderr

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 
 import processes
-from log_deployment import ORIGIN, PUBLISHED, Answer, Deployment, ask, deployed, erase, leaves_of
+from log_deployment import (
+    ORIGIN,
+    Answer,
+    Deployment,
+    ask,
+    audit_addenda,
+    deployed,
+    erase,
+    leaves_of,
+    send,
+)
 from log_deployment import run as output
 from muniment.records.addenda import addendum_path
 from muniment.records.api import Erasure, parse_record
-from muniment.records.batchbody import join_body
 from processes import muniment, muniment_log
 from waiting import SECONDS, eventually
 from withholding import POINTER, digest_of, withheld
@@ -35,14 +44,6 @@ def open_addenda(made: Deployment, *lines: str) -> None:
     output(muniment_log("reload", "--config", made.config))
 
 
-def send(made: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, bytes]:
-    """The index of the first record, and the body, to send it again."""
-    body = join_body(made.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
-    answer = made.post(body, PUBLISHED)
-    assert answer.status == 200, answer.body
-    return answer.json["first"], body
-
-
 def read(made: Deployment, data: bytes) -> Answer:
     return ask(f"{made.url}/{addendum_path(digest_of(data))}")
 
@@ -59,16 +60,6 @@ def on_disk(made: Deployment, data: bytes) -> list[str]:
 def status(made: Deployment) -> dict[str, Any]:
     done = processes.run(muniment_log("status", "--config", made.config), code=0)
     return json.loads(done.stdout)
-
-
-def audit(made: Deployment, *arguments: object) -> processes.Done:
-    policy = made.folder / "log" / "witnesses.policy"
-    return processes.run(
-        muniment(
-            "audit", "--log", made.url, "--policy", policy, "--gateway", made.signer.vkey,
-            "--addenda", *arguments,
-        )
-    )  # fmt: skip
 
 
 def test_erased_bytes_are_nowhere_and_everything_else_stays_valid(deployment: Deployment) -> None:
@@ -134,7 +125,7 @@ def test_erased_bytes_are_nowhere_and_everything_else_stays_valid(deployment: De
     found = [parse_record(leaf) for leaf in leaves if b'"kind":"erasure"' in leaf]
     assert isinstance(found[0], Erasure)
     assert (found[0].producer, found[0].by, found[0].reason) == (ORIGIN, "dpo", "asked for")
-    audited = audit(deployment)
+    audited = audit_addenda(deployment)
     assert audited.returncode == 0, audited.stdout + audited.stderr
     assert "Verdict: clean." in audited.stdout
     assert f"A member of entry {first}: erased by entry {first + 6}." in audited.stdout
@@ -315,7 +306,7 @@ def test_a_kill_at_any_time_leaves_no_addendum_that_outlives_its_erasure(
     for _, data in pairs[::200]:
         assert read(deployment, data).status == 410
         assert on_disk(deployment, data) == []
-    audited = audit(deployment)
+    audited = audit_addenda(deployment)
     assert audited.returncode == 0, audited.stdout + audited.stderr
 
 
