@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -40,6 +41,8 @@ from muniment.tlog.policyversion import say_time
 
 WARNINGS_SHOWN = 20
 """Warnings in plain text; the JSON report has up to a thousand."""
+
+_MORE = "  … --json has more of them."
 
 
 @click.command(epilog=describe_exits())
@@ -235,64 +238,9 @@ def _write_evidence(
 
 def _print(outcome: AuditOutcome, state_path: Path | None, evidence_path: Path | None) -> None:
     report = outcome.report
-    if report.origin and report.root:
-        click.echo(f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}.")
-    if report.cosigners:
-        when = f", as of {say_time(report.time)}" if report.time else ""
-        click.echo(f"Cosigned by a quorum ({count(len(report.cosigners), 'cosignature')}{when}).")
-    if report.ahead:
-        click.echo(f"Warning: {say_ahead(report.ahead)}.")
-    if report.is_first_use and report.root:
-        at = "" if state_path is None else f" There was no state {state_path}."
-        click.echo(f"First audit: the checkpoint was trusted on first use.{at}")
-    elif report.since:
-        click.echo(f"Goes on from {report.since} entries audited before.")
-    if report.is_tree_verified and report.is_tree_only:
-        click.echo(
-            f"Rehashed {count(report.entries, 'leaf', 'leaves')}, whatever they are. Compared "
-            f"{count(report.tiles, 'hash tile')}. The root is the checkpoint's."
-        )
-    elif report.is_tree_verified:
-        click.echo(
-            f"Rehashed {count(report.entries, 'entry', 'entries')}: "
-            f"{count(report.records, 'record')} and {count(report.manifests, 'manifest')} on "
-            f"{count(report.streams, 'stream')}. Compared {count(report.tiles, 'hash tile')}. "
-            "The root is the checkpoint's."
-        )
-        click.echo(f"Verified {count(report.signatures, 'manifest signature')}.")
-    for sentence in describe(report.addenda):
-        click.echo(sentence)
-    for entry, by in report.addenda.erasures[:WARNINGS_SHOWN]:
-        whose = f"entry {entry}" if entry >= 0 else "an entry audited before"
-        click.echo(f"  A member of {whose}: erased by entry {by}.")
-    if report.addenda.erased > WARNINGS_SHOWN:
-        click.echo("  … --json has more of them.")
-    if report.unknown_signers:
-        names = ", ".join(sorted(report.unknown_signers))
-        click.echo(f"Not verified, for lack of their vkeys (--gateway): manifests by {names}.")
-    if report.is_tree_verified and report.entries and not report.is_tree_only:
-        click.echo(
-            f"Followed {count(report.edges, 'lineage edge')} of {count(report.runs, 'run')}"
-            + ("." if report.are_relations_whole else ", in the new part only.")
-        )
-    if report.promised:
-        click.echo(_outcomes(report))
-    if report.approved:
-        checked = "verified" if report.knows_approvers else "not verified, for lack of --approver"
-        click.echo(f"Approved by people: {count(report.approved, 'decision')}; {checked}.")
-    if report.indexed is not None:
-        click.echo(
-            "Computed the map of all leaves, and compared "
-            f"{count(report.indexed, 'leaf', 'leaves')} of the index log."
-        )
-    for kind, number in sorted(report.warned.items()):
-        click.echo(f"Warning, about what gateways have logged: {kind}, {count(number, 'time')}.")
-    for warning in report.warnings[:WARNINGS_SHOWN]:
-        click.echo(f"  {warning.kind}: {warning.sentence}.")
-    if len(report.warnings) > WARNINGS_SHOWN:
-        click.echo("  … --json has more of them.")
-    if report.edges and not report.are_cycles_checked:
-        click.echo("Not checked: cycles of lineage; there are too many edges.")
+    for part in (_on_head(report, state_path), _on_leaves(report), _on_records(report)):
+        for sentence in part:
+            click.echo(sentence)
     for finding in report.findings:
         where = "" if finding.index is None else f" at entry {finding.index}"
         weight = "PROVEN" if report.is_proven(finding) else "not verified"
@@ -306,3 +254,72 @@ def _print(outcome: AuditOutcome, state_path: Path | None, evidence_path: Path |
     if evidence_path is not None:
         click.echo(f"Evidence that anyone can verify with the log's vkey: {evidence_path}")
     click.echo(f"Verdict: {report.verdict.value}.")
+
+
+def _on_head(report: Report, state_path: Path | None) -> Iterator[str]:
+    """What was audited, by whose word, and what it was compared with."""
+    if report.origin and report.root:
+        yield f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}."
+    if report.cosigners:
+        when = f", as of {say_time(report.time)}" if report.time else ""
+        yield f"Cosigned by a quorum ({count(len(report.cosigners), 'cosignature')}{when})."
+    if report.ahead:
+        yield f"Warning: {say_ahead(report.ahead)}."
+    if report.is_first_use and report.root:
+        at = "" if state_path is None else f" There was no state {state_path}."
+        yield f"First audit: the checkpoint was trusted on first use.{at}"
+    elif report.since:
+        yield f"Goes on from {report.since} entries audited before."
+
+
+def _on_leaves(report: Report) -> Iterator[str]:
+    """What was read and rehashed, and what became of withheld members."""
+    if report.is_tree_verified and report.is_tree_only:
+        yield (
+            f"Rehashed {count(report.entries, 'leaf', 'leaves')}, whatever they are. Compared "
+            f"{count(report.tiles, 'hash tile')}. The root is the checkpoint's."
+        )
+    elif report.is_tree_verified:
+        yield (
+            f"Rehashed {count(report.entries, 'entry', 'entries')}: "
+            f"{count(report.records, 'record')} and {count(report.manifests, 'manifest')} on "
+            f"{count(report.streams, 'stream')}. Compared {count(report.tiles, 'hash tile')}. "
+            "The root is the checkpoint's."
+        )
+        yield f"Verified {count(report.signatures, 'manifest signature')}."
+    yield from describe(report.addenda)
+    for entry, by in report.addenda.erasures[:WARNINGS_SHOWN]:
+        whose = f"entry {entry}" if entry >= 0 else "an entry audited before"
+        yield f"  A member of {whose}: erased by entry {by}."
+    if report.addenda.erased > WARNINGS_SHOWN:
+        yield _MORE
+    if report.unknown_signers:
+        names = ", ".join(sorted(report.unknown_signers))
+        yield f"Not verified, for lack of their vkeys (--gateway): manifests by {names}."
+
+
+def _on_records(report: Report) -> Iterator[str]:
+    """Whether the records fit together, and what gateways should not have logged."""
+    if report.is_tree_verified and report.entries and not report.is_tree_only:
+        yield (
+            f"Followed {count(report.edges, 'lineage edge')} of {count(report.runs, 'run')}"
+            + ("." if report.are_relations_whole else ", in the new part only.")
+        )
+    if report.promised:
+        yield _outcomes(report)
+    if report.approved:
+        checked = "verified" if report.knows_approvers else "not verified, for lack of --approver"
+        yield f"Approved by people: {count(report.approved, 'decision')}; {checked}."
+    if report.indexed is not None:
+        yield (
+            "Computed the map of all leaves, and compared "
+            f"{count(report.indexed, 'leaf', 'leaves')} of the index log."
+        )
+    for kind, number in sorted(report.warned.items()):
+        yield f"Warning, about what gateways have logged: {kind}, {count(number, 'time')}."
+    for warning in report.warnings[:WARNINGS_SHOWN]:
+        yield f"  {warning.kind}: {warning.sentence}."
+    if len(report.warnings) > WARNINGS_SHOWN:
+        yield _MORE
+    if report.edges and not report.are_cycles_checked:
+        yield "Not checked: cycles of lineage; there are too many edges."

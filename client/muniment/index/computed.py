@@ -31,9 +31,8 @@ async def map_root(replica: Path, origin: str, head: Head) -> bytes:
                 while map_.size < head.size:
                     first = map_.size
                     end = min(first + _LEAVES, head.size)
-                    leaves: list[bytes] = []
-                    for bundle in range(first // TILE_WIDTH, (end - 1) // TILE_WIDTH + 1):
-                        leaves += unframe(reader.bundle(bundle))
+                    bundles = range(first // TILE_WIDTH, (end - 1) // TILE_WIDTH + 1)
+                    leaves = [leaf for one in bundles for leaf in unframe(reader.bundle(one))]
                     await map_.apply(first, leaves[: end - first])
             if map_.range.root() != head.root:
                 raise VerificationError(f"{replica} holds other leaves than those of this index")
