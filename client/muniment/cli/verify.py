@@ -23,7 +23,7 @@ from muniment.local.atomicfile import read_bounded
 from muniment.records.addenda import named_digests
 from muniment.records.canonical import canonicalize
 from muniment.records.codec import parse_record
-from muniment.tlog.policy import Policy, PolicyChain, show
+from muniment.tlog.policy import CosignedCheckpoint, Policy, PolicyChain, show
 from muniment.tlog.policyversion import say_time
 from muniment.tlog.tlogproof import (
     TlogProof,
@@ -92,16 +92,7 @@ def verify(
     data = read_bounded(entry, "entry", most=MAX_SPELLING)
     try:
         proof = parse_tlog_proof(stated)
-        # Apart from the proof, so that the message can say which of the two does not hold.
-        policy.verify(proof.checkpoint)
-        try:
-            cosigned = verify_tlog_proof(proof, data, policy)
-        except VerificationError:
-            reason = _other_spelling(proof, data, policy) or (
-                f"these {len(data)} bytes are not entry {proof.index} of its tree: they, the index "
-                "or the proof were changed"
-            )
-            raise VerificationError(f"the checkpoint is genuine, but {reason}") from None
+        cosigned = _verified(proof, data, policy)
         with open_facts(replica_path, policy) as facts:
             withholding = _withholding(data, addendum_paths, addenda_folder, facts)
     except (FormatError, VerificationError) as error:
@@ -109,7 +100,6 @@ def verify(
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
         raise VerificationError(f"not verified: {error}") from None
     version = policy.version_of(cosigned) if isinstance(policy, PolicyChain) else None
-    witnesses = [{"name": show(name), "time": time} for name, time in cosigned.cosigners]
     if as_json:
         result: dict[str, Any] = {
             "verified": True,
@@ -117,7 +107,7 @@ def verify(
             "size": cosigned.size,
             "origin": cosigned.origin,
             "log_keys": [str(vkey) for vkey in cosigned.log_keys],
-            "witnesses": witnesses,
+            "witnesses": [{"name": show(name), "time": time} for name, time in cosigned.cosigners],
         }
         if version is not None:
             result["policy_version"] = version.number
@@ -133,7 +123,24 @@ def verify(
         click.echo(f"Version {version.number} of the policy judges it, {say_window(version)}.")
     if withholding is not None:
         show_withholding(withholding)
-    if not witnesses:
+    _show_witnesses(cosigned)
+
+
+def _verified(proof: TlogProof, data: bytes, policy: Policy) -> CosignedCheckpoint:
+    """Verifies the checkpoint, and then the leaf: an error says which of the two does not hold."""
+    policy.verify(proof.checkpoint)
+    try:
+        return verify_tlog_proof(proof, data, policy)
+    except VerificationError:
+        reason = _other_spelling(proof, data, policy) or (
+            f"these {len(data)} bytes are not entry {proof.index} of its tree: they, the index "
+            "or the proof were changed"
+        )
+        raise VerificationError(f"the checkpoint is genuine, but {reason}") from None
+
+
+def _show_witnesses(cosigned: CosignedCheckpoint) -> None:
+    if not cosigned.cosigners:
         click.echo("No witness is required by the policy: the log alone vouches for that tree.")
         return
     ahead = cosigned.ahead(int(clock()))
