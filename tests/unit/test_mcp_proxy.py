@@ -146,6 +146,37 @@ async def test_a_request_goes_on_with_its_permit_and_nobodys_token() -> None:
         assert not headers.keys() & {"authorization", "cookie"}
 
 
+async def test_a_body_is_for_the_server_in_the_encoding_that_it_was_decided_in() -> None:
+    """Some servers read a body in the charset of its type, and the gate in UTF-8."""
+    ping, server = b'{"jsonrpc":"2.0","id":1,"method":"ping"}', Server()
+    async with proxied(server) as (_, client):
+        for named in ("utf-7", '"UTF-16"', "latin1"):
+            kind = {"Content_Type": f"application/json; charset={named}"}
+            status, told, _ = await post(client, ping, **kind)
+            assert (status, json.loads(told)["error"]["code"]) == (400, -32600)
+        assert server.heard == []
+        for kind in ("application/json; charset=utf-8", 'application/json;charset="UTF-8"; x=y'):
+            await post(client, ping, Content_Type=kind)
+    assert [(heard["content-type"], body) for _, heard, body in server.heard] == [
+        ("application/json", ping)
+    ] * 2
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+@pytest.mark.parametrize("mine", ["session-1", ""])
+async def test_nobody_names_a_session_beside_their_own(method: str, mine: str) -> None:
+    """What the gate looks at is the first; a server may take the last, or both."""
+    server = Server()
+    async with proxied(server) as (_, client):
+        await post(client, asked("initialize", protocolVersion="2025-11-25"))
+        server.heard.clear()
+        sent = [(SESSION, mine), (SESSION, "session-2"), ("Content-Type", "application/json")]
+        body = asked() if method == "POST" else None
+        async with client.request(method, "/mcp", data=body, headers=sent) as answer:
+            assert answer.status == 400
+    assert server.heard == []
+
+
 async def test_what_a_revision_does_not_know_is_not_found() -> None:
     server = Server()
     async with proxied(server) as (_, client):

@@ -50,7 +50,7 @@ MOST_SESSIONS: Final = 10_000
 SESSION: Final = "Mcp-Session-Id"
 
 _REQUEST_HEADERS: Final = frozenset(
-    {"accept", "content-type", "last-event-id", "traceparent", "tracestate", "user-agent"}
+    {"accept", "last-event-id", "traceparent", "tracestate", "user-agent"}
 )
 _RESPONSE_HEADERS: Final = ("Content-Type", "Cache-Control", "Allow", "X-Accel-Buffering", SESSION)
 _JSON: Final = "application/json"
@@ -100,7 +100,9 @@ class McpProxy:
         client = self._named(request)
         if client is None:
             return _refused(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-        session = request.headers.get(SESSION, "")
+        session, *others = request.headers.getall(SESSION, [""])
+        if others:  # the server may go by another one than is looked at here
+            return _refused(400, f"the header {SESSION} is there twice")
         if session and self._sessions.get(session) != client:
             return _refused(404, "no such session")
         if self._pending >= MOST_PENDING:
@@ -271,8 +273,8 @@ def _response(data: bytes) -> Message | None:
 async def _body(request: web.Request) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise MessageError(INVALID_REQUEST, "send the body without content encoding")
-    if request.content_type != _JSON:
-        raise MessageError(INVALID_REQUEST, f"the Content-Type must be {_JSON}")
+    if request.content_type != _JSON or (request.charset or "utf-8").lower() != "utf-8":
+        raise MessageError(INVALID_REQUEST, f"the Content-Type must be {_JSON}, in UTF-8")
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
@@ -296,7 +298,9 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _passed_on(request: web.Request) -> list[tuple[str, str]]:
-    return [
+    """The headers that go on; the type is ours: a server reads a body as that says."""
+    kind = [("Content-Type", _JSON)] if request.method == "POST" else []
+    return kind + [
         (name, value)
         for name, value in request.headers.items()
         if name.lower() in _REQUEST_HEADERS or name.lower().startswith("mcp-")
