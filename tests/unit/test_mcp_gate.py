@@ -153,6 +153,27 @@ async def test_what_is_no_message_is_one_error_and_the_next_one_is_heard(
         assert (await server.hear())["method"] == "ping"
 
 
+@pytest.mark.parametrize("method", ["tools/call", "tools/explode", "initialize"])
+async def test_a_request_without_an_id_does_not_pass_as_a_notification(method: str) -> None:
+    """Libraries of JSON-RPC run a method all the same, and answer nothing."""
+    policy = Policy()
+    async with gated(policy) as (client, server):
+        client.say({"jsonrpc": "2.0", "method": method, "params": {"name": "add"}})
+        assert (await client.hear())["error"]["code"] == -32600
+        client.say({"jsonrpc": "2.0", "method": "notifications/x"})
+        assert (await server.hear())["method"] == "notifications/x"
+    [(shown, reason)] = policy.refused
+    assert (shown["action"]["name"], reason) == (method, f"method {method!r}: without an id")
+    assert policy.asked == []
+
+
+async def test_what_passes_anyway_passes_without_an_id_too() -> None:
+    async with gated(Policy(), McpRules(passed=frozenset({"x/told"}))) as (client, server):
+        for method in ("x/told", "ping"):
+            client.say({"jsonrpc": "2.0", "method": method})
+            assert (await server.hear())["method"] == method
+
+
 async def test_a_cancellation_of_what_is_being_decided_is_held_back_with_it() -> None:
     policy = Policy()
     async with gated(policy) as (client, server):

@@ -86,6 +86,32 @@ def test_a_completion_of_a_resource_is_about_that() -> None:
     assert asked["resource"] == {"type": "resource", "id": "file:///b"}
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("tools/call", {"name": "add", "Name": "delete"}),
+        ("tools/call", {"name": "add", "Arguments": {"all": True}}),
+        ("tools/call", {"name": "add", "argument\u017f": {}}),
+        ("tools/call", {"name": "add", "_Meta": {}}),
+        ("resources/read", {"uri": "file:///a", "URI": "file:///b"}),
+        ("tasks/cancel", {"taskId": "t-1", "taskid": "t-2"}),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "n", "NAME": "m"}}),
+    ],
+)
+def test_a_member_that_some_read_as_another_one_cannot_be_asked_about(
+    method: str, params: dict[str, Any]
+) -> None:
+    """Go and .NET tell members apart by more than case only where they are told to."""
+    for known in (None, declared(None, "add")):
+        with pytest.raises(MappingError, match="is no name here: some servers read it as"):
+            requests_of(message(method, **params), ALICE, known)
+
+
+def test_arguments_have_the_names_that_a_tool_gives_them() -> None:
+    [asked] = requests_of(message(name="add", arguments={"Name": 1, "name": 2}), ALICE)
+    assert asked["resource"] == {"type": "tool", "id": "add"}
+
+
 def test_an_agent_that_is_not_known_is_left_out() -> None:
     [asked] = requests_of(message(name="add"), Caller({"sub": "alice", "aud": "x"}))
     assert asked["context"] == {}

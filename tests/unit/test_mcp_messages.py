@@ -107,6 +107,10 @@ def test_without_a_permit_the_bytes_stay_and_a_clients_own_claim_goes() -> None:
         (b'{"jsonrpc":"2.0","id":"x","method":"a","params":[1]}', INVALID_PARAMS, "x"),
         (b'{"jsonrpc":"2.0","id":2,"method":"a","params":{"_meta":1}}', INVALID_PARAMS, 2),
         (b'{"jsonrpc":"2.0","id":2,"result":1,"error":{}}', INVALID_REQUEST, 2),
+        # Go and .NET read these as the members that they name, and the last one counts.
+        (b'{"jsonrpc":"2.0","id":2,"method":"ping","Method":"tools/call"}', INVALID_REQUEST, 2),
+        (b'{"jsonrpc":"2.0","method":"a","ID":7}', INVALID_REQUEST, None),
+        (b'{"jsonrpc":"2.0","id":2,"method":"a","Param\xc5\xbf":{}}', INVALID_REQUEST, 2),
         (b'{"jsonrpc":"2.0","result":1}', INVALID_REQUEST, None),
         (b'{"jsonrpc":"2.0","id":"%s","method":"a"}' % (b"x" * 1025), INVALID_REQUEST, None),
     ],

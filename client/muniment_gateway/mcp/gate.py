@@ -35,7 +35,9 @@ from muniment_gateway.mcp.mapping import (
 from muniment_gateway.mcp.messages import (
     DENIED,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     METHOD_NOT_FOUND,
+    NOTIFICATIONS,
     Message,
     MessageError,
     error_answer,
@@ -133,10 +135,14 @@ class McpGate:
     ) -> PassedMessage | bytes:
         """Decides on a message: what passes, or the answer that refuses it.
 
-        Raises MessageError for a method that nobody knows, of revision 2026-07-28 or later.
+        Raises MessageError for a method that nobody knows, of revision 2026-07-28 or later, and for
+        what is a notification only by its want of an id.
         """
         message = asked_again(message)
         is_free = message.method in PASSED or message.method in self._rules.passed
+        is_told = message.kind == "notification" and not is_free
+        if is_told and not message.method.startswith(NOTIFICATIONS):
+            raise await self._without_id(message, caller, call)
         if message.kind != "request" or is_free:
             data = (
                 message.data if message.kind == "response" else with_meta(message, META_KEY, None)
@@ -235,16 +241,19 @@ class McpGate:
                 )
                 await _end_unrun(beginning, is_open=is_open)
 
+    async def _without_id(
+        self, message: Message, caller: Caller, call: RequestDetails
+    ) -> MessageError:
+        """The error of a request without an id, which many servers run, and answer nothing."""
+        reason = f"method {message.method[:64]!a}: without an id"
+        await self._decider.refuse(_shown(message, caller), call, reason)
+        return MessageError(INVALID_REQUEST, f"{reason} it is no request, nor a notification")
+
     async def _unmapped(
         self, message: Message, caller: Caller, call: RequestDetails, error: MappingError
     ) -> bytes:
         """Refuses what nothing can be asked about, and records that it was asked for."""
-        shown = {
-            "subject": {"type": "identity", "id": str(caller.claims.get("sub", ""))},
-            "action": {"name": message.method[:256]},
-            "resource": {"type": "mcp_server", "id": str(caller.claims.get("aud", ""))},
-        }
-        decided = await self._decider.refuse(shown, call, str(error))
+        decided = await self._decider.refuse(_shown(message, caller), call, str(error))
         codes = {META_KEY: {"codes": decided.own.get("codes", [])}}
         is_unknown = isinstance(error, UnknownMethodError)
         if is_unknown and message.is_modern:  # this revision has its own word for it
@@ -316,6 +325,15 @@ async def _end_unrun(beginning: "asyncio.Task[PendingOutcome | None]", *, is_ope
             await outcome.keep("not_run")
         elif outcome is not None:
             outcome.drop()
+
+
+def _shown(message: Message, caller: Caller) -> dict[str, Any]:
+    """The request that is recorded of what nothing can be asked about."""
+    return {
+        "subject": {"type": "identity", "id": str(caller.claims.get("sub", ""))},
+        "action": {"name": message.method[:256]},
+        "resource": {"type": "mcp_server", "id": str(caller.claims.get("aud", ""))},
+    }
 
 
 def _bare(request: dict[str, Any]) -> dict[str, Any]:

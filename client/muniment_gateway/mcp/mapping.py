@@ -15,7 +15,7 @@ from muniment.records.canonical import encode_canonical
 from muniment.records.members import MAX_ITEMS
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.mcp.expressions import ABSENT, evaluate
-from muniment_gateway.mcp.messages import Message
+from muniment_gateway.mcp.messages import Message, by_case, misspelt
 
 DECLARED: Final = "x-authzen-mapping"
 """The member of a tool's input schema that is its mapping."""
@@ -60,6 +60,12 @@ _CONTEXT: Final[Mapping[str, Mapping[str, str]]] = {
 _COMPLETION: Final = "completion/complete"
 _REF_PROMPT: Final = ("prompt", "$params.ref.name")
 _REF_RESOURCE: Final = ("resource", "$params.ref.uri")
+
+_PARAMS: Final = by_case(
+    *("name", "arguments", "uri", "ref", "taskId", "protocolVersion", "level"),
+    *("_meta", "requestState", "inputResponses"),
+)
+_REF: Final = by_case("type", "name", "uri")
 
 KNOWN: Final = frozenset({*_ROWS, _COMPLETION})
 """Methods that have a row."""
@@ -138,6 +144,12 @@ def requests_of(
             that was in no listing cannot be mapped.
         ask_unknown: Whether the policy is asked about methods that have no row.
     """
+    ref = message.params.get("ref")
+    wrong = misspelt(message.params, _PARAMS) or (
+        misspelt(ref, _REF) if isinstance(ref, dict) else None
+    )
+    if wrong is not None:
+        raise MappingError(f"params: {wrong}")
     variables = {"params": message.params, "token": caller.claims}
     template = None
     if declared is not None and message.method == "tools/call":

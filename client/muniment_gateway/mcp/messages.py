@@ -5,6 +5,7 @@ read in two ways is none. Batches were part of one revision alone (2025-03-26) a
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -22,6 +23,9 @@ MAX_ID: Final = 1024
 
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 """The member of `_meta` that every request has since revision 2026-07-28."""
+
+NOTIFICATIONS: Final = "notifications/"
+"""How the methods of MCP's notifications begin."""
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -106,10 +110,36 @@ def read_message(data: bytes, most: int = MAX_MESSAGE) -> Message:
     return _message(data, value)
 
 
+def misspelt(members: Iterable[str], names: Mapping[str, str]) -> str | None:
+    """What is wrong with a member that is one of `names` but for its case; None if none is.
+
+    Here it is another member; the readers of Go and .NET take it for that one unless they are told
+    otherwise, and of two the last.
+
+    Args:
+        members: Names of an object's members.
+        names: Those that are read here, see `by_case`.
+    """
+    for name in members:
+        if (meant := names.get(name.casefold())) not in (None, name):
+            return f"{name[:64]!a} is no name here: some servers read it as {meant}"
+    return None
+
+
+def by_case(*names: str) -> Mapping[str, str]:
+    """Names by their folded case, as `misspelt` takes them."""
+    return {one.casefold(): one for one in names}
+
+
+_MEMBERS: Final = by_case("jsonrpc", "id", "method", "params", "result", "error")
+
+
 def _message(data: bytes, value: dict[str, Any]) -> Message:
     id_ = value.get("id")
     has_id = "id" in value
     known: Id | None = id_ if _is_id(id_) else None
+    if wrong := misspelt(value, _MEMBERS):
+        raise MessageError(INVALID_REQUEST, wrong, known)
     if value.get("jsonrpc") != "2.0":
         raise MessageError(INVALID_REQUEST, 'jsonrpc: expected "2.0"', known)
     if "method" not in value:
