@@ -200,6 +200,36 @@ def test_a_body_that_is_not_all_there_is_not_decided_on(
         rules(body="json").request(told)
 
 
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json; charset=utf-7",
+        "application/json; charset=utf-8; charset=utf-16",
+        "application/json; charset*=utf-8''utf-7",
+        'application/json;x=";charset=utf-7',
+        "application/json,application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=1",
+        "",
+    ],
+)
+def test_a_body_that_the_upstream_reads_otherwise_is_not_decided_on(media_type: str) -> None:
+    """As a form, or in UTF-7, the same bytes have other arguments."""
+    told = call(method="POST", headers={**BODY, "content-type": media_type}, body=b'{"a":1}')
+    with pytest.raises(FormatError, match="expected a Content-Type of JSON, in UTF-8"):
+        rules(body="json").request(told)
+    assert "body" in rules(body="digest").request(told)["context"]["http"]
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/json", 'Application/JSON ; Charset="UTF-8"', "application/a.b+json;v=1"],
+)
+def test_a_body_of_json_has_the_type_of_it(media_type: str) -> None:
+    told = call(method="POST", headers={**BODY, "content-type": media_type}, body=b'{"a":1}')
+    assert rules(body="json").request(told)["context"]["arguments"] == {"a": 1}
+
+
 def test_no_body_is_no_arguments() -> None:
     for method, headers in (("GET", {}), ("POST", {"content-length": "0"})):
         told = call(method=method, headers={"x-user": "ada", **headers}, body=b"")

@@ -32,6 +32,8 @@ _HOST: Final = re.compile(
 _NAME: Final = re.compile(r"[!-+\--~](?:[ -+\--~]{0,1022}[!-+\--~])?")
 _VISIBLE: Final = re.compile(r"[\x20-\x7e]*")
 _MCP_FILTER: Final = "envoy.filters.http.mcp"
+_JSON_TYPE: Final = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
+_UTF_8: Final = re.compile(r"\s*charset=(\"?)utf-?8\1\s*", re.IGNORECASE)
 _BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
@@ -186,6 +188,7 @@ class ProxyRules:
         if body is None:
             return
         if self.body == "json":
+            _check_json(call.headers.get("content-type"))
             arguments = parse_any(body, "the body")
             if not isinstance(arguments, dict):
                 raise FormatError("the body: expected a JSON object")
@@ -193,6 +196,20 @@ class ProxyRules:
         else:
             digest = f"sha256:{sha256(body).hexdigest()}"
             context["http"]["body"] = {"size": len(body), "digest": digest}
+
+
+def _check_json(media_type: str | None) -> None:
+    """Checks that the upstream, which goes by this type, reads JSON in UTF-8, as is done here.
+
+    In another charset the same bytes are other JSON, and as a form other arguments. Raises
+    FormatError if it does; nothing is wrong with a type that the proxy does not tell.
+    """
+    if media_type is None:
+        return
+    name, *parameters = media_type.split(";")
+    charsets = [one for one in parameters if one.strip().lower().startswith("charset")]
+    if not _JSON_TYPE.fullmatch(name.strip()) or not all(map(_UTF_8.fullmatch, charsets)):
+        raise FormatError("the body: expected a Content-Type of JSON, in UTF-8")
 
 
 def whole_body(call: Proxied) -> bytes | None:
