@@ -112,11 +112,22 @@ def test_whoever_asks_may_approve_only_where_that_is_allowed_and_may_always_say_
     assert waiting.answered(no, PEOPLE, NOW).status(NOW) == "denied"
 
 
+def test_whoever_a_call_runs_for_when_it_is_used_has_not_approved_it() -> None:
+    """`ids` say for whom, and are not of the call: they may differ from one asking to the next."""
+    approved = held().answered(word(held()), PEOPLE, NOW)
+    own = {**ASKED, "context": {**ASKED["context"], "ids": {"user": "carol"}}}
+    assert key_of(own, "", "people", ()) == held().key
+    with pytest.raises(ApprovalRefusedError, match="carol cannot approve their own call"):
+        approved.used_by("e-2", own, PEOPLE, NOW)
+    used = approved.used_by("e-2", own, replace(PEOPLE, allow_self=True), NOW)
+    assert used.status(NOW) == "used"
+
+
 def test_who_is_no_approver_any_more_has_approved_nothing() -> None:
     approved = held().answered(word(held()), PEOPLE, NOW)
     gone = replace(PEOPLE, approvers={VKEYS["dave"]: "dave"})
     with pytest.raises(ApprovalRefusedError):
-        approved.used_by("e-2", gone, NOW)
+        approved.used_by("e-2", ASKED, gone, NOW)
 
 
 def test_which_requests_people_decide_on() -> None:
@@ -164,7 +175,7 @@ def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_words_that_
             elif step == "cancel":
                 call = call.taken_back(now)
             elif step == "use":
-                call = call.used_by(f"e-{number}", people, now)
+                call = call.used_by(f"e-{number}", ASKED, people, now)
                 used.append(f"e-{number}")
                 assert all(one.at <= now < one.not_after for one in call.approvals)
             else:
@@ -210,7 +221,7 @@ def test_a_yes_that_is_over_does_not_count_and_may_be_said_again() -> None:
 def test_more_approvals_may_be_required_by_the_time_of_the_use() -> None:
     one = held().answered(word(held()), PEOPLE, NOW)
     with pytest.raises(ApprovalRefusedError, match="1 of 2 people have approved"):
-        one.used_by("e-1", replace(PEOPLE, required=2), NOW)
+        one.used_by("e-1", ASKED, replace(PEOPLE, required=2), NOW)
 
 
 async def test_what_some_have_said_is_kept_and_a_file_of_before_is_taken(tmp_path: Path) -> None:
@@ -283,7 +294,7 @@ async def test_two_processes_on_one_file_use_an_approval_once(tmp_path: Path) ->
     await second.change(waiting.id, lambda one: one.answered(word(waiting), PEOPLE, NOW))
 
     def use(by: str) -> Callable[[Held], Held]:
-        return lambda one: one.used_by(by, PEOPLE, NOW)
+        return lambda one: one.used_by(by, ASKED, PEOPLE, NOW)
 
     ended = await asyncio.gather(
         *(calls.change(waiting.id, use(f"e-{n}")) for n, calls in enumerate([first, second] * 8)),

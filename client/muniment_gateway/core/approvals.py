@@ -200,14 +200,24 @@ class Held:
             return replace(self, earlier=(*earlier, Word(approval, leaf)))
         return replace(self, approval=approval, leaf=leaf, earlier=earlier)
 
-    def used_by(self, decision: str, people: People, now: int) -> "Held":
-        """It after a decision by its approval; ApprovalRefusedError if there is none to be used."""
+    def used_by(
+        self, decision: str, request: Mapping[str, Any], people: People, now: int
+    ) -> "Held":
+        """It after a decision by its approval; ApprovalRefusedError if there is none to be used.
+
+        Args:
+            decision: Its id.
+            request: Its request, which may say that the call runs for somebody else by now.
+            people: Who may approve.
+            now: Unix seconds.
+        """
         status = self.status(now)
         if status != "approved":
             raise ApprovalRefusedError("not-approved", f"the approval cannot be used: {status}")
         # Who may approve, and how many have to, may have changed meanwhile.
         for approval in self.approvals:
             check_author(self, approval, people)
+            _check_not_own(approval, request, people)
         if len(self.approvals) < people.required:
             text = f"{len(self.approvals)} of {people.required} people have approved"
             raise ApprovalRefusedError("not-approved", text)
@@ -253,7 +263,11 @@ def check_author(held: Held, approval: SignedApproval, people: People) -> None:
         )
     if (approval.request, approval.call) != (held.id, held.call):
         raise ApprovalRefusedError("other-call", "another call than this was signed")
-    if approval.decision and not people.allow_self and is_own(approval, held.request):
+    _check_not_own(approval, held.request, people)
+
+
+def _check_not_own(approval: SignedApproval, request: Mapping[str, Any], people: People) -> None:
+    if approval.decision and not people.allow_self and is_own(approval, request):
         raise ApprovalRefusedError(
             "self-approval", f"{approval.approver} cannot approve their own call"
         )

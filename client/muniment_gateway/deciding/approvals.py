@@ -147,14 +147,16 @@ class Approvals:
             if held is None or held.status(self.now()) != "pending":
                 return
 
-    async def use(self, want: Want, decision: str) -> tuple[SignedApproval, ...]:
-        """Takes the approvals of a call for one decision.
+    async def use(
+        self, want: Want, decision: str, request: Mapping[str, Any]
+    ) -> tuple[SignedApproval, ...]:
+        """Takes the approvals of a call for one decision, on a request for it.
 
         Raises ApprovalRefusedError if there are none to be used any more, or not enough.
         """
         now = self.now()
         held = await self._calls.change(
-            want.held.id, lambda held: held.used_by(decision, want.people, now)
+            want.held.id, lambda held: held.used_by(decision, request, want.people, now)
         )
         if held is None:
             raise ApprovalRefusedError("not-approved", "the approval is gone")

@@ -141,7 +141,7 @@ async def _judge(
         raise ApprovalRefusedError(
             "log-away", f"the approval is kept, for nothing can be logged: {away}"
         )
-    used = await approvals.use(want, decision)
+    used = await approvals.use(want, decision, request)
     return Settled(
         given, combined, AuthorityAnswer(people.name, _said(want, decision=True), policy=policy),
         want, used,
