@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +19,8 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey, verify_note
 from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal
-from muniment_witness.store.database import rebind
+from muniment_witness.store.check import check
+from muniment_witness.store.database import MIGRATIONS, rebind
 from muniment_witness.store.heads import CosignedHead, HeadStore
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
@@ -110,6 +112,46 @@ async def test_replays_do_not_grow_the_history(tmp_path: Path) -> None:
         ).fetchall()
     connection.close()
     assert rows == [(5, 0, b"", NOW), (8, 5, b"".join(LOG.proof(5, 8)), NOW + 20)]
+
+
+def accept_with(head: Head, size: int, extension: str) -> Acceptance:
+    """Another text of a tree: logs choose the extension lines."""
+    request = LOG.request(head.size, size, checkpoint=LOG.checkpoint(size, extensions=[extension]))
+    outcome = decide(HeadState(KNOWN, head), request, NOW)
+    assert isinstance(outcome, Acceptance)
+    return outcome
+
+
+async def test_texts_of_one_tree_do_not_push_its_head_out_of_the_history(tmp_path: Path) -> None:
+    """A log may sign one tree with as many extension lines as it likes; it costs only itself."""
+    store = await open_store(tmp_path)
+    path = tmp_path / "w.db"
+    await store.close()
+    store = await HeadStore.open(path, [SIGNER.vkey], history=16)
+    await store.commit([accept(NEVER, 5), accept(head_of(5), 8)], sign)
+    for number in range(200):
+        await store.commit([accept_with(head_of(8), 8, f"text {number}")], sign)
+    notes = await store.notes_at(ORIGIN, 8)
+    await store.close()
+    assert notes
+    with closing(sqlite3.connect(path)) as connection:
+        [(rows,)] = connection.execute("SELECT count(*) FROM history")
+    assert 16 <= rows <= 16 + 65
+    again = await open_store(tmp_path)
+    assert again.head(ORIGIN) == head_of(8)
+    await again.commit([accept(head_of(8), 9)], sign)
+    await again.close()
+    assert not check(path, MIGRATIONS, [SIGNER.vkey], {ORIGIN: KNOWN}, full=True).damage
+
+
+async def test_a_tree_that_was_cosigned_again_with_other_texts_is_no_damage(tmp_path: Path) -> None:
+    """Whatever order their digests have: the step that led to a tree comes before its repeats."""
+    store = await open_store(tmp_path)
+    texts = [accept_with(head_of(5), 5, f"text {number}") for number in range(8)]
+    await store.commit([accept(NEVER, 5), *texts, accept(head_of(5), 8)], sign)
+    await store.close()
+    report = check(tmp_path / "w.db", MIGRATIONS, [SIGNER.vkey], {ORIGIN: KNOWN}, full=True)
+    assert (report.damage, report.steps) == ([], 10)
 
 
 @pytest.mark.parametrize("persisted", [False, True])

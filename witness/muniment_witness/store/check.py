@@ -165,7 +165,8 @@ def _signatures(db: Connection, logs: Mapping[str, KnownLog], findings: Findings
 def _steps(db: Connection, report: DatabaseReport) -> None:
     """Checks every step of every history by itself, and that it leads on from the last."""
     origin, last, here = "", None, Head(0, EMPTY_ROOT)
-    for columns in db.execute(f"{HISTORY_ROWS} ORDER BY origin, size, digest"):
+    # As they were accepted: the step that led to a tree, and then those that repeat the tree.
+    for columns in db.execute(f"{HISTORY_ROWS} ORDER BY origin, size, rowid"):
         report.steps += 1
         row = HistoryRow(*columns)
         if row.origin != origin:

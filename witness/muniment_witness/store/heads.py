@@ -267,10 +267,12 @@ def _commit(
     # caller, after the commit, or it dies with the process.
     cosigned = [_move(connection, accepted, sign(accepted)) for accepted in group]
     for origin in full:
+        # By rows, not by sizes: a log may sign one tree with any number of extension lines, and the
+        # head's own row stays.
         connection.execute(
-            "DELETE FROM history WHERE origin = ? AND size <= ("
-            "SELECT size FROM history WHERE origin = ? ORDER BY size DESC LIMIT 1 OFFSET ?)",
-            (origin, origin, most),
+            "DELETE FROM history WHERE rowid IN (SELECT rowid FROM history"
+            " WHERE origin = ? ORDER BY size DESC, rowid DESC LIMIT -1 OFFSET ?)",
+            (origin, most),
         )
     return cosigned
 
