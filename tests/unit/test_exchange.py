@@ -29,7 +29,7 @@ ANSWERS = {
     "nothing": OK + b"Content-Length: 0\r\n\r\n",
     "chunks": CHUNKED + b"1;a=b\r\no\r\n1\r\nk\r\n0;c\r\n\r\n",
     "no chunk": CHUNKED + b"0\r\n\r\n",
-    "trailer": CHUNKED + b"2\r\nok\r\n0\r\nContent-Encoding: gzip\r\n\r\n",
+    "trailer": CHUNKED + b"2\r\nok\r\n0\r\nX-Of-Before: 1\r\n\r\n",
     "empty trailer": CHUNKED + b"2\r\nok\r\n0\r\nX-Of-Before:\r\n\r\n",
     "no content": b"HTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n",
     "not modified": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",

@@ -111,7 +111,7 @@ async def test_what_is_not_answered_is_not_told(second: bytes | None, count: int
 
 
 async def test_a_trailer_is_no_header_of_the_next_answer() -> None:
-    """The parser takes it for one, so what comes behind a chunked answer is not believed."""
+    """What comes behind a chunked answer is not believed."""
 
     def answer(number: int, _: str) -> bytes:
         head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
