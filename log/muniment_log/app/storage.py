@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from muniment_log.core.integrate import restore
 from muniment_log.publish.published import CheckpointStore
-from muniment_log.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from muniment_log.core.ordering import Loaded, StoredHeads
     from muniment_log.core.ports import TileSource
     from muniment_log.storage.embedded import EmbeddedTiles, FullTiles
+    from muniment_log.storage.sqlite import SQLiteStore
 
 H = TypeVar("H", bound=CheckpointStore)
 
@@ -67,7 +67,7 @@ class LogStorage(ABC, Generic[H]):
         """Prepares for commits, after nothing contradicts the log."""
 
 
-class EmbeddedStorage(LogStorage[SQLiteStore]):
+class EmbeddedStorage(LogStorage["SQLiteStore"]):
     """One SQLite file as the storage that a log is opened from."""
 
     def __init__(self, store: SQLiteStore, stored: Loaded, *, is_copy: bool) -> None:
