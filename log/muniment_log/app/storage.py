@@ -48,7 +48,7 @@ class LogStorage(ABC, Generic[H]):
         self.min_index = min_index
 
     @abstractmethod
-    def heads(self, tiles: EmbeddedTiles) -> H:
+    def heads(self, tiles: EmbeddedTiles, /) -> H:
         """Where signed checkpoints are stored."""
 
     async def compare(self, keys: Sequence[Verifier], tiles: TileSource) -> None:
