@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from decisions import decisions
 from logsim import GATEWAY_SIGNER, ORIGIN
 from muniment.audit import check
-from muniment.audit.check import Examined, ServedBundle, examine
+from muniment.audit.check import Examined, LeafRules, ServedBundle, examine
 from muniment.audit.events import EVENT
 from muniment.records.forms import Forms
 from muniment.records.manifest import NO_PREVIOUS, build_batch
@@ -45,8 +45,8 @@ def learned() -> Forms:
 def look(entries: list[bytes], forms: Forms | None) -> Examined:
     tile = Tile(ENTRIES, 3, len(entries))
     bundle = ServedBundle(tile, frame(entries), b"".join(leaf_hashes(entries)))
-    vkeys = (str(GATEWAY_SIGNER.vkey),)
-    return examine([bundle], [], ORIGIN, vkeys, forms=forms)
+    rules = LeafRules(ORIGIN, (str(GATEWAY_SIGNER.vkey),))
+    return examine([bundle], [], rules, forms=forms)
 
 
 def in_order(found: Examined) -> Examined:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from muniment.audit.check import LeafRules
 from muniment.audit.reader import Job, examine_span
 from muniment.http.answer import Answer
 from muniment.http.client import HttpClient
@@ -208,7 +209,7 @@ async def test_a_span_ends_before_the_first_tile_that_cannot_be_read(
 ) -> None:
     async def of(client: LogClient) -> tuple[int, str]:
         tiles = [Tile(ENTRIES, number) for number in range(6)]
-        job = Job(tiles, [], "log.example/x", (), tree_only=True, probe=0)
+        job = Job(tiles, [], LeafRules("log.example/x", tree_only=True), probe=0)
         found = await examine_span(client, job, Forms())
         return found.bundles, str(found.error)
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from muniment.audit.addenda import owner_of
 from muniment.audit.asking import confirm
+from muniment.audit.check import LeafRules
 from muniment.audit.comparison import TileComparison
 from muniment.audit.evidence import check_kept, prove
 from muniment.audit.reader import examiner, in_order, read_spans
@@ -279,13 +280,9 @@ class _Audit:
                 client,
                 start,
                 trust.size,
+                _rules(options, trust.origin),
                 known=split_hashes(edge.partials[0]) if edge.partials else [],
-                origin=trust.origin,
-                vkeys=_vkeys(options, trust.origin),
                 pool=pool,
-                tree_only=options.tree_only,
-                asks=options.addenda,
-                approvers=tuple(map(str, options.approvers)),
             )
             # Closed here and now: what is still being fetched must not outlive the pool.
             spans = await stack.enter_async_context(aclosing(reading))
@@ -391,7 +388,9 @@ def _conclude(edge: TileEdge, streams: Streams, trust: TrustState, report: Repor
     report.add(streams.conclude())
 
 
-def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
-    """The keys that manifests are verified with: gateways', and the log's for its own streams."""
+def _rules(options: AuditOptions, origin: str) -> LeafRules:
+    """Manifests are verified with the keys of gateways, and the log's for its own streams."""
     logs = [key for key in options.policy.log_keys(origin) if key.algorithm == ED25519]
-    return tuple(str(vkey) for vkey in (*options.gateways, *logs))
+    vkeys = tuple(str(vkey) for vkey in (*options.gateways, *logs))
+    approvers = tuple(map(str, options.approvers))
+    return LeafRules(origin, vkeys, approvers, options.tree_only, options.addenda)

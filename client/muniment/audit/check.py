@@ -103,14 +103,29 @@ class Examined(NamedTuple):
     addenda: tuple[bytes, ...] = ()
 
 
+class LeafRules(NamedTuple):
+    """What leaves are checked by.
+
+    Attributes:
+        origin: The log's origin.
+        vkeys: Keys whose manifests can be verified.
+        approvers: Keys of people whose approvals count; without any they are not verified.
+        tree_only: Not to look at what the entries are.
+        asks: Whether the log is asked for the addenda that they name.
+    """
+
+    origin: str
+    vkeys: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+    tree_only: bool = False
+    asks: bool = False
+
+
 def examine(
     bundles: Sequence[ServedBundle],
     known: Sequence[bytes],
-    origin: str,
-    vkeys: tuple[str, ...],
+    rules: LeafRules,
     *,
-    tree_only: bool = False,
-    approvers: tuple[str, ...] = (),
     forms: "Forms | None" = None,
     key: NameKey | None = None,
 ) -> Examined:
@@ -120,10 +135,7 @@ def examine(
         bundles: Consecutive bundles, at least one; only the last of a log may be partial.
         known: Leaf hashes of the entries at the front that an earlier audit has checked, fewer than
             a bundle's.
-        origin: The log's origin.
-        vkeys: Keys whose manifests can be verified.
-        tree_only: Not to look at what the entries are.
-        approvers: Keys of people whose approvals count; without any they are not verified.
+        rules: What the leaves are checked by.
         forms: What this process has learned of usual decisions.
         key: Makes keys of the ids of things, see ``events.extract``.
     """
@@ -161,15 +173,14 @@ def examine(
         hashes += level
         done += 1
     end = start + len(entries)
-    if tree_only:
+    if rules.tree_only:
         return Examined(end, done, roots, rest, [], findings, (), [], error)
     skip = min(len(known), len(entries))
-    keys = vkeys, approvers
-    new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, keys, forms)
+    new = _Entries(entries[skip:], hashes[skip:], start + skip, rules, forms)
     runs = new.runs(findings)
     findings.sort(key=lambda one: one.index or 0)
     named: list[Named] = []
-    relations = extract(new.entries, new.plain, new.hashes, new.start, origin, named, key)
+    relations = extract(new.entries, new.plain, new.hashes, new.start, rules.origin, named, key)
     return Examined(end, done, roots, rest, runs, findings, relations, new.warnings, error, named)
 
 
@@ -209,8 +220,7 @@ class _Entries:
         entries: list[bytes],
         hashes: list[bytes],
         start: int,
-        origin: str,
-        keys: tuple[tuple[str, ...], tuple[str, ...]],
+        rules: LeafRules,
         forms: "Forms | None",
     ) -> None:
         self.entries = entries
@@ -219,8 +229,7 @@ class _Entries:
         self.plain: list[Usual | Shaped | None] = []
         self.warnings: list[Warned] = []
         self.odd: list[Finding] = []
-        self._origin = origin
-        self._vkeys, self._approvers = keys
+        self._rules = rules
         self._forms = forms
 
     def runs(self, findings: list[Finding]) -> list[RecordRange]:
@@ -303,7 +312,7 @@ class _Entries:
             if (problem := time_problem(record)) is not None:
                 sentence = f"entry {index}: {problem}"
                 self.warnings.append(Warned("implausible-time", index, sentence))
-            self.warnings += judge_approval(record, index, self._approvers)
+            self.warnings += judge_approval(record, index, self._rules.approvers)
 
     def _manifest(self, at: int, findings: list[Finding]) -> SeenManifest | None:
         def wrong(sentence: str) -> None:
@@ -315,11 +324,11 @@ class _Entries:
             wrong(str(error))
             return None
         signer = note.signatures[0].name
-        if manifest.origin != self._origin:
+        if manifest.origin != self._rules.origin:
             wrong(f"the manifest is for the log {manifest.origin}")
         if not manifest.is_signed_as(signer):
             wrong(f"{signer} signed a manifest of {manifest.producer}")
-        verifier = _verifiers(self._vkeys).get((signer, note.signatures[0].key_id))
+        verifier = _verifiers(self._rules.vkeys).get((signer, note.signatures[0].key_id))
         if verifier is None:
             return SeenManifest(manifest, signer, is_verified=False)
         try:

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
@@ -22,7 +21,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from muniment.audit.addenda import events_of
 from muniment.audit.asking import ask
-from muniment.audit.check import Examined, ServedBundle, examine
+from muniment.audit.check import Examined, LeafRules, ServedBundle, examine
 from muniment.audit.thingkeys import name_key, probe
 from muniment.errors import MunimentError
 from muniment.http.logclient import LogClient
@@ -57,18 +56,13 @@ T = TypeVar("T")
 class Job(NamedTuple):
     """A span of bundles to examine; see `check.examine`.
 
-    `asks` tells whether to ask the log for the addenda that the leaves name; `probe` is for
-    ``thingkeys.name_key``.
+    `probe` is for ``thingkeys.name_key``.
     """
 
     tiles: list[Tile]
     known: list[bytes]
-    origin: str
-    vkeys: tuple[str, ...]
-    tree_only: bool
+    rules: LeafRules
     probe: int
-    asks: bool = False
-    approvers: tuple[str, ...] = ()
 
 
 async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
@@ -77,29 +71,18 @@ async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
     if not found.named:
         return found
     try:
-        said = await ask(client, [one.digest for one in found.named]) if job.asks else {}
+        said = await ask(client, [one.digest for one in found.named]) if job.rules.asks else {}
     except MunimentError as error:
         return found._replace(named=(), error=found.error or error)
     return found._replace(named=(), addenda=events_of(found.named, said))
 
 
 async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined:
-    check = partial(
-        examine,
-        known=job.known,
-        origin=job.origin,
-        vkeys=job.vkeys,
-        tree_only=job.tree_only,
-        approvers=job.approvers,
-        forms=forms,
-        key=name_key(job.probe),
-    )
     bundles, error = await _fetch(client, job.tiles)
-    if error is None:
-        return check(bundles)
     if not bundles:
         return Examined(job.tiles[0].start, 0, [], [], [], [], (), [], error)
-    return check(bundles)._replace(error=error)
+    found = examine(bundles, job.known, job.rules, forms=forms, key=name_key(job.probe))
+    return found if error is None else found._replace(error=error)
 
 
 async def _fetch(
@@ -250,20 +233,15 @@ async def read_spans(
     client: LogClient,
     start: int,
     size: int,
+    rules: LeafRules,
     *,
     known: list[bytes],
-    origin: str,
-    vkeys: tuple[str, ...],
     pool: Executor | None,
-    tree_only: bool = False,
-    asks: bool = False,
-    approvers: tuple[str, ...] = (),
 ) -> AsyncGenerator[Examined, None]:
     """Yields the spans of bundles that hold the leaves [start, size), examined, in order.
 
     The bundle that `start` is in may begin earlier: `known` are the hashes of its leaves before.
-    Without a pool, spans are examined here; with `asks`, the log is asked for the addenda that the
-    leaves name; for the rest see `check.examine`.
+    Without a pool, spans are examined here.
     """
     loop = asyncio.get_running_loop()
     forms = Forms()
@@ -279,7 +257,7 @@ async def read_spans(
         stack.push_async_callback(_cancel, running)
         for part in _parts(bundles_of(start, size, size)):
             before = known if part[0].start < start else []
-            job = Job(part, before, origin, vkeys, tree_only, probe(), asks, approvers)
+            job = Job(part, before, rules, probe())
             running.append(asyncio.create_task(work(job)))
             if len(running) >= flight:
                 yield await running.popleft()

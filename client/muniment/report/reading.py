@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from muniment.audit.addenda import events_of
-from muniment.audit.check import ServedBundle, examine
+from muniment.audit.check import LeafRules, ServedBundle, examine
 from muniment.audit.relationstore import RelationStore
 from muniment.audit.report import Finding
 from muniment.audit.streams import Streams
@@ -184,17 +184,11 @@ def read_leaves(
         findings.extend(new[: MAX_FINDINGS - len(findings)])
 
     logs = [str(key) for key in checkpoint.log_keys if key.algorithm == ED25519]
+    rules = LeafRules(checkpoint.origin, (*keys.gateways, *logs), keys.approvers)
     for tile, data, leaves in _bundles(reader, size):
         hashes = leaf_hashes(leaves)
         reached = reached.extend(hashes)
-        seen = examine(
-            [ServedBundle(tile, data, b"".join(hashes))],
-            [],
-            checkpoint.origin,
-            (*keys.gateways, *logs),
-            approvers=keys.approvers,
-            forms=forms,
-        )
+        seen = examine([ServedBundle(tile, data, b"".join(hashes))], [], rules, forms=forms)
         store.add(seen.relations)
         store.add(events_of(seen.named, {}))
         told = [*seen.findings, *(one for _, one in streams.feed(seen.runs))]
