@@ -1,6 +1,7 @@
 """HTTP: bodies, limits, deadlines and the graceful stop, against a real socket."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -135,9 +136,12 @@ async def test_encoded_bodies_are_not_decoded() -> None:
 async def answered(where: tuple[str, int], request: bytes, status: int) -> bytes:
     """Asks until this is the status: the server has taken what was sent before, or let it go."""
     async with asyncio.timeout(SECONDS):
-        while not (answer := await talk(where, request)).startswith(b"HTTP/1.1 %d" % status):
-            pass
-    return answer
+        while True:
+            # A server that lets nobody idle for long may close the connection before it is asked.
+            with contextlib.suppress(ConnectionError):
+                answer = await talk(where, request)
+                if answer.startswith(b"HTTP/1.1 %d" % status):
+                    return answer
 
 
 async def test_bytes_in_flight_are_bounded_and_given_back() -> None:
@@ -242,20 +246,27 @@ async def test_idle_and_surplus_connections_are_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "status"),
     [
-        b"\r\n\r\n",
-        b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: " + b"b" * 20000 + b"\r\n\r\n",
+        (b"GET\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 20000 + b"\r\n\r\n", 431),
     ],
 )
-async def test_what_is_not_http_gets_400_or_a_closed_connection(data: bytes) -> None:
-    async with server(make_app(), idle_seconds=0.5) as where:
-        answer = await talk(where, data)
-        assert answer == b"" or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
+async def test_what_is_not_http_is_refused(data: bytes, status: int) -> None:
+    async with server(make_app()) as where:
+        assert (await talk(where, data)).startswith(b"HTTP/1.1 %d " % status)
         await answered(where, post(b"hello"), 200)
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n\r\n", b"GET / HTTP/1.1\r\n"])
+async def test_who_asks_nothing_is_left_without_an_answer(data: bytes) -> None:
+    async with server(make_app(), idle_seconds=0.2) as where:
+        reader, writer = await asyncio.open_connection(*where)
+        writer.write(data)
+        assert await ended(reader)
+        await close_writer(writer)
 
 
 async def test_stopping_finishes_what_is_in_flight() -> None:
