@@ -199,6 +199,21 @@ def test_envoy_sends_the_request_itself_whatever_its_method(service: Service, me
         assert not answer.headers.get("Muniment-Permit")
 
 
+def test_why_an_engine_could_not_evaluate_is_on_record_without_the_arguments(
+    service: Service,
+) -> None:
+    headers = {**ADA, "x-envoy-auth-partial-body": "false", "Content-Type": "application/json"}
+    path = "/proxy/envoy/accounts/1/pay"
+    answer = ask(service.url, "POST", path, headers, b'{"hunter2": null}')
+    assert denied(answer) == ["could_not_evaluate"]
+    recorded(service, answer)
+    [record] = [one for one in service.logged() if one.id == answer.json["evaluation_id"]]
+    [told] = record.response["context"]["muniment"]["answers"]
+    assert told["error"] == "Cedar has no null"
+    form = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+    denied(ask(service.url, "POST", path, form, b'{"amount": 10}'), "malformed")
+
+
 def test_a_body_is_decided_on_when_it_is_all_there(service: Service) -> None:
     def pay(body: bytes, partial: str | None = "false") -> Answer:
         headers = dict(ADA) if partial is None else {**ADA, "x-envoy-auth-partial-body": partial}

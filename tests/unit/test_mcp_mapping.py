@@ -266,6 +266,23 @@ def test_the_library_evaluates_the_rest(expression: str, value: Any) -> None:
 
 @has_cel
 @pytest.mark.parametrize(
+    ("expression", "kind"),
+    [
+        ("params[params.secret]", "KeyError"),
+        ("duration(params.secret)", "Function 'duration' error"),
+        ("params.name.matches(params.secret)", "Function 'matches' error"),
+    ],
+)
+def test_an_error_quotes_no_parameter(expression: str, kind: str) -> None:
+    """It is recorded, and arguments are not."""
+    params = {**VARIABLES["params"], "secret": "(hunter2"}
+    with pytest.raises(ExpressionError) as found:
+        evaluate(expression, {**VARIABLES, "params": params})
+    assert str(found.value) == f"expression {expression!a} failed: {kind}"
+
+
+@has_cel
+@pytest.mark.parametrize(
     "expression",
     [
         "token.",

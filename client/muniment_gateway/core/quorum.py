@@ -23,6 +23,7 @@ class AuthorityAnswer:
         authority: Its name.
         response: Its AuthZEN response, verbatim; None when it has not answered.
         error: Why it has not answered; empty when it has.
+        plain: That without what may be a part of the request; empty when it is the same.
         policy: The policy that it decided by, where that is known.
         ticket: What names the answer at an authority that signs.
         took: Seconds.
@@ -36,20 +37,24 @@ class AuthorityAnswer:
     ticket: str | None = None
     took: float = field(default=0.0, compare=False)
     raw: Any = field(default=None, compare=False)
+    plain: str = ""
 
     @property
     def allows(self) -> bool | None:
         """Its decision; None when it has not answered."""
         return None if self.response is None else self.response["decision"] is True
 
-    def recorded(self, speaker: "AuthorityAnswer | None", most: int) -> dict[str, Any]:
+    def recorded(
+        self, speaker: "AuthorityAnswer | None", most: int, *, withholds: bool
+    ) -> dict[str, Any]:
         """It as a member of the decision's record, which has the speaker's response already.
 
-        Of another one's, what is longer than `most` bytes is left out.
+        Of another one's, what is longer than `most` bytes is left out; of an error, when the record
+        `withholds` parts of the request, what may quote them.
         """
         told: dict[str, Any] = {"authority": self.authority}
         if self.response is None:
-            told["error"] = self.error
+            told["error"] = (withholds and self.plain) or self.error
         else:
             told["decision"] = self.allows
             others = {k: v for k, v in self.response.items() if k != "decision"}

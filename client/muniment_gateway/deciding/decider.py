@@ -167,7 +167,10 @@ class Decider:
         combined, held = settled.combined, settled.want
         most = MOST_RECORDED // (len(settled.answers) or 1)
         told = {
-            "answers": [one.recorded(combined.speaker, most) for one in settled.answers],
+            "answers": [
+                one.recorded(combined.speaker, most, withholds=bool(call.withheld))
+                for one in settled.answers
+            ],
             "mode": self.config.file.mode,
             "quorum": str(self.config.quorum),
             "surface": call.surface,

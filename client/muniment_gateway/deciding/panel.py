@@ -191,7 +191,9 @@ class Panel:
         self._seconds.labels(seat.name).observe(took)
         if found is None:
             self._answers.labels(seat.name, "none").inc()
-            return AuthorityAnswer(seat.name, error=error, took=took)
+            cause = outcome.cause
+            plain = cause.plain if isinstance(cause, UnfitError) else ""
+            return AuthorityAnswer(seat.name, error=error, took=took, plain=plain)
         allows = found.response["decision"]
         self._answers.labels(seat.name, "allow" if allows else "deny").inc()
         return AuthorityAnswer(seat.name, found.response, "", policy, found.ticket, took, found.raw)

@@ -9,6 +9,7 @@ that fails, and one that was skipped may have been the one that forbids.
 
 import asyncio
 import json
+import re
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -32,6 +33,7 @@ from muniment_gateway.engines.port import (
 _LOOK_AGAIN: Final = 0.1  # seconds between two looks at the files
 _QUICK: Final = 0.001  # seconds of processor time, up to which no thread is worth its change
 _FADING: Final = 0.95  # of the longest evaluation, with each that is shorter
+_OF_POLICY: Final = re.compile(r"error while evaluating policy `[^`]*`")
 _TOLD: Final = 300  # characters of an error of cedarpy
 
 
@@ -160,16 +162,24 @@ class CedarEngine:
                 question, loaded.policies, entities, schema=loaded.schema
             )
         except Exception as error:  # what is no policy raises; whatever it is, it is no answer
-            raise UnfitError(f"{self._name}: {_line(str(error))}") from error
+            text = f"{self._name}: cedarpy takes no such request"
+            raise UnfitError(f"{self._name}: {_line(str(error))}", text) from error
         errors = [str(one) for one in result.diagnostics.errors]
         word = result.decision.value
         if errors or word not in {"Allow", "Deny"}:
-            raise UnfitError(f"{self._name}: {_line(errors[0]) if errors else word}")
+            text = _line(errors[0]) if errors else word
+            raise UnfitError(f"{self._name}: {text}", f"{self._name}: {_plain(text)}")
         reasons = sorted(str(one) for one in result.diagnostics.reasons)
         response: JsonObject = {"decision": word == "Allow"}
         if reasons:
             response["context"] = {"policies": reasons}
         return response
+
+
+def _plain(text: str) -> str:
+    """Which policy an error of cedarpy is of; more may quote values of the request."""
+    of_policy = _OF_POLICY.match(text)
+    return "an error while evaluating" if of_policy is None else of_policy[0]
 
 
 def _line(text: str) -> str:
@@ -222,14 +232,15 @@ def _value(value: Any, path: str) -> Any:
     value = whole_number(value)
     if value is None or isinstance(value, float):
         what = "null" if value is None else "a number that is no integer"
-        raise UnfitError(f"{path}: Cedar has no {what}")
+        raise UnfitError(f"{path}: Cedar has no {what}", f"Cedar has no {what}")
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
-        raise UnfitError(f"{path}: an integer beyond ±(2^53 - 1)")
+        text = "an integer beyond ±(2^53 - 1)"
+        raise UnfitError(f"{path}: {text}", text)
     if isinstance(value, list):
         return [_value(one, f"{path}[{at}]") for at, one in enumerate(value)]
     if isinstance(value, dict):
         for name in ("__entity", "__extn", "__expr"):
             if name in value:
-                raise UnfitError(f"{path}: a member {name}")
+                raise UnfitError(f"{path}: a member {name}", f"a member {name}")
         return {name: _value(one, f"{path}.{name}") for name, one in value.items()}
     return value

@@ -72,7 +72,8 @@ class CommandEngine:
                 await asyncio.shield(process.wait())
         if code != 0:
             last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:_TOLD]
-            raise UnfitError(f"{self._name}: exit code {code}{': ' + last if last else ''}")
+            text = f"{self._name}: exit code {code}"
+            raise UnfitError(f"{text}: {last}" if last else text, text)
         if len(output) > MAX_OUTPUT:
             raise NoAnswerError(f"{self._name}: more than {MAX_OUTPUT} bytes of output")
         return output

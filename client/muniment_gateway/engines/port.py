@@ -16,7 +16,16 @@ class NoAnswerError(MunimentError):
 
 
 class UnfitError(NoAnswerError):
-    """An engine cannot evaluate this request: it may well answer another one."""
+    """An engine cannot evaluate this request: it may well answer another one.
+
+    Attributes:
+        plain: The message without what may be a part of the request, for records that withhold it.
+    """
+
+    def __init__(self, message: str, plain: str | None = None) -> None:
+        """Takes the message, which is plain unless something else is."""
+        super().__init__(message)
+        self.plain = message if plain is None else plain
 
 
 class Evaluation(NamedTuple):
@@ -79,7 +88,8 @@ def as_recorded(value: JsonObject, whose: str) -> bytes:
     try:
         return encode_json(value)
     except FormatError as error:
-        raise UnfitError(f"{whose}: no record can hold what is asked: {error}") from error
+        text = f"{whose}: no record can hold what is asked"
+        raise UnfitError(f"{text}: {error}", text) from error
 
 
 def response_of(value: object, whose: str) -> JsonObject:

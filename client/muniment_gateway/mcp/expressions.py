@@ -32,6 +32,7 @@ _SELECTION: Final = re.compile(
 _STEP: Final = re.compile(r"""(?:\.(\??)([A-Za-z_]\w*)|\[(\??)(?:"([^"]*)"|'([^']*)')\])""")
 _LOOP: Final = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one|existsOne|transform\w*)\s*\(")
 _TEXT: Final = re.compile(r""""[^"\\\n]*"|'[^'\\\n]*'""")
+_OF_FUNCTION: Final = re.compile(r"Function '\w+' error")
 _OPTIONAL: Final = re.compile(r"\.\s*\?|\[\s*\?|\{\s*\?")
 
 
@@ -67,7 +68,7 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception
-        raise ExpressionError(f"expression {expression!a} failed: {_line(error)}") from None
+        raise ExpressionError(f"expression {expression!a} failed: {_kind(error)}") from None
     _check_json(found, expression)
     return found
 
@@ -141,6 +142,12 @@ def _check_json(value: Any, expression: str) -> None:
             _check_json(one, expression)
     else:
         raise ExpressionError(f"expression {expression!a} gives {kind.__name__}, which is no JSON")
+
+
+def _kind(error: BaseException) -> str:
+    """What kind of error the library gives: its text may quote parameters, and is recorded."""
+    of_function = _OF_FUNCTION.match(str(error))
+    return type(error).__name__ if of_function is None else of_function[0]
 
 
 def _line(error: BaseException) -> str:
