@@ -182,20 +182,20 @@ class Gateway(GatewaySource):
         self._home.enter(asyncio.get_running_loop())
         await self.log.__aenter__()
         try:
-            if self._spool_path is not None:
-                self._spool = await Spool.open(
-                    self._spool_path,
-                    partial(self._spool_stream, origin=self.origin),
-                    self._preparer,
-                    withholding=self.withholding,
-                )
-                self.salts = await asyncio.to_thread(Salts.make, self._spool_path)
+            await self._open_spool()
         except BaseException:
             if self._spool is not None:
                 await self._spool.close(drain=0)
             await self.log.close()
             raise
         return self
+
+    async def _open_spool(self) -> None:
+        """Opens the spool, if there is one, once the log has told where the stream is."""
+        if (path := self._spool_path) is not None:
+            make = partial(self._spool_stream, origin=self.origin)
+            self._spool = await Spool.open(path, make, self._preparer, withholding=self.withholding)
+            self.salts = await asyncio.to_thread(Salts.make, path)
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()

@@ -7,8 +7,9 @@ is in the spool. Somebody looks every second whether it is back.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 from typing import Any, Final
 
@@ -47,6 +48,17 @@ _LOGGER: Final = logging.getLogger(__name__)
 _AWAY: Final[tuple[DenialCode, ...]] = ("governance_mesh_discontinuity",)
 
 
+class _LateGateway(Gateway):
+    """A gateway whose spool has been in use while there was no log."""
+
+    take_spool: Callable[[], Awaitable[object]]
+    """Gives the spool's file over; nothing waits for the log any more then."""
+
+    async def _open_spool(self) -> None:
+        await self.take_spool()
+        await super()._open_spool()
+
+
 class LogLink:
     """One gateway of the SDK, or until it can be opened its spool alone.
 
@@ -70,6 +82,7 @@ class LogLink:
             new_id=lambda: f"g-{token_hex(12)}",
         )
         self._wake = asyncio.Event()
+        self._handing_over = asyncio.Lock()  # while no spool is open, which takes no answer
 
     # Life
 
@@ -78,8 +91,7 @@ class LogLink:
 
         Raises DatabaseError if the spool cannot be used.
         """
-        if not await self._try_to_open():
-            await self._open_early()
+        await self._open()
 
     async def run(self) -> None:
         """Looks after the log until it is cancelled."""
@@ -104,7 +116,7 @@ class LogLink:
     async def _look(self) -> None:
         if self._gateway is None:
             if await self._is_ready():
-                await self._reopen()
+                await self._open()
             return
         if trouble := self._trouble():
             if self.away and self.away != trouble:
@@ -136,17 +148,28 @@ class LogLink:
             self.mark_away(f"{url}: {why_not_ready(answer, url)}")
         return False
 
-    async def _reopen(self) -> None:
-        """Gives the spool's file over to the gateway."""
+    async def _open(self) -> None:
+        """Opens the gateway, which takes the spool once it has heard from the log; else that alone.
+
+        What is to be kept meanwhile waits for the one or the other to have the file.
+        """
+        try:
+            if not await self._try_to_open() and self._early is None:
+                await self._open_early()
+        finally:
+            if self._handing_over.locked():
+                self._handing_over.release()
+
+    async def _give_spool_over(self, within: asyncio.Timeout) -> None:
+        within.reschedule(None)  # what is left to do is on this machine, and is not left half done
+        await self._handing_over.acquire()
         early, self._early = self._early, None
         if early is not None:
             await early.close(drain=0)
-        if not await self._try_to_open():
-            await self._open_early()
 
     async def _try_to_open(self) -> bool:
         file = self._config.file
-        gateway = Gateway(
+        gateway = _LateGateway(
             file.log,
             self._config.signer,
             stream=file.stream,
@@ -159,7 +182,8 @@ class LogLink:
             access=self._config.access,
         )
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
+            async with asyncio.timeout(LOOK_TIMEOUT) as within:
+                gateway.take_spool = partial(self._give_spool_over, within)
                 await gateway.__aenter__()
         except DatabaseError:
             raise
@@ -212,6 +236,14 @@ class LogLink:
 
     def _spool(self) -> Spool | None:
         return self._early if self._gateway is None else self._gateway.spool
+
+    async def _open_one(self) -> Spool:
+        """The spool, when none is being handed over; Unreachable if the link is closed."""
+        async with self._handing_over:
+            spool = self._spool()
+        if spool is None:
+            raise Unreachable("the gateway is closed")
+        return spool
 
     async def submit(self, records: Sequence[RecordInput], seconds: float) -> int:
         """Logs records; the index of the first one.
@@ -312,19 +344,14 @@ class LogLink:
 
         Raises MunimentError if the spool is full, broken or closed.
         """
-        spool = self._spool()
-        if spool is None:
-            raise Unreachable("the gateway is closed")
-        return await spool.put_once(entries)
+        return await (await self._open_one()).put_once(entries)
 
     async def keep(self, decision: Mapping[str, Any], addenda: Sequence[bytes] = ()) -> None:
         """Puts a decision into the spool, reduced if it cannot be recorded as it is.
 
         Raises MunimentError if the spool is full, broken or closed.
         """
-        spool = self._spool()
-        if spool is None:
-            raise Unreachable("the gateway is closed")
+        spool = await self._open_one()
         try:
             try:
                 await spool.put([self._encoded(decision)], addenda)
