@@ -115,3 +115,28 @@ def test_lists_only_ever_add(tmp_path: Path) -> None:
             path = f"{witness.url}/{origin_hash(second.origin)}/checkpoint"
             assert ask(path).status == 200
             assert add(witness.url, first, 7) == 200  # a restart begins with a full quota
+
+
+def test_a_listed_log_that_a_key_cannot_cosign_ends_no_witness(tmp_path: Path) -> None:
+    """tlog-cosignature, "ML-DSA-44 signed message": log_origin<1..2^8-1>."""
+    other, long = view("other.example"), view("x" * 256)
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    config, _ = set_up(tmp_path / "w", [], "ed25519", "mldsa44", name="w.example")
+    write(lists, [entry(long), entry(other)])
+    with static(lists) as served:
+        url = f"{served}/logs"
+        with config.open("a") as file:
+            file.write(f'\n[[list]]\nurl = "{url}"\nperiod_seconds = 1\n')
+        with processes.start(muniment_witness("serve", "--config", config)) as witness:
+            eventually(lambda: other.origin in origins(witness.url))
+            assert add(witness.url, long) == 404
+            assert add(witness.url, other) == 200
+            eventually(lambda: ("list", f"{url} {long.origin}") in alarms(witness.url))
+        # It may have come before the witness had such a key.
+        write(config.parent, [entry(long), entry(other)])
+        (config.parent / "logs").replace(config.parent / "witness.listed")
+        with processes.start(muniment_witness("serve", "--config", config)) as witness:
+            assert origins(witness.url) == {other.origin}
+            assert add(witness.url, long) == 404
+            assert add(witness.url, other, 5) == 200

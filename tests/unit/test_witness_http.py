@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from clocks import WallClock
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
-from muniment.tlog.note import Signer, UnverifiedNote, verify_note
+from muniment.tlog.note import MAX_NOTE_SIZE, Signer, UnverifiedNote, verify_note
 from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
     origin_hash,
@@ -30,8 +30,9 @@ from muniment_service.routing import App
 from muniment_witness.app import Lasting, build
 from muniment_witness.config import LogOptions, WitnessConfig
 from muniment_witness.gossip.net import transport
+from muniment_witness.gossip.peers import MAX_HEAD_SIZE
 from muniment_witness.gossip.recompute import Maps
-from muniment_witness.judge.decide import KnownLog
+from muniment_witness.judge.decide import MAX_TEXT, KnownLog
 from muniment_witness.witnessfile import WitnessFile
 from rawhttp import Body
 from waiting import at_work
@@ -120,6 +121,26 @@ async def test_conflict_has_the_size_and_its_content_type(tmp_path: Path) -> Non
         assert response.body == b"5\n"
         assert parse_size(response.body) == 5
         assert (await add(app, 5, 9)).status == 200
+
+
+async def test_a_text_that_is_larger_than_any_log_s_is_not_cosigned(tmp_path: Path) -> None:
+    """With this witness's cosignatures it were no note that a start takes, and gossip reads."""
+    room = MAX_NOTE_SIZE - len(LOG.checkpoint(5).encode())
+    async with witness(tmp_path) as app:
+        for length in (room - 2, MAX_TEXT):
+            large = LOG.checkpoint(5, extensions=["x" * length])
+            assert problem(await add(app, 0, 5, checkpoint=large)) == (413, "text-too-large")
+        fits = MAX_TEXT - len(LOG.checkpoint(5).note.text) - 1
+        most = LOG.checkpoint(5, extensions=["x" * fits])
+        assert len(most.note.text) == MAX_TEXT
+        assert (await add(app, 0, 5, checkpoint=most)).status == 200
+        # What contradicts is that, whatever its length, and is evidence.
+        fork = LOG.fork(1).checkpoint(5, extensions=["x" * MAX_TEXT])
+        assert problem(await add(app, 5, 5, checkpoint=fork)) == (422, "bad-root")
+        assert problem(await add(app, 5, 9)) == (403, "misbehaviour-proven")
+        note = (await call(app, "GET", MONITORING)).body
+    assert len(note) <= MAX_HEAD_SIZE
+    await (await opened_store(tmp_path / "w.db", [ED25519.vkey, MLDSA44.vkey])).close()
 
 
 async def test_refusals_are_problems(tmp_path: Path) -> None:

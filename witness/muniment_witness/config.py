@@ -147,7 +147,7 @@ def watched(
             split_url(entry.url)
     listed = ListedLogs(file.database)
     with config_key(path, f"the listed logs, {listed.path}"):
-        add_listed(logs, options, listed.read(), file.gossip.period_seconds)
+        add_listed(logs, options, listed.read(), file.gossip.period_seconds, signers)
     return logs, options, _peers(path, file, signers), _tokens(path, file)
 
 
@@ -156,16 +156,25 @@ def add_listed(
     options: dict[str, LogOptions],
     listed: Sequence[ListedLog],
     period: float,
+    signers: Sequence[Signer],
 ) -> None:
-    """Adds logs that lists have brought; what the configuration says of a log goes before."""
+    """Adds logs that lists have brought; what the configuration says of a log goes before.
+
+    Those that a signer cannot cosign are left out: the list may be older than its key.
+    """
     for log in listed:
-        if log.origin not in logs:
+        if log.origin not in logs and can_cosign(signers, log.origin):
             logs[log.origin] = KnownLog(log.origin, (verifier_for(log.vkey),))
             options[log.origin] = LogOptions(period=period, per_day=log.per_day)
 
 
+def can_cosign(signers: Sequence[Signer], origin: str) -> bool:
+    """Whether all signers can cosign a log: ML-DSA-44 takes origins of MAX_NAME_SIZE bytes."""
+    is_bounded = any(isinstance(signer, MLDSA44Cosigner) for signer in signers)
+    return not is_bounded or len(origin.encode()) <= MAX_NAME_SIZE
+
+
 def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str, KnownLog]:
-    bounded = any(isinstance(signer, MLDSA44Cosigner) for signer in signers)
     logs: dict[str, KnownLog] = {}
     for number, entry in enumerate(file.log):
         verifiers = _verifiers(
@@ -177,7 +186,7 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
                 Checkpoint(origin, 0, EMPTY_ROOT)
         if origin in logs:
             config_error(path, f"log[{number}]", f"{origin} is configured twice")
-        if bounded and len(origin.encode()) > MAX_NAME_SIZE:
+        if not can_cosign(signers, origin):
             config_error(
                 path, f"log[{number}]", f"ML-DSA-44 takes origins of {MAX_NAME_SIZE} bytes at most"
             )

@@ -124,7 +124,7 @@ class RunningWitness:
             now = self._parts.config
             listed = await asyncio.to_thread(ListedLogs(now.file.database).add, logs)
             known, options = dict(now.logs), dict(now.options)
-            add_listed(known, options, listed, now.file.gossip.period_seconds)
+            add_listed(known, options, listed, now.file.gossip.period_seconds, now.signers)
             await self._take(replace(now, logs=known, options=options))
 
     async def _take(self, config: WitnessConfig) -> None:

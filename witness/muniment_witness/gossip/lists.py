@@ -13,10 +13,11 @@ from msgspec import Struct, field
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
-from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.cosignature import MAX_NAME_SIZE, verifier_for
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.loglist import MAX_LIST_SIZE, ListedLog, parse_log_list
-from muniment_witness.config import LOG_ALGORITHMS, WitnessConfig
+from muniment.tlog.note import Signer
+from muniment_witness.config import LOG_ALGORITHMS, WitnessConfig, can_cosign
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.store.listed import MAX_LISTED
@@ -94,7 +95,7 @@ class LogListPuller:
                     continue
                 known = config.logs.get(log.origin)
                 if known is None:
-                    if why := _unusable(log):
+                    if why := _unusable(log, config.signers):
                         differs[log.origin] = why
                     else:
                         new.append(log)
@@ -109,11 +110,13 @@ class LogListPuller:
             state.reached, state.logs, state.differs = self._clock(), len(logs), differs
 
 
-def _unusable(log: ListedLog) -> str:
+def _unusable(log: ListedLog, signers: Sequence[Signer]) -> str:
     if log.vkey.algorithm not in LOG_ALGORITHMS:
         return f"a key of signature type {log.vkey.algorithm:#04x}, which is not verified here"
     try:
         verifier_for(log.vkey)
     except FormatError as error:
         return f"a key that cannot be used: {error}"
+    if not can_cosign(signers, log.origin):
+        return f"an origin of more than {MAX_NAME_SIZE} bytes, which ML-DSA-44 does not take"
     return ""

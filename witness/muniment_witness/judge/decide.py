@@ -13,14 +13,15 @@ answer:
 6. The proof is empty when the old size is zero: 422.
 7. When both sizes are equal, so are the roots, and the proof is empty: 422.
 8. The proof shows that the latest cosigned tree is a prefix of the checkpoint's: 422.
-9. The clock is not behind the newest cosignature ever made, and not at zero: 503. (Not of the
-   specification, which only forbids timestamp zero: a witness whose clock went backwards would
-   state that a smaller tree was the largest at a later time.)
+9. The text is at most MAX_TEXT bytes: 413. (Not of the specification: see there.)
+10. The clock is not behind the newest cosignature ever made, and not at zero: 503. (Not of the
+    specification, which only forbids timestamp zero: a witness whose clock went backwards would
+    state that a smaller tree was the largest at a later time.)
 
 Extension lines are part of the text that is signed, and are not judged.
 
 They are in two halves, so that a service can run the expensive first one (rules 1 and 2, the
-signatures; it depends on no state) anywhere, and the second (rules 3 to 9) where requests are put
+signatures; it depends on no state) anywhere, and the second (rules 3 to 10) where requests are put
 in order: `authenticate` and `advance`.
 """
 
@@ -47,6 +48,12 @@ from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 
 NEVER: Final = EMPTY
 """The head of an origin that the witness has never cosigned."""
+
+MAX_TEXT: Final = 8192
+"""Largest checkpoint text that is cosigned, in bytes; those of logs have some hundred.
+
+A log chooses its extension lines. A text that leaves no room in a note for cosignatures would make
+a head that no start reads and no peer can be shown; thousands of long ones would fill the disk."""
 
 _WHOSE: Final = "send that of the ML-DSA-44 key of this witness that is to cosign the subtree"
 
@@ -130,7 +137,7 @@ def authenticate(log: KnownLog | None, request: AddCheckpoint) -> Authentic | Re
 
 
 def advance(head: Head, signed: int, request: Authentic, now: int) -> Acceptance | Refusal:
-    """Applies rules 3 to 9: whether the latest cosigned head of the origin may move.
+    """Applies rules 3 to 10: whether the latest cosigned head of the origin may move.
 
     `signed` is the newest timestamp of any cosignature of this witness; both times are Unix
     seconds.
@@ -161,6 +168,8 @@ def advance(head: Head, signed: int, request: Authentic, now: int) -> Acceptance
             verify_consistency(head.size, head.root, new.size, new.root, request.proof)
         except VerificationError as error:
             return Refusal(422, "bad-proof", str(error))
+    if len(request.note.text.encode()) > MAX_TEXT:
+        return Refusal(413, "text-too-large", f"a checkpoint's text has at most {MAX_TEXT} bytes")
     if now <= 0 or now < signed:
         return Refusal(503, "clock", "the clock of this witness is behind its own cosignatures")
     return Acceptance(request, head, now)
