@@ -56,13 +56,22 @@ def _alone(draft: Path) -> Iterator[TextIO]:
     with open(draft, "a", encoding="utf-8", opener=_not_through_a_link) as out:
         fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever had it may have put it in its place meanwhile: then it is the configuration.
-        if not (draft.exists() and os.path.samestat(draft.stat(), os.fstat(out.fileno()))):
+        if not _is_at(draft, out):
             raise BlockingIOError
         try:
             out.truncate(0)
             yield out
         finally:
-            draft.unlink(missing_ok=True)
+            # Where it is in its place, what is here by now is another command's.
+            if _is_at(draft, out):
+                draft.unlink()
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _not_through_a_link(path: str, flags: int) -> int:

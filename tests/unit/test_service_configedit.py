@@ -9,6 +9,7 @@ from typing import IO
 import pytest
 
 from muniment.tlog.encoding import MunimentError
+from muniment_service import configedit
 from muniment_service.config import ConfigError
 from muniment_service.configedit import replace_config, with_keys
 
@@ -85,6 +86,21 @@ def test_a_draft_that_has_become_the_configuration_is_nobodys(
     with pytest.raises(MunimentError, match="another command"):
         replace_config(path, "mine", lambda _: True)
     assert (path.read_text(), draft.exists()) == ("the other's", False)
+
+
+def test_a_command_that_is_done_leaves_the_next_one_s_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft that went while it was judged could be a third command's by the time it is placed."""
+    path, draft = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path.write_text("old")
+
+    def next_begins(_: Path) -> None:
+        draft.write_text("the next one's")
+
+    monkeypatch.setattr(configedit, "sync_names", next_begins)
+    replace_config(path, "new", lambda _: True)
+    assert (path.read_text(), draft.read_text()) == ("new", "the next one's")
 
 
 def test_no_draft_is_written_through_a_link(tmp_path: Path) -> None:
