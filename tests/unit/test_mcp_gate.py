@@ -263,6 +263,27 @@ async def test_an_id_of_a_request_under_way_is_refused() -> None:
         assert (await server.hear())["id"] == "1"
 
 
+async def test_the_answer_to_a_call_that_was_cancelled_is_not_taken_for_another_calls() -> None:
+    """Else a client says how its next call of that id ends before the server has seen it."""
+    policy = Policy()
+    cancel = {"method": "notifications/cancelled", "params": {"requestId": 1}}
+    async with gated(policy) as (client, server):
+        client.say(call("add"))
+        assert (await server.hear())["method"] == "tools/call"
+        client.say({"jsonrpc": "2.0", **cancel})
+        assert (await server.hear())["method"] == "notifications/cancelled"
+        client.say(call("fails"))
+        assert (await client.hear())["error"]["message"] == "id: that of a request under way"
+        assert policy.outcomes == ["unknown"]
+        server.say(result(content=[]))
+        assert await client.hear() == result(content=[])
+        client.say(call("fails"))
+        assert (await server.hear())["params"]["name"] == "fails"
+        server.say(result(content=[], isError=True))
+        assert (await client.hear())["result"]["isError"] is True
+    assert policy.outcomes == ["unknown", "failed"]
+
+
 async def test_what_servers_send_passes_and_what_is_no_message_does_not() -> None:
     async with gated(Policy()) as (client, server):
         server.say(b"starting up")

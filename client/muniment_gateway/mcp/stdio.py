@@ -156,7 +156,8 @@ class StdioGate:
 
     async def _begin(self, message: Message) -> None:
         key = message.key
-        if key in self._deciding or key in self._running:
+        # Until a cancelled one is answered, its answer would be taken for this one's.
+        if key in self._deciding or key in self._running or key in self._late:
             raise MessageError(INVALID_REQUEST, "id: that of a request under way", message.id)
         await self._room.acquire()
         self._deciding[key] = asyncio.create_task(self._request(message))
