@@ -219,6 +219,28 @@ async def test_an_answer_on_another_stream_ends_the_call_once() -> None:
     assert server.policy.outcomes == ["completed"]
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_an_id_is_taken_until_its_answer_came_on_whatever_stream(is_cancelled: bool) -> None:
+    """Else a client says how its next call of that id ends before the server has seen it."""
+    server = Server()
+    async with proxied(server) as (_, client):
+        await _cut(server, client)
+        if is_cancelled:
+            params = {"requestId": 1}
+            told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            server.kind, server.body = "application/json", b""
+            await post(client, encode(told), Mcp_Session_Id="session-1")
+            server.kind, server.body = "text/event-stream", ANSWER
+        sent = len(server.heard)
+        status, told_twice, _ = await post(client, asked(), Mcp_Session_Id="session-1")
+        assert (status, json.loads(told_twice)["error"]["code"]) == (400, -32600)
+        assert len(server.heard) == sent
+        assert await get(client) == ANSWER
+        assert (await post(client, asked(), Mcp_Session_Id="session-1"))[0] == 200
+    first = "unknown" if is_cancelled else "completed"
+    assert server.policy.outcomes == [first, "completed"]
+
+
 async def test_a_stream_that_cannot_be_resumed_ends_the_call() -> None:
     server = Server()
     async with proxied(server) as (_, client):

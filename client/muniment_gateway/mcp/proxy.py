@@ -136,7 +136,8 @@ class McpProxy:
         caller = self._of(client, session)
         is_tracked = bool(session) and message.kind == "request"
         if is_tracked:
-            if key in self._deciding:
+            # Else the answer to an earlier one could be taken for this one's.
+            if key in self._deciding or key in self._unanswered:
                 twice = MessageError(INVALID_REQUEST, "id: that of another request", message.id)
                 return _malformed(twice)
             self._deciding.add(key)

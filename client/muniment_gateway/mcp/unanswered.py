@@ -24,6 +24,11 @@ class Unanswered:
     def __init__(self) -> None:
         """None yet."""
         self._passages: dict[Key, PassedMessage] = {}
+        self._given_up: dict[Key, None] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        """Whether an answer to a request of this key may still come, on whatever stream."""
+        return key in self._passages or key in self._given_up
 
     async def keep(self, key: Key, passage: PassedMessage) -> None:
         """Remembers a request whose stream can be resumed."""
@@ -38,6 +43,7 @@ class Unanswered:
 
     def take(self, key: Key) -> PassedMessage | None:
         """The request that an answer is to; None if it is not known, or was answered."""
+        self._given_up.pop(key, None)
         return self._passages.pop(key, None)
 
     async def leave(self, key: Key, passage: PassedMessage) -> None:
@@ -51,6 +57,9 @@ class Unanswered:
     async def give_up(self, key: Key) -> None:
         """Says of a request that its end was not seen."""
         if (passage := self._passages.pop(key, None)) is not None:
+            self._given_up[key] = None
+            if len(self._given_up) > MOST:
+                del self._given_up[next(iter(self._given_up))]
             await asyncio.shield(passage.end("unknown"))
 
     async def give_up_all(self, session: str | None = None) -> None:
