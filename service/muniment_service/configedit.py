@@ -21,11 +21,12 @@ from muniment.tlog.encoding import MunimentError
 from muniment_service.config import ConfigError
 
 
-def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> None:
-    """Puts a new configuration in place of the old one.
+def replace_config(path: Path, before: str, text: str, is_meant: Callable[[Path], bool]) -> None:
+    """Puts a new configuration in place of the old one, whose text was `before` it was changed.
 
     `is_meant` loads the file at a path, and says whether it is what was meant. Raises MunimentError
-    if it cannot be written, does not load, or is not what was meant; the old one stays.
+    if it cannot be written, does not load, is not what was meant, or the old one is another by now:
+    that one stays.
     """
     draft = path.with_name(path.name + ".new")
     try:
@@ -33,6 +34,8 @@ def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> N
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
+            if path.read_text(encoding="utf-8") not in {before, text}:
+                raise BlockingIOError  # it would take back what another command has changed
             draft.chmod(path.stat().st_mode & 0o777)
             if not is_meant(draft):
                 raise ConfigError(f"{path}: cannot be changed by command; change it by hand")

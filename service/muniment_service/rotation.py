@@ -75,6 +75,7 @@ class Own:
         found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
         self.vkeys = [signer.vkey for signer in found]
         self._config = config
+        self._before = config.read_text("utf-8")
         self._keys = keys
         self._name = name
         self._use: Literal["log", "witness", "gateway"] = use
@@ -187,10 +188,11 @@ class Own:
                     f"{self._config}: the key {key.key_id:08x} is listed and not recorded: --key "
                     f"with its file records it, --retire {key.key_id:08x} takes it out"
                 )
-        before = self._config.read_text("utf-8")
+        before = self._before
+        after = before if text is None else text
 
         def commit() -> None:
-            replace_config(self._config, before if text is None else text, self._loads)
+            replace_config(self._config, before, after, self._loads)
             self._may_be_recorded = True
             # K1: a crash before the transaction ends. The same once more completes it.
 
@@ -198,7 +200,7 @@ class Own:
             self._record(keys, changed, commit)
         except BaseException as error:
             if self._may_be_recorded:
-                replace_config(self._config, before, self._loads)
+                replace_config(self._config, after, before, self._loads)
                 if isinstance(error, MunimentError):
                     error.args = (
                         f"{error}; it may be recorded all the same: do it again, {again}",

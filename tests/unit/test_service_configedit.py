@@ -61,11 +61,23 @@ def test_one_command_at_a_time_changes_a_configuration(tmp_path: Path) -> None:
 
     def refused(_: Path) -> bool:
         with pytest.raises(MunimentError, match=r"x\.toml: another command is changing it"):
-            replace_config(path, "other", lambda _: True)
+            replace_config(path, "old", "other", lambda _: True)
         return True
 
-    replace_config(path, "new", refused)
+    replace_config(path, "old", "new", refused)
     assert (path.read_text(), draft.exists()) == ("new", False)
+
+
+def test_nothing_is_taken_back_that_another_command_has_changed(tmp_path: Path) -> None:
+    """Both read the file, one of them has put its own in place: it was about something else."""
+    path = tmp_path / "x.toml"
+    path.write_text("old")
+    replace_config(path, "old", "one's", lambda _: True)
+    with pytest.raises(MunimentError, match=r"x\.toml: another command"):
+        replace_config(path, "old", "the other's", lambda _: True)
+    assert path.read_text() == "one's"
+    replace_config(path, "old", "one's", lambda _: True)  # a transaction is tried again
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["x.toml"]
 
 
 def test_a_draft_that_has_become_the_configuration_is_nobodys(
@@ -84,7 +96,7 @@ def test_a_draft_that_has_become_the_configuration_is_nobodys(
 
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(MunimentError, match="another command"):
-        replace_config(path, "mine", lambda _: True)
+        replace_config(path, "old", "mine", lambda _: True)
     assert (path.read_text(), draft.exists()) == ("the other's", False)
 
 
@@ -99,7 +111,7 @@ def test_a_command_that_is_done_leaves_the_next_one_s_draft(
         draft.write_text("the next one's")
 
     monkeypatch.setattr(configedit, "sync_names", next_begins)
-    replace_config(path, "new", lambda _: True)
+    replace_config(path, "old", "new", lambda _: True)
     assert (path.read_text(), draft.read_text()) == ("new", "the next one's")
 
 
@@ -109,7 +121,7 @@ def test_no_draft_is_written_through_a_link(tmp_path: Path) -> None:
     other.write_text("kept")
     (tmp_path / "x.toml.new").symlink_to(other)
     with pytest.raises(MunimentError, match=r"x\.toml\.new: "):
-        replace_config(path, "new", lambda _: True)
+        replace_config(path, "old", "new", lambda _: True)
     assert (path.read_text(), other.read_text()) == ("old", "kept")
 
 
@@ -126,5 +138,5 @@ def test_a_configuration_in_place_of_another_stays_after_a_power_cut(
         synced.append((kind, path.read_text() == "new"))
 
     monkeypatch.setattr(os, "fsync", seen)
-    replace_config(path, "new", lambda _: True)
+    replace_config(path, "old", "new", lambda _: True)
     assert synced == [("file", False), ("folder", True)]

@@ -119,10 +119,11 @@ def _origin(entry: LogEntry) -> str:
 
 def _change(path: Path, change: _Change) -> None:
     """Rewrites those `[[log]]` tables that a change touches."""
+    text = path.read_text(encoding="utf-8")
     load(path)
     before = load_config(path, WitnessFile).log
     after = change(list(before))
-    chunks = _chunks(path.read_text(encoding="utf-8"))
+    chunks = _chunks(text)
     tables = [at for at, chunk in enumerate(chunks) if _LOG.match(chunk)]
     if len(tables) != len(before):
         raise ConfigError(f"{path}: its [[log]] tables cannot be told apart; change it by hand")
@@ -131,7 +132,7 @@ def _change(path: Path, change: _Change) -> None:
             chunks[at] = ("" if new is None else _render(new, path.parent)) + _tail(chunks[at])
     chunks += ["\n" + _render(new, path.parent) for new in after[len(before) :] if new is not None]
     meant = [entry for entry in after if entry is not None]
-    replace_config(path, "".join(chunks), lambda draft: list(load(draft).file.log) == meant)
+    replace_config(path, text, "".join(chunks), lambda draft: list(load(draft).file.log) == meant)
 
 
 def _chunks(text: str) -> list[str]:

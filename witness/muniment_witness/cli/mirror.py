@@ -97,6 +97,7 @@ def mirror_of(config: WitnessConfig) -> MirrorConfig:
 def _add(
     path: Path, name: str, algorithms: Sequence[Algorithm], passphrase_file: Path | None
 ) -> tuple[VKey, ...]:
+    old = path.read_text(encoding="utf-8")
     before = load(path)
     check_key_name(name, "key name")
     folder = path.parent
@@ -120,11 +121,11 @@ def _add(
     if passphrase_file is not None:
         lines.append(f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}")
     lines += [f"database = {quoted(MIRROR_NAME)}", ""]
-    text = path.read_text(encoding="utf-8") + "\n".join(lines)
+    text = old + "\n".join(lines)
 
     def is_meant(draft: Path) -> bool:
         found = load(draft)
         return found.mirror is not None and found.file.log == before.file.log
 
-    replace_config(path, text, is_meant)
+    replace_config(path, old, text, is_meant)
     return vkeys
