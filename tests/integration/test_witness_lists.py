@@ -82,7 +82,9 @@ def test_lists_only_ever_add(tmp_path: Path) -> None:
             assert 'log_requests_total{origin="first.example",result="over-quota"} 2.0' in metrics
 
             # Whoever sends a public checkpoint again does not keep the log from growing.
+            # Nor does who sends the new one as what it is not.
             first.append(2)
+            assert [add(witness.url, first, 3) for _ in range(12)] == [409] * 12
             assert add(witness.url, first, 5) == 200
 
             # Neither a key nor a quota is changed by a list, and nothing is removed.

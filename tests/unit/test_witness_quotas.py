@@ -39,6 +39,21 @@ def test_repeats_leave_the_quota_of_growing_heads_alone() -> None:
     assert taken(quotas, "a", grows=True) == 10
 
 
+def test_what_is_refused_leaves_the_quota_of_growing_heads_alone() -> None:
+    time = Time()
+    quotas = Quotas(time)
+    quotas.use({"a": LogOptions(per_day=24)})
+    for _ in range(100):
+        assert quotas.take("a", grows=True) == 0
+        quotas.give_back("a")
+    time.now += DAY  # a bucket that is full takes no more
+    assert taken(quotas, "a", grows=True) == 10
+    quotas.use({"a": LogOptions()})
+    quotas.give_back("a")
+    quotas.give_back("b")
+    assert quotas.take("a", grows=True) == 0
+
+
 def test_a_reload_fills_no_quota_that_stays() -> None:
     quotas = Quotas(Time())
     options = {"a": LogOptions(per_day=24), "b": LogOptions(per_day=24)}

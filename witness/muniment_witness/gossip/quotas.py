@@ -1,7 +1,8 @@
 """How often each log may ask for cosignatures (C2SP tlog-list, "qpd"); 429 beyond.
 
 A request proves only that the log has signed its checkpoint, and those are public: anybody can send
-it again. So heads that grow have a quota of their own, which repeats do not use up.
+it again. So heads that grow have a quota of their own, which repeats do not use up. Neither does
+what is refused: anybody can send a head that this witness has not cosigned yet with a bad proof.
 """
 
 import math
@@ -51,6 +52,12 @@ class Quotas:
         if buckets is None:
             buckets = self._buckets[origin, rate] = self._filled(rate), self._filled(rate)
         return 0 if buckets[grows].take() else max(1, math.ceil(DAY / rate))
+
+    def give_back(self, origin: str) -> None:
+        """What was taken for a head that grows; its request was refused."""
+        buckets = self._buckets.get((origin, self._rates.get(origin, 0)))
+        if buckets is not None:
+            buckets[True].spend(-1.0)
 
     def _filled(self, rate: int) -> Bucket:
         per_second = rate / DAY

@@ -133,6 +133,8 @@ class WitnessHttp:
         await self._watch.advancer.indices.judge(judged)
         outcome = await self._cosigner.add_checkpoint(judged)
         if isinstance(outcome, Refusal):
+            if grows:
+                self._watch.quotas.give_back(origin)
             # Durable before the answer: what proves misbehaviour must not be lost with it.
             await self._watch.requests.keep(judged, outcome, body)
             self._asked(origin, "refused").inc()
