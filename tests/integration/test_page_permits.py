@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from muniment.records.approval import approver_vkey, call_digest, sign_approval
 from muniment.records.authority import authority_vkey, sign_decision
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_record
+from muniment.records.commitments import addendum
 from muniment.records.kinds import Decision
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.policy import format_policy
@@ -209,6 +211,25 @@ def test_approvals_get_the_same_reasons(page: browser.Page, tmp_path: Path) -> N
     assert sum(one.get("permitted", False) for one in said_of) == 4
 
 
+def test_who_asks_is_compared_where_it_is_disclosed(page: browser.Page, tmp_path: Path) -> None:
+    listed = f"{approver_vkey('people.example/carol', ed25519('carol'))}\n".encode()
+    cases: list[Case] = []
+    for user in ("carol", "erin"):
+        data = addendum("0a" * 16, user)
+        withheld = {"/request/context/ids/user": sha256(data).hexdigest()}
+        world = World()
+        index = world.decide(
+            "call", artifact=artifact(approval=approved(GATEWAY)), addenda=withheld
+        )
+        decision = world.records[index]
+        assert isinstance(decision, Decision)
+        decision.request["context"] = {"ids": {}}
+        made = case(world.permit(index)).with_file("approvers", listed)
+        cases += [made, replace(made, addenda=(data,))]
+    said_of = same(page, tmp_path, cases)
+    assert [one["permitted"] for one in said_of] == [True, False, True, True]
+
+
 def test_approvals_by_several_people_get_the_same_reasons(
     page: browser.Page, tmp_path: Path
 ) -> None:
@@ -243,9 +264,20 @@ def test_approvals_by_several_people_get_the_same_reasons(
         other = approver_vkey(f"people.example/{by}", ed25519(key))
         made = made.with_file("approvers", f"{people[0]}\n{other}\n".encode())
         cases += [replace(made, approvals=count) for count in (1, 2)]
+    keys = (("carol", "carol's other"), ("dave", "carol"), ("carol", "carol"))
+    vkeys = [approver_vkey(f"people.example/{name}", ed25519(key)) for name, key in keys]
+    first, second = (
+        approved(GATEWAY, name, key, id_=f"apr-{name}", approver=name) for name, key in keys[:2]
+    )
+    world = World()
+    rests_on = artifact(approval=first, further_approvals=(second,))
+    made = case(world.permit(world.decide("call", artifact=rests_on)))
+    for some in (vkeys[:2], vkeys):  # two, until a third key tells that they are one
+        files = made.with_file("approvers", "".join(f"{one}\n" for one in some).encode())
+        cases.append(replace(files, approvals=2))
     said_of = same(page, tmp_path, cases)
     assert [number for number, one in enumerate(said_of) if one.get("permitted", False)] == [
-        0, 3, 4, 5, 8, 32, 34,
+        0, 3, 4, 5, 8, 32, 34, 36,
     ]  # fmt: skip
 
 

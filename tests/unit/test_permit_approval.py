@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from muniment.lineage import Head, MemoryFacts
 from muniment.permit import Trust, verify_permit
 from muniment.permit.verdict import Verdict
 from muniment.records.api import Approval, SignedApproval, approver_vkey, key_reference
+from muniment.records.commitments import addendum
 from muniment.records.kinds import Decision
 from signing import NOW, ORIGIN, ed25519
 
@@ -157,6 +159,24 @@ FURTHER: dict[str, tuple[Setup, str]] = {
         ),
         "expected approvals by 2 people, found by 1",
     ),
+    "one person by two keys and two names, of which a third key tells": (
+        Setup(
+            approval=approval("carol", "carol's other"),
+            further=(approval("dave", "carol", id_="apr-2"),),
+            trust=TWO | {"approvers": (CAROL, CAROL_S_OTHER, CAROL_AS_DAVE)},
+        ),
+        "expected approvals by 2 people, found by 1",
+    ),
+    "one person by three keys that are two by any one mark": (
+        Setup(
+            further=(
+                approval("dave", "carol", id_="apr-2"),
+                approval("carol", "carol's other", id_="apr-3", approver="erin"),
+            ),
+            trust=TWO | {"approvers": (CAROL, CAROL_AS_DAVE, CAROL_S_OTHER)},
+        ),
+        "expected approvals by 2 people, found by 1",
+    ),
     "a further key that is revoked": (
         Setup(further=(BY_DAVE,), after=lambda world: world.revoke(key=key_reference(DAVE))),
         "a revocation at leaf",
@@ -210,3 +230,29 @@ def test_a_user_that_is_no_name_is_somebody_else(user: Any) -> None:
         decision.request.update(asked)
 
     assert found(Setup(after=add).verdict()) == []
+
+
+@pytest.mark.parametrize(("user", "permitted"), [("carol", False), ("erin", True)])
+def test_who_asks_may_be_withheld_and_disclosed(user: str, permitted: bool) -> None:
+    """What the log does not show of who asks, the permit does, and the approver is compared."""
+    data = addendum("0a" * 16, user)
+    world, one = World(), approval()
+    world.add(Approval(**(world.common("x") | {"id": one.id}), approval=one))
+    withheld = {"/request/context/ids/user": sha256(data).hexdigest()}
+    index = world.decide("call", artifact=artifact(approval=one), addenda=withheld)
+    decision = world.records[index]
+    assert isinstance(decision, Decision)
+    decision.request["context"] = {"ids": {}}
+    trust = Trust(
+        policy=policy(),
+        approvers=(CAROL,),
+        require_policy=False,
+        allow_unlogged_delegation=True,
+    )
+    context = runtime(subject=None, policy=None, facts=world.facts())
+    permit = world.permit(index)
+    assert verify_permit(permit, context, trust).permitted  # nobody can tell
+    verdict = verify_permit(permit.disclose(withheld, [data]), context, trust)
+    assert verdict.permitted is permitted
+    if not permitted:
+        assert "by somebody else than who asks" in found(verdict)[0]

@@ -126,6 +126,28 @@ def test_one_key_of_two_names_is_one_authority(key: str, permitted: bool) -> Non
     assert verdict.codes == (() if permitted else ("invalid_signature",))
 
 
+@pytest.mark.parametrize(("linked", "permitted"), [(False, True), (True, False)])
+def test_two_keys_that_a_third_one_links_are_one_authority(linked: bool, permitted: bool) -> None:
+    """The third has the name of one and the key of the other: whoever has it has both."""
+    world = World()
+    index = world.decide("call", artifact=artifact())
+    for name, seed in (("authority.example", "authority"), ("second.example", "second")):
+        decision = world.records[index]
+        assert isinstance(decision, Decision)
+        world.records[index] = sign_decision(decision, name, ed25519(seed))
+    second, link = (
+        authority_vkey("second.example", ed25519(seed)) for seed in ("second", "authority")
+    )
+    trust = Trust(
+        policy=policy(),
+        authorities=(AUTHORITY, second, *((link,) if linked else ())),
+        signatures=2,
+        allow_unlogged_delegation=True,
+    )
+    verdict = verify_permit(world.permit(index), runtime(facts=world.facts()), trust)
+    assert verdict.permitted is permitted
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts
 from muniment.permit.context import CLOCK_SKEW, Trust
+from muniment.permit.signers import count_signers, marks_of
 from muniment.permit.verdict import Finding
 from muniment.records.approval import SignedApproval, call_digest, is_own, verify_approval
 from muniment.records.authority import key_reference
@@ -12,27 +13,32 @@ from muniment.records.kinds import Decision
 from muniment.tlog.encoding import FormatError, VerificationError
 
 
-def check_approval(decision: Decision, trust: Trust) -> Iterator[Finding]:
-    """Checks that people who may have approved this very call, by the decision alone."""
+def check_approval(decision: Decision, trust: Trust, whole: Decision) -> Iterator[Finding]:
+    """Checks that people who may have approved this very call, by the decision alone.
+
+    `whole` is the decision with what is disclosed of it: who asks may be withheld in the log.
+    """
     approvals = approvals_of(decision)
     if not approvals:
         if trust.require_approval:
             yield _discontinuity("an approval by a known approver", "none")
         return
     for approval in approvals:
-        yield from _check_one(approval, decision, trust)
-    # A person may have several keys, a key several names, and who signs says what they are called.
-    keys = {key_reference(vkey): vkey.public for vkey in trust.approvers}
-    people = min(
-        len({one.approver for one in approvals}),
-        len({one.key.partition("+")[0] for one in approvals}),
-        len({keys.get(one.key) for one in approvals}),
-    )
+        yield from _check_one(approval, decision, trust, whole)
+    # Who signs says what they are called: other words of one person's key are no other person.
+    keys = {key_reference(vkey): marks_of(vkey) for vkey in trust.approvers}
+    signed = [
+        {("called", one.approver), *keys.get(one.key, {one.key.partition("+")[0]})}
+        for one in approvals
+    ]
+    people = count_signers(signed, trust.approvers)
     if people < trust.approvals:
         yield _discontinuity(f"approvals by {trust.approvals} people", f"by {people}")
 
 
-def _check_one(approval: SignedApproval, decision: Decision, trust: Trust) -> Iterator[Finding]:
+def _check_one(
+    approval: SignedApproval, decision: Decision, trust: Trust, whole: Decision
+) -> Iterator[Finding]:
     yield from _check_signature(approval, trust)
     if approval.gateway != decision.producer:
         yield _discontinuity(
@@ -47,7 +53,7 @@ def _check_one(approval: SignedApproval, decision: Decision, trust: Trust) -> It
             f"a decision in [{approval.at}, {approval.not_after})",
             f"one at {decision.time // 1000}",
         )
-    if is_own(approval, decision.request) and not trust.allow_self_approval:
+    if is_own(approval, whole.request) and not trust.allow_self_approval:
         yield _discontinuity(
             "an approval by somebody else than who asks", f"one by {terminal(approval.approver)}"
         )

@@ -95,12 +95,13 @@ class Trust:
         authorities: Keys of the authorities whose signatures count. With none, a decision needs no
             signature, and one that has signatures is denied: nobody can check them.
         signatures: How many authorities, told apart by key name and key, must have signed; None
-            stands for one when there are authorities.
+            stands for one when there are authorities. Keys that another one links, with the name
+            of one and the public key of the other, are one authority's.
         approvers: Keys of the people whose approvals count. A decision that rests on an approval is
             denied when that is by nobody of these: also when there are none, unless
             `allow_unknown_approvals`.
         approvals: How many different people must have approved a decision that rests on approvals;
-            they differ in what they are called, in key name and in key.
+            they differ in what they are called, in key name and in key, as authorities do.
         gateways: Keys of the gateways whose word counts: for decisions, and for every fact of their
             lineage. None for all that the log admits: then each run's own producer speaks for it,
             and decisions of one run by two of them deny it.

@@ -19,6 +19,7 @@ from muniment.permit.approval import check_approval
 from muniment.permit.context import CLOCK_SKEW, Context, Trust
 from muniment.permit.knowledge import check_knowledge, known_facts, withholding
 from muniment.permit.permitfile import Permit, parse_permit
+from muniment.permit.signers import count_signers, marks_of
 from muniment.permit.statement import (
     check_arguments,
     check_authorization,
@@ -60,7 +61,7 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
         findings += check_arguments(permit, context, trust)
         findings += check_authorities(decision, trust)
         findings += check_gateway(decision, trust)
-        findings += check_approval(decision, trust)
+        findings += check_approval(decision, trust, permit.whole or decision)
         findings += check_identity(artifact, context, trust)
         findings += check_policy(artifact, context, trust)
         findings += check_environment(artifact, context, trust)
@@ -110,8 +111,7 @@ def check_proof(
 def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
     """Checks that the authorities have signed, and nobody else."""
     known = {key_reference(vkey): vkey for vkey in trust.authorities}
-    names: set[str] = set()
-    keys: set[bytes] = set()
+    signed: list[str] = []
     for one in decision.signatures or ():
         vkey = known.get(one.key)
         if vkey is None:
@@ -123,13 +123,13 @@ def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
         except (VerificationError, FormatError) as error:
             yield _invalid("signatures that verify", terminal(str(error)))
         else:
-            names.add(vkey.name)
-            keys.add(vkey.public)
+            signed.append(one.key)
     needed = trust.signatures_needed
-    if min(len(names), len(keys)) < needed:
+    if count_signers([marks_of(known[key]) for key in signed], trust.authorities) < needed:
+        names = {known[key].name for key in signed}
         found = ", ".join(map(terminal, sorted(names))) or "none"
         if len(names) >= needed:
-            found += ", two of them by one key"
+            found += ", two of them by one and the same"
         yield _invalid(f"signatures of {needed} known authorities", found)
 
 

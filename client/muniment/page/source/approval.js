@@ -30,26 +30,42 @@ export function approvalsOf(decision) {
   return first ? [first, ...(at(decision, 'artifact', 'further_approvals') ?? [])] : [];
 }
 
-// What is wrong with the approvals of a decision: [code, expected, found] each.
-export async function checkApprovals(decision, { approvers, approvals, requireApproval }) {
+// How many have signed, by the marks of each signature: who has several keys, or a key of several
+// names, is one (muniment.permit.signers).
+function countSigners(signed, known) {
+  let groups = [];
+  for (const marks of [...known, ...signed]) {
+    const isLinked = (group) => marks.some((mark) => group.has(mark));
+    const joined = new Set([...marks, ...groups.filter(isLinked).flatMap((group) => [...group])]);
+    groups = [...groups.filter((group) => !isLinked(group)), joined];
+  }
+  return groups.filter((group) => signed.some((marks) => group.has(marks[0]))).length;
+}
+
+const marksOf = (vkey) => [`name ${vkey.name}`, `key ${hex(vkey.bytes)}`];
+
+// What is wrong with the approvals of a decision: [code, expected, found] each. `whole` is the
+// decision with what is disclosed of it: who asks may be withheld in the log.
+export async function checkApprovals(decision, whole, { approvers, approvals, requireApproval }) {
   const given = approvalsOf(decision);
   if (!given.length) {
     const none = ['authorization_discontinuity', 'an approval by a known approver', 'none'];
     return requireApproval ? [none] : [];
   }
   const found = [];
-  for (const one of given) found.push(...await checkApproval(one, decision, approvers));
-  // A person may have several keys, a key several names, and who signs says what they are called.
-  const keys = new Map(approvers.map((vkey) => [keyReference(vkey), hex(vkey.bytes)]));
-  const count = (what) => new Set(given.map(what)).size;
-  const people = Math.min(count((one) => one.get('approver')),
-    count((one) => one.get('key').split('+')[0]), count((one) => keys.get(one.get('key'))));
+  const user = at(whole, 'request', 'context', 'ids', 'user');
+  for (const one of given) found.push(...await checkApproval(one, decision, user, approvers));
+  // Who signs says what they are called: other words of one person's key are no other person.
+  const keys = new Map(approvers.map((vkey) => [keyReference(vkey), marksOf(vkey)]));
+  const people = countSigners(given.map((one) => [`called ${one.get('approver')}`,
+    ...keys.get(one.get('key')) ?? [`name ${one.get('key').split('+')[0]}`]]),
+  approvers.map(marksOf));
   if (people < approvals)
     found.push(['authorization_discontinuity', `approvals by ${approvals} people`, `by ${people}`]);
   return found;
 }
 
-async function checkApproval(approval, decision, approvers) {
+async function checkApproval(approval, decision, user, approvers) {
   const found = [];
   const differ = (...rest) => found.push(['authorization_discontinuity', ...rest]);
   const invalid = (...rest) => found.push(['invalid_signature', ...rest]);
@@ -73,7 +89,7 @@ async function checkApproval(approval, decision, approvers) {
   const decided = Math.floor(decision.get('time') / 1000);
   if (!(begin - Number(CLOCK_SKEW) <= decided && decided < end))
     differ(`a decision in [${begin}, ${end})`, `one at ${decided}`);
-  const asking = [at(request, 'subject', 'id'), at(request, 'context', 'ids', 'user')];
+  const asking = [at(request, 'subject', 'id'), user];
   if (asking.includes(approver) || asking.includes(key.split('+')[0]))
     differ('an approval by somebody else than who asks', `one by ${terminal(approver)}`);
   return found;

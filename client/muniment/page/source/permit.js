@@ -118,7 +118,7 @@ export async function verifyPermit(permit, context, trust) {
     findings.push(...checkArguments(permit, context));
     findings.push(...await checkAuthorities(decision, trust.authorities));
     findings.push(...checkGateway(decision, trust.gateways));
-    for (const [code, ...rest] of await checkApprovals(decision, trust))
+    for (const [code, ...rest] of await checkApprovals(decision, permit.whole, trust))
       findings.push(finding(code, 'approval', ...rest));
     findings.push(...checkIdentity(artifact, context, trust));
     findings.push(...checkPolicy(artifact, context, trust));
