@@ -13,7 +13,14 @@ import index_tools
 import logsim
 from index_tools import NOW
 from muniment.cli import cli
+from muniment.report.build import basis_again, build_report, program
 from muniment.report.forms import FORMS
+from muniment.report.queries import time_text
+from muniment.report.reading import Keys
+from muniment.report.scope import scope_of
+from muniment.report.seed import Seed
+from muniment.tlog.checkpoint import sign_checkpoint
+from muniment.tlog.cosignature import Ed25519Cosigner
 from reports import entries_of, replica
 
 ENTRIES = entries_of(Random(5), 450)
@@ -153,6 +160,32 @@ def test_a_report_by_a_policy_over_time_is_made_again(place: Path, tmp_path: Pat
     assert told["quorum"] != "all-of-them"
     assert muniment(tmp_path, "report", "--check", str(path)).exit_code == 0
     assert muniment(place, "report", "--check", str(path)).exit_code == 0
+
+
+def test_a_check_tells_what_only_the_policy_of_the_report_says(place: Path) -> None:
+    """Whoever makes a report could have their own key cosign, date the tree, and be named well."""
+    own = Ed25519Cosigner("witness.example/own", logsim.private("own"))
+    policy = (
+        f"log {logsim.LOG_SIGNER.vkey}\nwitness w2 {logsim.WITNESSES[0].vkey}\n"
+        f"witness w1 {own.vkey}\nquorum w1\n"
+    ).encode()
+    with index_tools.reading(place / "replica") as reader:
+        signed = reader.state().checkpoint
+        assert signed is not None
+        ours = sign_checkpoint(signed.checkpoint, [own], NOW - 500).note.signatures
+        note = signed.with_signatures(ours).encode()
+        scope = scope_of(NOW - 300, NOW + 1000, [], 3600)
+        seed = Seed(scope, Keys(), policy, note, program())
+        made = build_report(basis_again(reader, logsim.POLICY, seed))
+    path = place / "dated.json"
+    path.write_bytes(FORMS["json"](made))
+    done = muniment(place, "report", "--check", str(path))
+    assert done.exit_code == 0, done.output
+    assert f"Its time of the tree is {time_text(NOW - 500)}; by your policy it is " in done.output
+    named = f"w2 ({logsim.WITNESSES[0].vkey}), w1 ({own.vkey})."
+    assert done.output.endswith(f"witnesses that your policy does not have so: {named}\n")
+    plain = muniment(place, "report", "--check", str(place / "report.json"))
+    assert plain.output.endswith("that the checkpoint vouches for.\n")
 
 
 def test_each_query_lists_as_many_decisions_as_its_figure_says(place: Path) -> None:

@@ -8,8 +8,9 @@ from muniment.errors import FormatError, InputError, VerificationError
 from muniment.index.reader import IndexReader
 from muniment.report.build import basis_again, build_report, program
 from muniment.report.forms import FORMS
+from muniment.report.queries import time_text
 from muniment.report.seed import read_seed
-from muniment.tlog.policy import Policy
+from muniment.tlog.policy import CosignedCheckpoint, Policy, show
 
 _MAX_TOLD: Final = 10  # differences that are told
 
@@ -33,7 +34,7 @@ def check_report(
         relating: Told of partitions.
 
     Returns:
-        What to say when it is the same.
+        What to say when it is the same, also of what the reader's policy sees otherwise.
 
     Raises:
         InputError: If the file is no report, or the replica cannot be used for it.
@@ -49,14 +50,35 @@ def check_report(
     again = FORMS[form](made)
     head = basis.checkpoint
     if again == data:
-        return (
+        said = (
             f"{name}: the same, byte for byte, made again from the {head.size} leaves of "
             f"{head.origin} that the checkpoint vouches for."
         )
+        return " ".join((said, *_read_otherwise(head, policy.verify(head.signed))))
     told = "; ".join(_told(form, data, made))
     by = seed.made_by
     other = f" (it was made by {by}, this is {program()})" if by != program() else ""
     raise VerificationError(f"{name}: is not what the log says{other}: {told}")
+
+
+def _read_otherwise(stated: CosignedCheckpoint, own: CosignedCheckpoint) -> Iterator[str]:
+    """What the report's policy makes of the checkpoint, and the reader's does not.
+
+    Who made the report chose its policy: which witnesses are in it, what they are called, and whose
+    times make that of the tree, until which outcomes and silences are looked for.
+    """
+    if stated.time() != own.time():
+        times = [time_text(one.time()) if one.time() else "none" for one in (stated, own)]
+        yield f"Its time of the tree is {times[0]}; by your policy it is {times[1]}."
+    yours = set(_witnesses(own))
+    if others := [one for one in _witnesses(stated) if one not in yours]:
+        yield f"It names witnesses that your policy does not have so: {', '.join(others)}."
+
+
+def _witnesses(cosigned: CosignedCheckpoint) -> list[str]:
+    """The witnesses that cosigned, each as its policy calls it, with its key."""
+    vkeys = {one.name: one.vkey for one in cosigned.policy.witnesses}
+    return [f"{show(name)} ({vkeys[name]})" for name, _ in cosigned.cosigners]
 
 
 def _told(form: str, data: bytes, made: dict[str, Any]) -> Iterator[str]:
