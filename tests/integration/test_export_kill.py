@@ -11,6 +11,7 @@ import pytest
 
 import export_tools as tools
 import index_tools
+from muniment.cli.exits import BAD_INPUT
 from stand import Answer, Asked, Stand
 from waiting import eventually
 
@@ -35,6 +36,14 @@ def dying(call):
         return result
     return wrapped
 os.fsync, Path.replace = dying(os.fsync), dying(Path.replace)
+from muniment.cli import main
+main()
+"""
+
+# A disk that has room for 64 KiB of a file.
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 from muniment.cli import main
 main()
 """
@@ -74,6 +83,24 @@ def test_a_file_gets_every_record(
     found = [json.loads(line)["index"] for line in out.read_bytes().splitlines()]
     assert sorted({*found}) == index_tools.known_indices(entries)
     assert found[0] == index_tools.known_indices(entries)[0]
+
+
+def test_a_file_for_which_the_disk_is_full_is_named_and_gone_on_with(
+    command: list[str], entries: list[bytes], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    earlier = b'{"n":1}\n' * ((1 << 13) - 10)
+    out.write_bytes(earlier)
+    # A request that the file's buffer holds as a whole: closing the file would write it again.
+    argv = [sys.executable, "-c", FULL, *command, "--batch", "1", "--to", str(out)]
+    done = subprocess.run(argv, capture_output=True, check=False, text=True)
+    assert done.stderr.endswith(f"muniment: {out}: File too large\n")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == BAD_INPUT
+    argv = [sys.executable, "-m", "muniment", *command, "--to", str(out)]
+    subprocess.run(argv, capture_output=True, check=True)
+    found = [json.loads(line) for line in out.read_bytes().removeprefix(earlier).splitlines()]
+    assert [one["index"] for one in found] == index_tools.known_indices(entries)
 
 
 @pytest.mark.parametrize("acknowledges", [False, True])

@@ -9,6 +9,8 @@ import pytest
 import logsim
 from commands import muniment, one_line, online, read, receipts_of, submit, write
 from logsim import WITNESSES, LogSim, decision, lines, logged_records
+from muniment.cli.setaside import SetAside
+from muniment.errors import InputError
 from muniment.local.keyfiles import write_key_file
 from muniment.tlog.keys.keyfile import KeyFile
 
@@ -193,6 +195,15 @@ async def test_lines_that_cannot_be_logged_are_set_aside_with_their_reason(
         wrong = await online(*to, "in", code=7)
         assert "lines were set aside there before" in one_line(wrong)
         assert len(logged_records(sim)) == len(good)
+
+
+def test_a_file_of_somebody_else_is_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_bytes(b"what somebody else wrote")
+    for goes_on in (False, True):
+        with pytest.raises(InputError, match="notes: does not end with a line of what was set"):
+            SetAside(path, goes_on=goes_on)
+    assert path.read_bytes() == b"what somebody else wrote"
 
 
 async def test_an_import_goes_on_past_lines_that_were_set_aside(gateway_folder: Path) -> None:

@@ -142,6 +142,22 @@ async def test_a_refused_event_is_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "refused").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_set_aside_behind_a_line_that_was_torn_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "refused"
+    first, again = Event(1, b'{"n":1}'), Event(2, b'{"n":2}')
+    RefusedFile(path).add([first], "no")
+    whole = path.read_bytes()
+    # Killed as it wrote the second one, the export sends it again: the cursor has not moved.
+    path.write_bytes(whole + b'{"index":2,"reason":"no","eve')
+    RefusedFile(path).add([again], "no")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["index"] for line in lines] == [1, 2]
+    path.write_bytes(b"what somebody else wrote")
+    with pytest.raises(InputError, match="refused: does not end with a line of records set aside"):
+        RefusedFile(path).add([again], "no")
+    assert path.read_bytes() == b"what somebody else wrote"
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 405, 410, 501])
 async def test_what_is_about_the_endpoint_ends_it_at_once(status: int, tmp_path: Path) -> None:
     """It is not repeated, no redirect is followed, and nothing is set aside for it."""

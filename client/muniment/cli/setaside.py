@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from muniment.cli.lines import MAX_LINE, Line
 from muniment.errors import InputError
+from muniment.local.linefile import close_synced, cut_torn_line
 
 MAX_FILE: Final = 1 << 30
 """Most bytes of a file of lines that is gone on with."""
@@ -47,7 +48,7 @@ class SetAside:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        close_synced(self._file)
 
     def knows(self, line: Line) -> bool:
         """Whether a line was set aside before."""
@@ -80,13 +81,13 @@ class SetAside:
 
     def _read(self) -> frozenset[int]:
         known: set[int] = set()
+        try:
+            cut_torn_line(self._file, self._path, "what was set aside")
+        except InputError:
+            self._file.close()
+            raise
         self._file.seek(0)
-        whole = 0
         for number, text in enumerate(self._file, 1):
-            if not text.endswith(b"\n"):  # the run before was killed as it wrote this
-                self._file.truncate(whole)
-                break
-            whole += len(text)
             try:
                 line = json.loads(text)["line"]
             except (ValueError, KeyError, TypeError):

@@ -6,13 +6,11 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from muniment.errors import InputError
 from muniment.export.forms import Form
-
-_BACK: Final = 1 << 20
-"""Bytes read at a time to find the last line end of a file."""
+from muniment.local.linefile import close_synced, cut_torn_line
 
 
 class Event(NamedTuple):
@@ -66,7 +64,7 @@ class LineWriter(Destination):
     async def close(self) -> None:
         """Closes the file."""
         if isinstance(self._to, Path) and self._file is not None:
-            self._file.close()
+            close_synced(self._file)
 
     async def put(self, events: Sequence[Event]) -> None:
         """Writes whole lines. Raises InputError if that fails."""
@@ -91,10 +89,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Opens a file to append to, for this process alone, and cuts off a line without an end.
-
-    Such a line is what a process wrote that was killed: it was never acknowledged.
-    """
+    """Opens a file to append to, for this process alone, and cuts off a line without an end."""
     try:
         # What a log records may be confidential.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
@@ -104,7 +99,7 @@ def _opened(path: Path) -> BinaryIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise InputError(f"{path}: not a regular file")
-        _cut(file, path)
+        cut_torn_line(file, path, "an export")
     except BlockingIOError:
         file.close()
         raise InputError(f"{path}: another process exports to it") from None
@@ -115,21 +110,3 @@ def _opened(path: Path) -> BinaryIO:
         file.close()
         raise
     return file
-
-
-def _cut(file: BinaryIO, path: Path) -> None:
-    end = size = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - _BACK)
-        file.seek(start)
-        at = file.read(end - start).rfind(b"\n")
-        end = start + at + 1
-        if at >= 0:
-            break
-    if end != size:
-        file.seek(end)
-        # Only what an export may have begun is cut off.
-        if file.read(1) != b"{":
-            raise InputError(f"{path}: does not end with a line of an export; name another file")
-        file.truncate(end)
-    file.seek(end)

@@ -6,6 +6,7 @@ it is known which event that is; then it is set aside, or ends the export. No re
 """
 
 import asyncio
+import fcntl
 import os
 import re
 import time
@@ -23,6 +24,7 @@ from muniment.http.answer import Answer, HttpError
 from muniment.http.client import HttpSession
 from muniment.http.retryafter import retry_after
 from muniment.local.backoff import Backoff
+from muniment.local.linefile import cut_torn_line
 from muniment.local.privatefiles import read_private
 from muniment.tlog.encoding import MunimentError, one_line
 
@@ -78,10 +80,11 @@ class RefusedFile:
         ]
         try:
             # It quotes what may be confidential.
-            number = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
-            with os.fdopen(number, "ab") as file:
+            number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(number, "r+b") as file:
+                # Another export may share the file; a line that it is writing is not a torn one.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                cut_torn_line(file, self._path, "records set aside")
                 file.write(b"\n".join([*lines, b""]))
                 file.flush()
                 os.fsync(number)
