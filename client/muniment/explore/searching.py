@@ -5,10 +5,11 @@ from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from muniment.explore.table import TableReader
-from muniment.index.query import Index
 from muniment.index.reader import IndexReader
+from muniment.index.replicafacts import ReplicaFacts
 from muniment.index.search import Search, parse_digest, parse_entity, parse_trace
 from muniment.lineage.facts import Found
+from muniment.lineage.reader import BudgetedReader
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Record
 from muniment.records.timetext import parse_time
@@ -41,7 +42,7 @@ PAGE: Final = 50
 
 ANSWERS: Final = {"allow": True, "deny": False}
 
-_IN_INDEX: Final = 1000  # records about one id or run that are looked at
+_MOST: Final = 100_000  # decisions of one id or run that are looked at
 
 
 class Results(NamedTuple):
@@ -122,16 +123,12 @@ def search(
 
 
 def _look_up(reader: IndexReader, wanted: Search, end: int, limit: int) -> Results:
-    index = Index(reader)
+    facts, whole = ReplicaFacts(reader), BudgetedReader(_MOST)
     if wanted.id is not None:
-        answer = index.decision(wanted.id, limit=_IN_INDEX)
+        [decisions] = whole.all(facts.decisions, [wanted.id])
     else:
-        answer = index.execution(wanted.run or "", limit=_IN_INDEX)
-    found = [
-        Found(one.index, one.record)
-        for one in reversed(answer.entries)
-        if one.index < end and isinstance(one.record, Decision) and wanted.finds(one.record)
-    ]
+        [decisions] = whole.all(facts.decisions_of, [wanted.run or ""])
+    found = [one for one in reversed(decisions) if one.index < end and wanted.finds(one.record)]
     return Results(found[:limit], found[limit - 1].index if len(found) > limit else None)
 
 

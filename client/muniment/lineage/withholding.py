@@ -2,13 +2,17 @@
 
 from collections.abc import Collection, Iterable
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from muniment.lineage.facts import Facts
+from muniment.lineage.facts import Facts, Found
+from muniment.lineage.reader import BudgetedReader
 from muniment.records.addenda import named_digests
 from muniment.records.commitments import read_addendum
-from muniment.records.kinds import Record
+from muniment.records.kinds import Erasure, Record
 from muniment.tlog.encoding import VerificationError
+
+MAX_ERASURES: Final = 100_000
+"""Most erasures that are read to say which of a record's members are erased."""
 
 
 class Withholding(NamedTuple):
@@ -56,7 +60,8 @@ def withholding_of(
     """What a record withholds when some pointers are disclosed; None if it withholds nothing.
 
     An erasure counts by the log itself, or by the record's producer. Without facts nothing is known
-    to be erased. Raises FactsError if the facts cannot be read.
+    to be erased. Reads MAX_ERASURES of them, or one page of each. Raises FactsError if the facts
+    cannot be read.
     """
     named = named_digests(record)
     if not named:
@@ -65,9 +70,17 @@ def withholding_of(
     erased: dict[str, int] = {}
     if facts is not None and hidden:
         may_erase = (facts.head.origin, record.producer)
-        pages = facts.erasures([named[pointer] for pointer in hidden])
-        for pointer, page in zip(hidden, pages, strict=True):
-            by = [one.index for one in page.entries if one.record.producer in may_erase]
+
+        def counted(erasures: Iterable[Found[Erasure]]) -> list[int]:
+            return [one.index for one in erasures if one.record.producer in may_erase]
+
+        # Anybody may log erasures that name a digest, as many as a page has, before the true one.
+        digests = [named[pointer] for pointer in hidden]
+        answers = BudgetedReader(MAX_ERASURES).until(
+            facts.erasures, digests, lambda _, erasures: bool(counted(erasures))
+        )
+        for pointer, (erasures, _) in zip(hidden, answers, strict=True):
+            by = counted(erasures)
             if by:
                 erased[pointer] = by[0]
     return Withholding(

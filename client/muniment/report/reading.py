@@ -16,7 +16,8 @@ from muniment.audit.streams import Streams
 from muniment.errors import VerificationError
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
-from muniment.lineage.facts import Ref
+from muniment.lineage.facts import Found, Ref
+from muniment.lineage.reader import BudgetedReader
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.codec import parse_leaves
 from muniment.records.forms import Forms
@@ -46,6 +47,9 @@ from muniment.tlog.tiles import TILE_WIDTH, Tile, bundles_of, check_bundle
 
 MAX_FINDINGS: Final = 200
 """Findings that are kept with their words."""
+
+MAX_RELATED: Final = 100_000
+"""Most records that are read to say whose the runs of a bundle are."""
 
 
 class Keys(NamedTuple):
@@ -135,18 +139,30 @@ def _runs_of_subjects(
     """Those runs of the records that are a subject's: by a decision on it, or who performed it."""
     runs = list(dict.fromkeys(run for _, record in window if (run := run_of(record)) is not None))
     names = {(one.type, thing_name(one.id)) for one in scope.subjects}
-    found: set[str] = set()
-    decided = facts.decisions_of(runs) if runs else ()
-    edges = facts.edges_from([Ref("run", run) for run in runs]) if runs else ()
-    for run, decisions, led in zip(runs, decided, edges, strict=True):
-        performers = [
+
+    def is_decided(_run: str, decisions: Sequence[Found[Decision]]) -> bool:
+        return any(scope.has(one.record) for one in decisions)
+
+    def is_performed(_run: Ref, edges: Sequence[Found[Edge]]) -> bool:
+        performers = {
             (one.record.to.type, one.record.to.id)
-            for one in led.entries
+            for one in edges
             if one.record.relation == "performed_by"
-        ]
-        if any(scope.has(one.record) for one in decisions.entries) or names & {*performers}:
-            found.add(run)
-    return found
+        }
+        return not names.isdisjoint(performers)
+
+    reader = BudgetedReader(MAX_RELATED)
+    decided = reader.until(facts.decisions_of, runs, is_decided)
+    led = reader.until(facts.edges_from, [Ref("run", run) for run in runs], is_performed)
+    return {
+        run
+        for run, (decisions, more), (edges, others) in zip(runs, decided, led, strict=True)
+        if is_decided(run, decisions)
+        or is_performed(Ref("run", run), edges)
+        # Whoever logs that many on a run has not hidden whose it is.
+        or more
+        or others
+    }
 
 
 def read_leaves(
