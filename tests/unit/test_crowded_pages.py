@@ -4,16 +4,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 import index_tools
 from explore_tools import explored
-from governed import World
+from governed import World, approved, artifact
 from logsim import LogSim
 from muniment.explore.searching import parse_search, search
 from muniment.lineage.facts import PAGE
 from muniment.lineage.withholding import withholding_of
 from muniment.records.api import encode_record
-from muniment.records.kinds import Decision, Entity, Erasure
+from muniment.records.kinds import Approval, Decision, Entity, Erasure
 from muniment.report.scope import scope_of
 from reports import replica, report_of
 from signing import NOW
@@ -73,3 +74,30 @@ async def test_the_explorer_finds_a_decision_behind_as_much_of_strangers(tmp_pat
                 partial(search, wanted=parse_search(asked), before=None)
             )
             assert [one.index for one in results.found] == [2002], asked
+
+
+async def test_what_came_after_a_decision_is_told_behind_as_much_of_strangers(
+    tmp_path: Path,
+) -> None:
+    """So is an edge that revokes; and what others say under an approval's id is no record of it."""
+    world, sim = World(index_tools.ORIGIN), LogSim()
+    said = approved(world.producer)
+    index = world.decide("call", id_="d-call", artifact=artifact(approval=said))
+    with world.speaking_as(STRANGER):
+        for _ in range(PAGE):
+            world.outcome("call")
+        other = approved(STRANGER)
+        world.add(Approval(**(world.common("a") | {"id": said.id}), approval=other))
+    outcome = world.outcome("call", "failed")
+    edge = world.edge("revoked_by", "decision:d-call", "run:r-end")
+    sim.append([encode_record(record) for record in world.records])
+    async with (
+        explored(sim, tmp_path) as explorer,
+        ClientSession() as session,
+        session.get(f"{explorer.url}decision/{index}") as answer,
+    ):
+        text = await answer.text()
+    assert f'<a href="/decision/{outcome}">failed</a>' in text
+    assert f'<a href="/decision/{edge}">leaf {edge}</a>' in text
+    assert "No revocation of it" not in text
+    assert "The log has no record of it." in text

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from muniment.index.proofs import prove_trace
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.lineage.facts import Found, Interval, TargetRef
+from muniment.lineage.reader import BudgetedReader
 from muniment.lineage.trace import trace
 from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
 from muniment.permit.context import Context, ExpectedPolicy, Trust
@@ -21,12 +22,23 @@ from muniment.permit.verify import verify_permit
 from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_leaves
 from muniment.records.commitments import read_addendum, shown_value
-from muniment.records.kinds import Approval, Decision, Outcome, Record, Revocation, Verification
+from muniment.records.kinds import (
+    Approval,
+    Decision,
+    Edge,
+    Outcome,
+    Record,
+    Revocation,
+    Verification,
+)
 from muniment.records.manifest import Manifest, Signed, parse_manifest
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.tlogproof import TlogProof
+
+MAX_AFTER: Final = 10_000
+"""Most records that are read of what came after a decision."""
 
 
 class CheckedCode(NamedTuple):
@@ -72,10 +84,12 @@ class DecisionView:
         members: What it has only digests of.
         checks: Each denial code, for a runtime that is all that the decision asks for.
         permitted: Whether none was found.
-        approvals: Records of the approval that it rests on.
+        approvals: Records of the approval that it rests on, of just what it says.
         outcomes: Of its run, and verifications.
         verifications: Of its run.
         revocations: Of it and of its run.
+        revoking: Edges by which it is revoked.
+        is_cut: Whether the log has more of these than were read.
         counts: Whether its gateway is one whose word counts; None when none are named.
     """
 
@@ -87,6 +101,8 @@ class DecisionView:
     outcomes: Sequence[Found[Outcome]]
     verifications: Sequence[Found[Verification]]
     revocations: Sequence[Found[Revocation]]
+    revoking: Sequence[Found[Edge]]
+    is_cut: bool
     counts: bool | None
 
 
@@ -193,11 +209,15 @@ def _decision(
     whole = permit.whole or decision
     verdict = verify_permit(permit, _context(decision, facts, now), _trust(policy, gateways))
     runs = [] if decision.execution is None else [decision.execution]
-    outcomes = [one for page in facts.outcomes(runs) for one in page.entries]
-    verifications = [one for page in facts.verifications(runs) for one in page.entries]
+    # To its end: anybody may log what fills a page, before what counts.
+    after = BudgetedReader(MAX_AFTER)
     targets = [TargetRef("decision", decision.id), *(TargetRef("execution", run) for run in runs)]
     approval = None if decision.artifact is None else decision.artifact.approval
-    approvals = facts.approvals([] if approval is None else [approval.id])
+    revocations = after.all(facts.revocations, targets)
+    [revoking] = after.all(facts.revoking_edges, [decision.id])
+    approvals = after.all(facts.approvals, [] if approval is None else [approval.id])
+    outcomes = after.all(facts.outcomes, runs)
+    verifications = after.all(facts.verifications, runs)
     return DecisionView(
         whole={"request": whole.request, "response": whole.response},
         members=_members(withholding_of(decision, disclosed, facts), named, disclosed),
@@ -206,10 +226,12 @@ def _decision(
             for code in CODES
         ],
         permitted=verdict.permitted,
-        approvals=[one for page in approvals for one in page.entries],
-        outcomes=outcomes,
-        verifications=verifications,
-        revocations=[one for page in facts.revocations(targets) for one in page.entries],
+        approvals=[one for page in approvals for one in page if one.record.approval == approval],
+        outcomes=[one for page in outcomes for one in page],
+        verifications=[one for page in verifications for one in page],
+        revocations=[one for page in revocations for one in page],
+        revoking=revoking,
+        is_cut=after.is_cut,
         counts=(
             None if gateways is None else any(one.name == decision.producer for one in gateways)
         ),
