@@ -229,6 +229,26 @@ async def test_leaves_that_are_other_ones_when_they_are_read_again_excuse_no_log
     assert "are not shown again as they were" in report.findings[0].sentence
 
 
+async def test_leaves_that_are_no_leaves_of_the_tree_at_first_are_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A log that shows others when they are audited, and the true ones when they are read again."""
+    sim, (other, _) = LogSim(), log_of(3)
+    sim.append([decision(number) for number in range(3)])
+    honest = sim.tile
+    times = Counter[Tile]()
+
+    def changing(tile: Tile) -> bytes:
+        times[tile] += 1
+        is_audited = tile.level == ENTRIES and times[tile] % 2 == 1
+        return other.tile(tile) if is_audited else honest(tile)
+
+    monkeypatch.setattr(sim, "tile", changing)
+    report = await check(sim)
+    assert "root-mismatch" in [kind for kind, _ in found(report)]
+    assert report.verdict is not Verdict.CLEAN
+
+
 async def test_an_addendum_that_is_none_is_the_producer_s_doing() -> None:
     members = json.loads(withholding(0)[0])
     digest = members["addenda"]["/request/context"] = sha256(b"no addendum").hexdigest()

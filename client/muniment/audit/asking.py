@@ -104,6 +104,7 @@ async def confirm(
     try:
         wanted = {one.index for one in asked}
         leaves = await read_leaves(client, wanted, trust.checkpoint.checkpoint.head)
+        named = {one: _named(leaves[one.index], one) for one in asked}
     except (VerificationError, FormatError) as error:
         sentence = (
             f"{len(suspects)} addenda seem to be missing, or other ones, and the leaves that name "
@@ -111,7 +112,6 @@ async def confirm(
         )
         report.found(MISMATCH, sentence, Weight.UNVERIFIED, suspects[0].index)
         return
-    named = {one: _named(leaves[one.index], one) for one in asked}
     said = await ask(client, [one.digest for one in named.values()])
     claimed = max((one.claimed for one in said.values()), default=-1)
     later: dict[str, list[tuple[int, str]]] | None = None
@@ -159,7 +159,11 @@ def _missing(one: Named, said: AddendumAnswer) -> tuple[str, str, Weight]:
 
 
 def _named(leaf: bytes, suspect: Suspect) -> Named:
-    return next(one for one in named_in(leaf, suspect.index) if key_of(one.digest) == suspect.key)
+    for one in named_in(leaf, suspect.index):
+        if key_of(one.digest) == suspect.key:
+            return one
+    # The leaves that were audited were not of the tree, and this one is.
+    raise VerificationError(f"leaf {suspect.index} of the tree names no such addendum")
 
 
 async def _erased_since(
