@@ -82,5 +82,7 @@ class RequestParser:
             max_headers=MAX_HEADERS + 1,
             payload_exception=MalformedBodyError,
             auto_decompress=False,
-            max_msg_queue_size=AHEAD,
+            # It counts one too many, if the body of one that was taken up came later. Were it full
+            # before `AHEAD` are, it would keep back what nobody asks it for.
+            max_msg_queue_size=AHEAD + 1,
         )

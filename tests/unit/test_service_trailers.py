@@ -25,11 +25,13 @@ class Seen:
 
     def __init__(self) -> None:
         self.headers: list[dict[str, str]] = []
+        self.asked = asyncio.Event()
         self.app = App(Metrics("test"), {})
         self.app.route("GET", "/seen", self.answer)
         self.app.route("POST", "/seen", self.answer)
 
     async def answer(self, request: Request) -> Response:
+        self.asked.set()
         await request.body(1 << 20)
         self.headers.append(dict(request.headers))
         return Response(200, b"seen", "text/plain")
@@ -87,6 +89,38 @@ async def test_as_many_as_are_read_ahead_are_answered_before_a_connection_ends()
         found = [await answered(reader) for _ in range(33)]
         assert found == [*[b"seen"] * 32, b""]
     assert seen.headers[31] == {"host": "x", "transfer-encoding": "chunked"}
+
+
+async def send_late(seen: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Sends a request whose body comes once it is taken up, which aiohttp's parser miscounts."""
+    writer.write(b"POST /seen HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+    await seen.asked.wait()
+    writer.write(b"ok")
+    assert await answered(reader) == b"seen"
+
+
+@pytest.mark.parametrize("number", [31, 32, 33, 100])
+async def test_all_that_is_read_ahead_is_answered_behind_a_late_body(number: int) -> None:
+    seen = Seen()
+    async with asking(seen) as (reader, writer):
+        await send_late(seen, reader, writer)
+        writer.write(NEXT * number)
+        assert [await answered(reader) for _ in range(number)] == [b"seen"] * number
+
+
+@pytest.mark.parametrize("before", range(28, 34))
+async def test_no_body_is_read_as_a_request_behind_a_late_one(before: int) -> None:
+    """However many are ahead of the trailer: what has begun behind it is not cut in two."""
+    seen = Seen()
+    async with asking(seen) as (reader, writer):
+        await send_late(seen, reader, writer)
+        hidden = b"POST /seen HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(NEXT)
+        writer.write(NEXT * before + WHOLE + hidden)
+        for _ in range(before + 1):
+            assert await answered(reader) == b"seen"
+        writer.write(NEXT)
+        assert await answered(reader) == b""
+    assert len(seen.headers) == 1 + before + 1
 
 
 async def test_a_body_of_more_chunks_than_are_read_ahead_keeps_the_connection() -> None:
