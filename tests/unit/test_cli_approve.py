@@ -28,7 +28,8 @@ VKEY = approver_vkey("people.example/carol", CAROL)
 def shown(amount: int = 10) -> dict[str, Any]:
     """What an honest gateway shows of a call."""
     asked = {**request("planner"), "context": {"arguments": {"amount": amount}, "agent": "x"}}
-    asked["resource"] = {**asked["resource"], "properties": {"currency": "EUR"}}
+    asked["resource"] = {**asked["resource"], "properties": {"currency": "EUR"}, "name": "of ada"}
+    asked["action"] = {**asked["action"], "id": "at once"}
     held = Held(
         id="arq-1", key=b"", client="", authority="people", evaluation="e-1", request=asked,
         withheld=("/request/context/arguments",), salt="0a" * 16, call="", made=NOW,
@@ -83,7 +84,8 @@ def test_what_is_shown_is_signed(key: Path) -> None:
     done, asked = allow(key, shown(), "--call", shown()["call"])
     assert done.exit_code == 0, done.output
     assert '"amount": 10' in done.output
-    assert '"currency": "EUR"' in done.output
+    for more in ('"currency": "EUR"', '"name": "of ada"', '"id": "at once"'):
+        assert more in done.output
     assert "Allowed, once: arq-1, leaf 7" in done.output
     assert [one.method for one in asked] == ["GET", "POST"]
 

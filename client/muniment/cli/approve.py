@@ -27,7 +27,8 @@ from muniment.records.commitments import read_addendum
 from muniment.tlog.encoding import FormatError
 
 _SHOWN: Final = 20_000  # characters of a value on a terminal
-_PARTIES: Final = ("subject", "action", "resource")
+_PARTIES: Final = {"subject": ("type", "id"), "action": ("name",), "resource": ("type", "id")}
+"""Who wants to do what, and what the line of the deed says of each."""
 
 _gateway = click.option(
     "--gateway",
@@ -255,14 +256,11 @@ def _differs() -> NoReturn:
 
 
 def _unnamed(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """What a call has beside its context and the names of who wants to do what."""
+    """What a call has beside its context and what the line of the deed says."""
     rest = {name: value for name, value in evaluation.items() if name not in (*_PARTIES, "context")}
-    for party in _PARTIES:
-        more = {
-            name: value
-            for name, value in evaluation.get(party, {}).items()
-            if name not in ("type", "id", "name")
-        }
+    for party, told in _PARTIES.items():
+        members = evaluation.get(party, {}).items()
+        more = {name: value for name, value in members if name not in told}
         rest |= {party: more} if more else {}
     return rest
 
