@@ -13,6 +13,7 @@ from muniment.records.canonical import encode_canonical
 from muniment_gateway.authorities import Authority, AuthorityEntry
 from muniment_gateway.engines.opa import OpaEngine
 from muniment_gateway.engines.port import PassedOn
+from waiting import SECONDS, until
 
 REQUEST = {
     "subject": {"type": "agent", "id": "planner"},
@@ -28,6 +29,8 @@ class Opa(HttpSession):
         super().__init__(headers={})
         self.asked: list[str] = []
         self.revision = "1"
+        self.lists = asyncio.Event()
+        self.lists.set()
 
     async def request(
         self,
@@ -42,17 +45,44 @@ class Opa(HttpSession):
         self.asked.append(url)
         await asyncio.sleep(0)
         said: dict[str, Any] = {"result": [{"id": "authz", "raw": self.revision}]}
-        if method == "POST":
+        if method == "GET":
+            await self.lists.wait()
+        else:
             bundles = {"main": {"revision": self.revision}}
             said = {"result": True, "provenance": {"bundles": bundles}}
         return Answer(200, {}, msgspec.json.encode(said))
 
 
+def engine_of(opa: Opa) -> OpaEngine:
+    url = "http://127.0.0.1:1/v1/data/authz/allow"
+    return OpaEngine(Authority(AuthorityEntry(name="opa", kind="opa", url=url), url=url), opa)
+
+
+async def test_no_decision_by_known_modules_waits_for_those_that_are_being_read() -> None:
+    """As of several OPAs behind one address, of which one has another bundle and hangs."""
+    opa = Opa()
+    engine = engine_of(opa)
+    known = await engine.evaluate(REQUEST, PassedOn({}))
+    opa.lists.clear()
+    opa.revision = "2"
+    hanging = asyncio.create_task(engine.evaluate(REQUEST, PassedOn({})))
+    await until(lambda: opa.asked[-1].endswith("/v1/policies") and len(opa.asked) == 4)
+    opa.revision = "1"
+    async with asyncio.timeout(SECONDS):
+        assert (await engine.evaluate(REQUEST, PassedOn({}))).policy == known.policy
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    opa.lists.set()
+    opa.revision = "2"
+    found = await engine.evaluate(REQUEST, PassedOn({}))
+    assert found.policy is not None
+    assert found.policy.revision == "main=2"
+
+
 async def test_the_modules_are_read_once_however_many_decide() -> None:
     """They may be tens of megabytes, and the last ones are too old for all at one time."""
     opa = Opa()
-    url = "http://127.0.0.1:1/v1/data/authz/allow"
-    engine = OpaEngine(Authority(AuthorityEntry(name="opa", kind="opa", url=url), url=url), opa)
+    engine = engine_of(opa)
     for revision in ("1", "2"):
         opa.revision = revision
         opa.asked.clear()

@@ -91,13 +91,21 @@ class OpaEngine:
     async def _policy_of(self, answer: dict[str, Any]) -> PolicyRef:
         """The policy by which OPA has given an answer."""
         revision = _revision(answer)
-        async with self._reading:  # the list may be long: of many decisions one reads it
-            known = self._digest
-            now = time.monotonic()
-            if known is None or known[0] != revision or now - known[2] > POLICY_SECONDS:
-                self._digest = known = (revision, await self._read_digest(), now)
-        digest = known[1]
+        digest = self._known_digest(revision)
+        if digest is None:
+            async with self._reading:  # the list may be long: of many decisions one reads it
+                digest = self._known_digest(revision)
+                if digest is None:
+                    now = time.monotonic()
+                    digest = await self._read_digest()
+                    self._digest = (revision, digest, now)
         return PolicyRef(id=self._path or "data", revision=revision or digest[7:19], digest=digest)
+
+    def _known_digest(self, revision: str) -> str | None:
+        known = self._digest
+        if known is None or known[0] != revision or time.monotonic() - known[2] > POLICY_SECONDS:
+            return None
+        return known[1]
 
     async def _read_digest(self) -> str:
         value = await ask_json(
