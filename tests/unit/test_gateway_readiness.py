@@ -9,7 +9,6 @@ from muniment.http.answer import Answer
 from muniment_gateway.app import doctor
 from muniment_gateway.deciding.readiness import why_not_ready
 
-URL = "http://log.example/readyz"
 PROBLEM = {"content-type": "application/problem+json"}
 
 
@@ -19,7 +18,7 @@ def said(witnesses: Any, status: int = 503) -> str:
         "detail": "the witness quorum is not met",
         "witnesses": witnesses,
     }
-    return why_not_ready(Answer(status, PROBLEM, json.dumps(body).encode()), URL)
+    return why_not_ready(Answer(status, PROBLEM, json.dumps(body).encode()))
 
 
 def witness(name: str, error: str | None) -> dict[str, object]:
@@ -46,8 +45,9 @@ def test_what_is_no_list_of_witnesses_names_none(witnesses: Any) -> None:
 
 
 def test_an_answer_that_is_no_problem_has_its_status() -> None:
-    assert why_not_ready(Answer(502, {}, b"<html>"), URL) == f"{URL} (HTTP 502)"
-    assert "HTTP 302" in why_not_ready(Answer(302, {}, b""), URL)
+    """The log is named by whoever tells of it."""
+    assert why_not_ready(Answer(502, {}, b"<html>")) == "/readyz (HTTP 502)"
+    assert why_not_ready(Answer(302, {}, b"")).startswith("/readyz: HTTP 302 where ")
 
 
 def test_lines_within_stay_one_line() -> None:

@@ -82,7 +82,7 @@ async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Doctor
         yield DoctorCheck("log", f"{url} does not answer ({why}): {_advice(url, why)}")
         return
     ready = answer.status == 200
-    detail = "" if ready else f"{url} is not ready: {why_not_ready(answer, url)}"
+    detail = "" if ready else f"{url} is not ready: {why_not_ready(answer)}"
     yield DoctorCheck("log", detail, f"{url} is ready")
     yield _clock(answer.headers.get("date"))
     async with LogClient(url, timeout=ASK_TIMEOUT, access=config.access) as client:

@@ -145,7 +145,7 @@ class LogLink:
         else:
             if answer.status == 200:
                 return True
-            self.mark_away(f"{url}: {why_not_ready(answer, url)}")
+            self.mark_away(f"{url}: {why_not_ready(answer)}")
         return False
 
     async def _open(self) -> None:

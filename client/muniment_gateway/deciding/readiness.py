@@ -14,9 +14,9 @@ _LONGEST: Final = 200
 """Characters that are told of each; the log's own status has all."""
 
 
-def why_not_ready(answer: Answer, url: str) -> str:
-    """Says why a log whose `/readyz`, at that URL, gave another answer than 200 is not ready."""
-    refusal = refusal_of(answer, url)
+def why_not_ready(answer: Answer) -> str:
+    """Says why a log whose `/readyz` gave another answer than 200 is not ready, but not which."""
+    refusal = refusal_of(answer, "/readyz")
     if not isinstance(refusal, Refused):
         return str(refusal)
     failing = [
