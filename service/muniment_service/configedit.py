@@ -28,7 +28,8 @@ def replace_config(path: Path, before: str, text: str, is_meant: Callable[[Path]
     if it cannot be written, does not load, is not what was meant, or the old one is another by now:
     that one stays.
     """
-    draft = path.with_name(path.name + ".new")
+    # Of a name that nobody gives a file by hand: what is there is taken for a draft of ours.
+    draft = path.with_name(f".{path.name}.new")
     try:
         with _alone(draft) as out:
             out.write(text)

@@ -55,7 +55,7 @@ def test_what_is_not_toml_is_an_error_that_names_the_file(tmp_path: Path) -> Non
 
 
 def test_one_command_at_a_time_changes_a_configuration(tmp_path: Path) -> None:
-    path, draft = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path, draft = tmp_path / "x.toml", tmp_path / ".x.toml.new"
     path.write_text("old")
     draft.write_text("what a killed command has left, which is longer")
 
@@ -84,7 +84,7 @@ def test_a_draft_that_has_become_the_configuration_is_nobodys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One command waited for the lock where another one put its draft in place."""
-    path, draft = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path, draft = tmp_path / "x.toml", tmp_path / ".x.toml.new"
     path.write_text("old")
     flock = fcntl.flock
 
@@ -104,7 +104,7 @@ def test_a_command_that_is_done_leaves_the_next_one_s_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A draft that went while it was judged could be a third command's by the time it is placed."""
-    path, draft = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path, draft = tmp_path / "x.toml", tmp_path / ".x.toml.new"
     path.write_text("old")
 
     def next_begins(_: Path) -> None:
@@ -115,12 +115,20 @@ def test_a_command_that_is_done_leaves_the_next_one_s_draft(
     assert (path.read_text(), draft.read_text()) == ("new", "the next one's")
 
 
+def test_a_file_that_an_operator_has_prepared_stays(tmp_path: Path) -> None:
+    path, prepared = tmp_path / "x.toml", tmp_path / "x.toml.new"
+    path.write_text("old")
+    prepared.write_text("by hand")
+    replace_config(path, "old", "new", lambda _: True)
+    assert (path.read_text(), prepared.read_text()) == ("new", "by hand")
+
+
 def test_no_draft_is_written_through_a_link(tmp_path: Path) -> None:
     path, other = tmp_path / "x.toml", tmp_path / "other"
     path.write_text("old")
     other.write_text("kept")
-    (tmp_path / "x.toml.new").symlink_to(other)
-    with pytest.raises(MunimentError, match=r"x\.toml\.new: "):
+    (tmp_path / ".x.toml.new").symlink_to(other)
+    with pytest.raises(MunimentError, match=r"\.x\.toml\.new: "):
         replace_config(path, "old", "new", lambda _: True)
     assert (path.read_text(), other.read_text()) == ("old", "kept")
 
