@@ -394,8 +394,9 @@ deadline_seconds = 60
     http.headers["x-user"] = "ada"
     with service.running():
         async with aio.insecure_channel(f"127.0.0.1:{grpc_port(service)}") as channel:
-            call = channel.unary_unary(METHOD)(request.SerializeToString())
-            await until(begun.exists)
+            call = channel.unary_unary(METHOD)(request.SerializeToString(), wait_for_ready=True)
+            await until(lambda: begun.exists() or call.done())
+            assert not call.done(), await call
             call.cancel()
         await asyncio.to_thread(go_on.write_text, "")
         await until(lambda: any(one.subject == Entity("user", "ada") for one in service.logged()))
