@@ -18,6 +18,7 @@ from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import IdConflictError
 from muniment_log.errors import (
     LogError,
+    NotOrderedError,
     OverBudgetError,
     StreamConflictError,
     StreamGapError,
@@ -140,6 +141,7 @@ async def test_a_large_message_passes() -> None:
         IdConflictError(2, "other content"),
         MissingAddendumError(1, b"\x01" * 32),
         UnavailableError("stopped"),
+        NotOrderedError("not now"),
     ],
 )
 async def test_an_error_of_the_log_is_raised_on_the_other_side(error: LogError) -> None:

@@ -77,11 +77,11 @@ async def end_term(db: DatabaseConnection) -> None:
 
 
 async def fence(db: DatabaseConnection, epoch: int) -> None:
-    """From the commit on, nobody of another epoch moves the tree or stores a head.
+    """From the commit on, nobody of another epoch moves the tree, stores a head or begins to erase.
 
     Waits for those who are about to: what is read after it is all that they have ever stored.
     """
-    # Who stores a head holds a key share of this row, which an update alone would not wait for.
+    # They hold a key share of this row, which an update alone would not wait for.
     await db.fetchval("SELECT epoch FROM tree WHERE id = 0 FOR UPDATE")
     await db.execute("UPDATE tree SET epoch = $1 WHERE id = 0", epoch)
 

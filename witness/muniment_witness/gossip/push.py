@@ -39,9 +39,8 @@ class Pusher:
         while True:
             await self.outbox.wait()
             if not self.outbox.has_evidence:
-                await asyncio.sleep(
-                    min(self.shared.period / 10, 1.0)
-                )  # heads of a busy log go together
+                # Heads of a busy log go together.
+                await asyncio.sleep(min(self.shared.period / 10, 1.0))
             await self.push()
 
     async def push(self) -> None:
