@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import WitnessError
+from muniment.tlog.policychain import PolicyChain
 from muniment_log.publish.asker import Asker, AskerGroup
 from muniment_log.publish.witness import WitnessClient
 
@@ -131,6 +133,7 @@ class Cosigners(AskerGroup[_Worker]):
         self._hold_all()
         first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
         self._policy = cosigners.policy
+        self._given_up = _given_up(cosigners)
         tasks = tuple(  # in the policy's order
             _Worker(self._publisher, witness, Backoff(first, longest), self._clock)
             for witness in cosigners.witnesses
@@ -203,7 +206,12 @@ class Cosigners(AskerGroup[_Worker]):
             worker.wake()
 
     def _makes_quorum(self, names: set[str]) -> bool:
-        return self._policy is None or self._policy.is_met(names)
+        if self._policy is None:
+            return True
+        if self._given_up:
+            now = time.time()
+            names = names - {name for name, since in self._given_up.items() if since <= now}
+        return self._policy.is_met(names)
 
     def have_met(self, current: Round) -> bool:
         """Whether those who have cosigned make the quorum."""
@@ -220,6 +228,25 @@ class Cosigners(AskerGroup[_Worker]):
         """The labels of those who have not cosigned."""
         answered = current.answered if current is not None else set()
         return ", ".join(w.client.label for w in self.askers if w.client not in answered)
+
+
+def _given_up(cosigners: CosignerSet) -> dict[str, int]:
+    """The witnesses that a policy over time lists as revoked, and since when; 0 for always.
+
+    Readers of that policy do not count them: a head that is out with too few others is refused.
+    None where the others that are asked make no quorum.
+    """
+    policy = cosigners.policy
+    if not isinstance(policy, PolicyChain):
+        return {}
+    asked = {name for witness in cosigners.witnesses for name in witness.names}
+    listed = [(one.name, policy.revoked.get(one.vkey.public)) for one in policy.witnesses]
+    found = {
+        name: 0 if one.word == "compromised" else one.since
+        for name, one in listed
+        if one is not None
+    }
+    return found if policy.is_met(asked - found.keys()) else {}
 
 
 def _wake_after(passes: int, worker: _Worker) -> None:
