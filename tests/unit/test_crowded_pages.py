@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -87,7 +88,8 @@ async def test_what_came_after_a_decision_is_told_behind_as_much_of_strangers(
         for _ in range(PAGE):
             world.outcome("call")
         other = approved(STRANGER)
-        world.add(Approval(**(world.common("a") | {"id": said.id}), approval=other))
+        common: dict[str, Any] = {**world.common("a"), "id": said.id}
+        world.add(Approval(**common, approval=other))
     outcome = world.outcome("call", "failed")
     edge = world.edge("revoked_by", "decision:d-call", "run:r-end")
     sim.append([encode_record(record) for record in world.records])

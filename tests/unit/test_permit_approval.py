@@ -237,7 +237,8 @@ def test_who_asks_may_be_withheld_and_disclosed(user: str, permitted: bool) -> N
     """What the log does not show of who asks, the permit does, and the approver is compared."""
     data = addendum("0a" * 16, user)
     world, one = World(), approval()
-    world.add(Approval(**(world.common("x") | {"id": one.id}), approval=one))
+    common: dict[str, Any] = {**world.common("x"), "id": one.id}
+    world.add(Approval(**common, approval=one))
     withheld = {"/request/context/ids/user": sha256(data).hexdigest()}
     index = world.decide("call", artifact=artifact(approval=one), addenda=withheld)
     decision = world.records[index]
