@@ -265,6 +265,7 @@ def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> Gateway
         split_url(file.log)
     with config_key(path, READ_TOKEN_FILE):
         access = file.outgoing.access.with_read_token()
+    with config_key(path, "log"):
         access.headers(file.log)  # no token is sent without TLS
     with config_key(path, "policy"):
         policy = parse_policy(read_file(file.policy, most=MAX_POLICY_BYTES))

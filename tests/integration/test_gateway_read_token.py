@@ -55,5 +55,5 @@ def test_a_token_that_cannot_be_sent_or_read_is_named(
     text = service.config.read_text()
     service.config.write_text(text.replace(json.dumps(deployment.url), '"http://log.example"'))
     said = processes.run(doctor, code=3).stderr
-    assert "http://log.example: a token is not sent without TLS; use https" in said
+    assert "gateway.toml: log: http://log.example: a token is not sent without TLS" in said
     assert TOKEN not in said
