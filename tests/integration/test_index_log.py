@@ -25,6 +25,8 @@ from muniment.tlog.indexleaf import IndexLeaf, parse_index_leaf
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.tiles import bundles_of
 from muniment_log.config import load
+from stand import Answer as StandAnswer
+from stand import Asked, Stand
 from staticserver import static
 from waiting import eventually
 
@@ -278,6 +280,43 @@ def test_an_index_log_that_is_lost_or_rolled_back_goes_on_by_no_means(tmp_path: 
         log_and_cover(made, RECORDS[6:9])
         assert bundles(made)[: len(before)] == before
         check_all_leaves(made)
+
+
+def test_one_restored_from_less_signs_nothing_before_its_witnesses_are_heard(
+    tmp_path: Path,
+) -> None:
+    """They are down as it starts: what it lacks, nobody can tell, and it must not sign it anew."""
+    with deployed(tmp_path, complete=COMPLETE) as made:
+        log_and_cover(made, RECORDS[:3])
+        old = tmp_path / "old"
+        save(made, old)
+        size = head_of(made).size
+        log_and_cover(made, RECORDS[3:6])
+        made.log.terminate()
+        path = made.config.with_name("indexlog.db")
+        path.unlink()
+        restore = ("restore-index-log", "--config", made.config, "--from")
+        others: list[processes.Done] = []
+
+        def answer(asked: Asked) -> StandAnswer:
+            if not others:  # somebody else does the same meanwhile
+                others.append(processes.run(processes.muniment_log(*restore, stand.url())))
+            return StandAnswer(body=(old / asked.path.lstrip("/")).read_bytes())
+
+        with Stand(answer).serve() as stand:
+            processes.run(processes.muniment_log(*restore, stand.url()), code=0)
+        assert (others[0].returncode, "in use" in others[0].stderr) == (4, True), others
+        for witness in made.witnesses:
+            witness.kill()
+        made.start_log()
+        eventually(lambda: grown(path, size) or "have not cosigned" in str(state(made)["error"]))
+        assert not grown(path, size)
+
+
+def grown(path: Path, size: int) -> bool:
+    """Whether an index log's database has more leaves than those."""
+    with closing(sqlite3.connect(path)) as db:
+        return bool(db.execute("SELECT size > ? FROM tree", (size,)).fetchone()[0])
 
 
 def change_leaves(deployment: Deployment, old: bytes, new: bytes) -> None:

@@ -198,5 +198,5 @@ def test_a_restored_copy_takes_nothing_while_no_witness_answers(
     with processes.start(processes.muniment_log("serve", "--config", config)) as log:
         body = Stream("another", made.signer).take(decisions(1, producer=GATEWAY))
         told = ask(f"{log.url}/v1/batches", body).problem(503, "unavailable")
-        assert "a copy that `backup` made" in told["detail"]
+        assert "a copy that `backup` or a restore made" in told["detail"]
         assert log.terminate() == 0

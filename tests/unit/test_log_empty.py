@@ -79,7 +79,7 @@ async def test_a_copy_that_a_backup_made_takes_nothing_before_it_was_compared(
             witness.answer = down
         async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
             log.stream = GatewayStream("another")
-            with pytest.raises(UnavailableError, match="a copy that `backup` made"):
+            with pytest.raises(UnavailableError, match="a copy that `backup` or a restore made"):
                 await log.add()
             assert log.inner.head.size == 2
             for witness in witnesses:

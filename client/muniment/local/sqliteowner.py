@@ -85,6 +85,16 @@ def shared_owner(database: Path) -> DatabaseOwner:
 
 
 @contextmanager
+def owned(database: Path) -> Iterator[None]:
+    """Has the right to a database, or to make it, within the block; raises as `DatabaseOwner`."""
+    owner = DatabaseOwner(database)
+    try:
+        yield
+    finally:
+        owner.release()
+
+
+@contextmanager
 def lent(database: Path) -> Iterator[None]:
     """Has the right to a shared database within the block; raises as `shared_owner`."""
     owner = shared_owner(database)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.local.sqlitefile import DatabaseError
+from muniment.local.sqliteowner import owned
 from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
@@ -104,26 +105,31 @@ async def restore(
         Unreachable, Refused, BadAnswer: the mirror cannot be read.
     """
     path = config.database
-    if path.exists():
-        raise DatabaseError(f"{path}: is there already; restore into a place where no database is")
-    newest = await _newest(config, urls, vkeys)
-    making = path.with_name(path.name + SUFFIX)
-    if not making.exists() or not making.stat().st_size:  # a power cut may leave a mere name
-        await create_database(making, config.file.origin, config.vkeys, "restore")
-    store = await SQLiteStore.open(making)
-    try:
-        await store.claim(config.file.origin, config.vkeys)
-        await _fill(config, store, newest, tell)
-    finally:
-        await store.close()
-    report = await asyncio.to_thread(check, making, config.file.origin, config.verifiers, full=True)
-    if report.damage:
-        raise StorageError(f"what was written is damaged: {report.damage[0].what}")
-    known = await _ask_witnesses(config, making)
-    await finish(making, _own(config, newest.signed).encode(), path)
-    streams = sum(len(some) for some in Contents(path).streams())
-    is_attested = config.policy is not None and not config.policy.is_met(())
-    return Restored(newest, streams, *known, is_attested)
+    with owned(path):
+        if path.exists():
+            raise DatabaseError(
+                f"{path}: is there already; restore into a place where no database is"
+            )
+        newest = await _newest(config, urls, vkeys)
+        making = path.with_name(path.name + SUFFIX)
+        if not making.exists() or not making.stat().st_size:  # a power cut may leave a mere name
+            await create_database(making, config.file.origin, config.vkeys, "restore")
+        store = await SQLiteStore.open(making)
+        try:
+            await store.claim(config.file.origin, config.vkeys)
+            await _fill(config, store, newest, tell)
+        finally:
+            await store.close()
+        report = await asyncio.to_thread(
+            check, making, config.file.origin, config.verifiers, full=True
+        )
+        if report.damage:
+            raise StorageError(f"what was written is damaged: {report.damage[0].what}")
+        known = await _ask_witnesses(config, making)
+        await finish(making, _own(config, newest.signed).encode(), path)
+        streams = sum(len(some) for some in Contents(path).streams())
+        is_attested = config.policy is not None and not config.policy.is_met(())
+        return Restored(newest, streams, *known, is_attested)
 
 
 async def _newest(config: LogConfig, urls: Sequence[str], vkeys: Sequence[VKey]) -> MirrorHead:

@@ -2,7 +2,8 @@
 
 Which heads of the log the index log has leaves about stands nowhere else. What is fetched is
 believed as far as the log's own signature goes: the newest checkpoint that is served, and exactly
-the leaves of its tree. Whether there was more, its witnesses tell when the log starts.
+the leaves of its tree. Whether there was more, its witnesses tell when the log starts: it is a
+copy, which signs nothing before a quorum of them has cosigned it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 from muniment.http.logclient import LogClient
 from muniment.index.httpsource import HttpSource
 from muniment.local.sqlitefile import DatabaseError
+from muniment.local.sqliteowner import owned
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.tiles import bundles_of, check_bundle
 from muniment_log.core.integrate import restore
 from muniment_log.storage.indexleaves import Ascending
 from muniment_log.storage.leaforder import LeafOrder
+from muniment_log.storage.restored import finish
 from muniment_log.storage.schema import create_database
 from muniment_log.storage.sqlite import SQLiteStore
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from muniment.tlog.heads import Head
+    from muniment.tlog.policy import CosignedCheckpoint
     from muniment_log.config import LogConfig
     from muniment_log.core.integrate import Integration
 
@@ -40,24 +44,26 @@ async def restore_index_log(config: LogConfig, url: str) -> int:
     """
     own = config.index_log
     path = own.database
-    if path.exists():
-        raise DatabaseError(f"{path}: exists already; move it away first")
-    part = path.with_name(f"{path.name}.part")
-    _remove(part)
-    logs = tuple(PolicyLog(signer.vkey) for signer in own.signers)
-    try:
-        async with LogClient(url) as client:
-            source = HttpSource(client, Policy(logs, (), (), "none"), own.file.origin)
-            await create_database(part, own.file.origin, own.vkeys, "restore-index-log")
-            store = await SQLiteStore.open(part)
-            try:
-                size = await _fill(store, source, Ascending(config.file.origin))
-            finally:
-                await store.close()
-        part.rename(path)
-    finally:
+    with owned(path):
+        if path.exists():
+            raise DatabaseError(f"{path}: exists already; move it away first")
+        part = path.with_name(f"{path.name}.part")
         _remove(part)
-    return size
+        logs = tuple(PolicyLog(signer.vkey) for signer in own.signers)
+        try:
+            async with LogClient(url) as client:
+                source = HttpSource(client, Policy(logs, (), (), "none"), own.file.origin)
+                await create_database(part, own.file.origin, own.vkeys, "restore-index-log")
+                store = await SQLiteStore.open(part)
+                try:
+                    served = await _fill(store, source, Ascending(config.file.origin))
+                finally:
+                    await store.close()
+            # Who serves may be behind: a copy that signs nothing before its witnesses are heard.
+            await finish(part, served.signed.encode(), path)
+        finally:
+            _remove(part)
+    return served.size
 
 
 def _remove(part: Path) -> None:
@@ -75,7 +81,7 @@ class _Nobody:
         pass
 
 
-async def _fill(store: SQLiteStore, source: HttpSource, check: Ascending) -> int:
+async def _fill(store: SQLiteStore, source: HttpSource, check: Ascending) -> CosignedCheckpoint:
     served = await source.head()
     loaded = await store.load()
     edge = restore(loaded.head, loaded.fragments, loaded.partials)
@@ -89,7 +95,5 @@ async def _fill(store: SQLiteStore, source: HttpSource, check: Ascending) -> int
         raise VerificationError(
             f"the {served.size} leaves that are served do not give the checkpoint's root"
         )
-    note = served.signed.encode()
-    await store.put_signed(lambda: note)
-    await store.put_published(note)
-    return served.size
+    await store.put_published(served.signed.encode())
+    return served

@@ -135,7 +135,9 @@ class PastCheck:
 
 
 EMPTY: Final = "this log is empty"
-COPY: Final = "this log's database is a copy that `backup` made, to which nothing was added"
+COPY: Final = (
+    "this log's database is a copy that `backup` or a restore made, to which nothing was added"
+)
 """Why a tree may not be all that there is."""
 
 
