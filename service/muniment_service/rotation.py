@@ -72,10 +72,11 @@ class Own:
                 are listed. Raises MunimentError if the database is in use or cannot be read.
             record: Records keys in the service's database.
         """
+        # First: an agent or a passphrase takes its time, in which another command may change it.
+        self._before = config.read_text("utf-8")
         found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
         self.vkeys = [signer.vkey for signer in found]
         self._config = config
-        self._before = config.read_text("utf-8")
         self._keys = keys
         self._name = name
         self._use: Literal["log", "witness", "gateway"] = use

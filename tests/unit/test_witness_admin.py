@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import VKey
+from muniment_service import rotation
 from muniment_service.config import ConfigError
 from muniment_service.exits import EXIT_CONFIG
 from muniment_service.rotation import Own
@@ -143,6 +145,25 @@ def test_what_a_change_would_break_is_told_of_the_file_that_is_there(config: Pat
     code, out = run("acknowledge", "--config", config, ORIGIN, "--evidence", "00")
     assert (code, f"{config}: log[0].acknowledged[0]: " in out) == (EXIT_CONFIG, True)
     assert ".new" not in out
+
+
+def test_a_change_while_keys_are_read_is_not_mixed_with_ones_own(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent takes its time; the keys that are recorded are those of the file that was read."""
+    read = rotation.read_signers
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        found = read(*args, **kwargs)
+        config.write_text(config.read_text() + "# another command was here\n")
+        return found
+
+    monkeypatch.setattr(rotation, "read_signers", slow)
+    keys = set(config.parent.glob("*.pem"))
+    with pytest.raises(MunimentError, match="another command is changing it"):
+        admin.own_keys(config).add("mldsa44")
+    assert config.read_text().endswith("# another command was here\n")
+    assert set(config.parent.glob("*.pem")) == keys
 
 
 def test_what_cannot_be_changed_is_left_alone(config: Path) -> None:
