@@ -47,6 +47,10 @@ class UnavailableError(LogError):
     """The log stops or its storage failed: what became of the batch is known after a restart."""
 
 
+class FolderInUseError(UnavailableError):
+    """Another process writes to a folder of static files; nothing was changed."""
+
+
 class NotOrderedError(UnavailableError):
     """No records are taken for now: nothing of this request was ordered."""
 

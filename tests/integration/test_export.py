@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from decisions import outcome
 from log_deployment import PUBLISHED, Deployment, ask, cluster_for, deployed
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from muniment_log.storage.staticfolder import StaticFolder
 from ports import free_port
 from staticserver import static
 from waiting import eventually
@@ -161,6 +163,27 @@ def test_a_folder_is_kept_current_beside_the_log(log: Deployment, tmp_path: Path
     current = served(log, exported(target))
     assert current.items() <= files(target).items()  # and partial tiles of the trees before
     assert f"{exported(target)} leaves" in process.stderr
+
+
+def test_two_that_export_to_one_folder_take_turns(log: Deployment, tmp_path: Path) -> None:
+    """What the second one begins with is not older than what the first one has left."""
+    target = tmp_path / "target"
+    grow(log, 3)
+    command = processes.muniment_log("export", "--config", log.config, target)
+    environment = {} if log.cluster is None else log.cluster.bucket.environment
+    with ExitStack() as held:
+        turn = held.enter_context(ExitStack())
+        turn.enter_context(StaticFolder(target).alone())
+        process = held.enter_context(processes.Process(command, environment=environment))
+        follower = held.enter_context(following(log, target))
+        eventually(lambda: "waiting for it" in process.stderr, lambda: process.stderr)
+        eventually(lambda: "exports to this" in follower.stderr, lambda: follower.stderr)
+        assert not list(target.iterdir())
+        size = grow(log, 3)
+        turn.close()
+        assert process.wait() == 0, process.stderr
+        assert exported(target) == size
+        assert follower.terminate() == 0, follower.stderr
 
 
 def test_it_waits_for_the_first_checkpoint(tmp_path: Path) -> None:

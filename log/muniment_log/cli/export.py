@@ -20,7 +20,7 @@ from muniment_log.cli.exits import failing
 from muniment_log.cli.options import CONFIG
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
-from muniment_log.errors import UnavailableError
+from muniment_log.errors import FolderInUseError, UnavailableError
 from muniment_log.export import ExportResult, ExportTarget, prune
 from muniment_log.export import export as export_log
 from muniment_log.storage.snapshot import SnapshotAddenda, SnapshotTiles
@@ -130,13 +130,26 @@ class _Export:
         self._min_index = self._pruned = 0
 
     async def run(self) -> None:
-        """Exports once."""
-        await self.bring_up()
+        """Exports once, after others who export to the folder."""
+        says = False
+        while True:
+            try:
+                await self.bring_up()
+                break
+            except FolderInUseError as error:
+                if not says:
+                    click.echo(f"{self.place}: {error}; waiting for it", err=True)
+                says = True
+            await asyncio.sleep(FOLLOW_SECONDS)
         await self.tidy()
 
     async def bring_up(self) -> None:
         """Brings the target to what is published, unless it is there, and tells how far."""
         async with AsyncExitStack() as closing:
+            if not self.place.startswith("s3://"):
+                # Of two, the one that began with less would put its older checkpoint over the
+                # other's, and addenda back that the other has removed.
+                closing.enter_context(StaticFolder(Path(self.place)).alone())
             source, note, addenda = await self._source(closing)
             if note == self._last and (note is not None or self._waits):
                 return

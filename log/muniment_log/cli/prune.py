@@ -122,16 +122,17 @@ async def _prune(
 async def _archive(config: LogConfig, folder: StaticFolder, progress: Progress) -> None:
     source = await SnapshotTiles.open(config.database)
     try:
-        await folder.replace(ARCHIVE, _NOTE)
-        await export(
-            source,
-            await source.checkpoint(),
-            origin=config.file.origin,
-            keys=config.verifiers,
-            target=folder,
-            tell=progress,
-            min_index=await source.min_index(),
-        )
+        with folder.alone():
+            await folder.replace(ARCHIVE, _NOTE)
+            await export(
+                source,
+                await source.checkpoint(),
+                origin=config.file.origin,
+                keys=config.verifiers,
+                target=folder,
+                tell=progress,
+                min_index=await source.min_index(),
+            )
     finally:
         await source.close()
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.regularfile import sync_names
-from muniment_log.errors import StorageError
+from muniment_log.errors import FolderInUseError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 WRITERS: Final = 16
@@ -33,6 +35,30 @@ class StaticFolder:
     def name(self) -> str:
         """The folder."""
         return str(self._folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Has the folder for itself within the block, among all who ask for that.
+
+        Raises:
+            FolderInUseError: somebody else has it.
+            StorageError: it cannot be made or opened.
+        """
+        self._make(self._folder)
+        try:
+            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(f"{self._folder}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FolderInUseError("another process exports to this folder") from None
+            except OSError:  # a network's file system may not lock folders
+                pass
+            yield
+        finally:
+            os.close(handle)
 
     async def get(self, key: str) -> bytes:
         """A file's content.
