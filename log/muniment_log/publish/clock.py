@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ class Clock:
     def time(self) -> float:
         """Seconds since some point in the past."""
         return perf_counter()
+
+    def unix(self) -> float:
+        """Unix seconds, as the system has them; they may go back."""
+        return time()
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         """Calls back on the running event loop, once."""

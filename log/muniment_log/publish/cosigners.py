@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -209,7 +208,7 @@ class Cosigners(AskerGroup[_Worker]):
         if self._policy is None:
             return True
         if self._given_up:
-            now = time.time()
+            now = self._clock.unix()
             names = names - {name for name, since in self._given_up.items() if since <= now}
         return self._policy.is_met(names)
 
