@@ -160,6 +160,28 @@ def test_an_integrator_that_runs_meanwhile_begins_anew(
         assert "Traceback" not in integrator.stderr
 
 
+def test_a_backups_copy_has_to_take_a_record_first(
+    tmp_path: Path, database: str, bucket: engines.Bucket
+) -> None:
+    """The original may have gone on; in a cluster nobody would ask the witnesses first."""
+    cluster = Cluster(database, bucket)
+    with deployed(tmp_path) as log:
+        assert log.post(log.stream().take([outcome("a")]), PUBLISHED).status == 200
+        kept = tmp_path / "copy.db"
+        backup = processes.muniment_log("backup", "--config", log.config, kept)
+        processes.run(backup, code=0)
+        log.log.terminate()
+        kept.rename(log.folder / "log" / "log.db")
+        config = cluster_config(log, cluster)
+        code, stderr = copy(log, config, cluster)
+        assert (code, "until it has taken a record" in stderr) == (7, True), stderr
+        log.start_log()
+        assert log.post(log.stream().take([outcome("b")]), PUBLISHED).status == 200
+        log.log.terminate()
+        code, stderr = copy(log, config, cluster)
+        assert code == 0, stderr
+
+
 def objects_in(server: engines.SeaweedFS, bucket: engines.Bucket) -> bool:
     return server.filer("GET", f"buckets/{bucket.name}/tile/entries/")
 

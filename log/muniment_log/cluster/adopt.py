@@ -26,6 +26,7 @@ from muniment_log.core.integrate import RightEdge, restore
 from muniment_log.core.runs import UnplacedRow, rows_of, run_of
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present
+from muniment_log.publish.rollback import COPY
 from muniment_log.storage.contents import Contents
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.sqlite import SQLiteStore
@@ -106,7 +107,8 @@ async def copy(
     Raises:
         DatabaseError: the file is in use, or a database cannot be used.
         WrongIdentityError: the file or the cluster is another log.
-        RolledBackError: the cluster holds something that the file does not.
+        RolledBackError: the cluster holds something that the file does not, or the file is a
+            backup's or a restore's and nothing was added, so that it may lack something itself.
         StorageError: one of the two is damaged.
         UnavailableError: the cluster cannot be reached; copy again.
     """
@@ -115,6 +117,13 @@ async def copy(
     database = objects = None
     try:
         await source.claim(origin, vkeys)
+        needs_quorum = config.policy is not None and not config.policy.is_met(())
+        if needs_quorum and await source.is_copy():
+            raise RolledBackError(
+                f"{path}: {COPY}; the original may have gone on, and a cluster would not ask the "
+                "witnesses first: start the log on this file until it has taken a record, and copy "
+                "then"
+            )
         loaded = await source.load()
         edge = restore(loaded.head, loaded.fragments, loaded.partials)
         tiles = EmbeddedTiles(source, edge, loaded.published)
