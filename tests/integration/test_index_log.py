@@ -168,6 +168,20 @@ def test_a_map_process_that_is_killed_is_started_again(deployment: Deployment) -
     check_all_leaves(deployment)
 
 
+def test_one_that_is_opened_again_keeps_to_the_policy_of_the_last_reload(tmp_path: Path) -> None:
+    with deployed(tmp_path, complete=COMPLETE) as made:
+        log_and_cover(made, RECORDS[:3])
+        path = made.config.with_name("witnesses.policy")
+        text = path.read_text()
+        before, rest = text.partition("witness w2k")[0], text.partition("group w2 ")[2]
+        path.write_text(before + rest.partition("\n")[2].replace("2 w0 w1 w2", "2 w0 w1"))
+        processes.run(processes.muniment_log("reload", "--config", made.config), code=0)
+        assert len(state(made)["witnesses"]) == 2
+        os.kill(child_of(made, "muniment_log.index.mapper"), signal.SIGKILL)
+        log_and_cover(made, RECORDS[3:6])
+        assert len(state(made)["witnesses"]) == 2
+
+
 @pytest.mark.parametrize("harm", ["lost", "rotten"])
 def test_a_map_that_is_gone_is_built_again(deployment: Deployment, harm: str) -> None:
     log_and_cover(deployment, RECORDS[:5])

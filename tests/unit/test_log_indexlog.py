@@ -1,7 +1,7 @@
 """The course of the index log: what it waits for, when it goes on, what ends it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -19,7 +19,12 @@ from muniment.tlog.heads import Head
 from muniment.tlog.indexleaf import parse_index_leaf
 from muniment.tlog.treereader import read_entry
 from muniment_log.core.integrate import restore
-from muniment_log.errors import IndexLogError, IndexLogUnavailableError, NotPublishedError
+from muniment_log.errors import (
+    IndexLogError,
+    IndexLogUnavailableError,
+    NotPublishedError,
+    UnavailableError,
+)
 from muniment_log.index import indexlog
 from muniment_log.index.indexlog import IndexLog
 from muniment_log.publish.published import published_size
@@ -77,20 +82,32 @@ class Kept:
         self.log, self.own = Heads(), Heads()
         self.errors: list[Exception] = []  # raised when it is opened, one each time
         self.opened = 0
+        self.in_force = ""  # the name of the configuration that it goes by
+        self.on_opening: Callable[[], Awaitable[None]] | None = None
         self.order: LeafOrder | None = None
         self.made = IndexLog(
-            origin=ORIGIN,
-            database=folder / "log.db",
-            map_file=folder / "map.db",
+            config=self.config("first"),
             log=self.log,
             opening=self._opening,
             pace_seconds=0.05,
             metrics=Metrics("test"),
         )
 
+    def config(self, name: str) -> Any:
+        """A configuration of the log, which tests know again by a name."""
+        return SimpleNamespace(
+            name=name,
+            file=SimpleNamespace(origin=ORIGIN),
+            database=self.folder / "log.db",
+            map=self.folder / "map.db",
+        )
+
     @asynccontextmanager
-    async def _opening(self, reached: Callable[[int], None]) -> AsyncIterator[Any]:
+    async def _opening(self, config: Any, reached: Callable[[int], None]) -> AsyncIterator[Any]:
         self.opened += 1
+        self.in_force = config.name
+        if self.on_opening is not None:
+            await self.on_opening()
         if self.errors:
             raise self.errors.pop(0)
         store = await open_store(self.folder / "indexlog.db")
@@ -108,12 +125,16 @@ class Kept:
 
             async def cleared() -> None: ...
 
+            async def reload(changed: Any) -> None:
+                self.in_force = changed.name
+
             yield SimpleNamespace(
                 publisher=self.own,
                 tiles=tiles,
                 order=self.order,
                 map=SimpleNamespace(advance=advance),
                 cleared=cleared,
+                reload=reload,
             )
         finally:
             await map_.close()
@@ -139,6 +160,26 @@ async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
     made = Kept(tmp_path)
     async with at_work(made.made.run()):
         yield made
+
+
+async def test_it_opens_again_by_the_configuration_that_was_taken_up(tmp_path: Path) -> None:
+    """Also when that came while it stood still, or was being opened."""
+    kept = Kept(tmp_path)
+    kept.errors = [UnavailableError("no witness is there")]
+    second, third = kept.config("second"), kept.config("third")
+
+    async def first_opening() -> None:
+        await kept.made.reload(second)
+        kept.on_opening = again
+
+    async def again() -> None:
+        assert kept.in_force == "second"
+        kept.on_opening = None
+        await kept.made.reload(third)
+
+    kept.on_opening = first_opening
+    async with at_work(kept.made.run()):
+        await until(lambda: kept.opened == 2 and kept.in_force == "third")
 
 
 async def test_each_published_head_becomes_a_leaf_and_proves_once_that_is_published(

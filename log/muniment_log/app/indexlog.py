@@ -67,10 +67,10 @@ def make_index_log(
     measured = TreeMetrics(part)
 
     @asynccontextmanager
-    async def opening(reached: Callable[[int], None]) -> AsyncIterator[_Opened]:
+    async def opening(current: LogConfig, reached: Callable[[int], None]) -> AsyncIterator[_Opened]:
         async with AsyncExitStack() as closing:
-            own, file = config.index_log, config.file
-            store = await _open_store(config)
+            own, file = current.index_log, current.file
+            store = await _open_store(current)
             closing.push_async_callback(store.close)
             witnesses = await closing.enter_async_context(Witnesses(own))
             storage = EmbeddedStorage(store, await store.load(), is_copy=await store.is_copy())
@@ -85,11 +85,11 @@ def make_index_log(
             child = await closing.enter_async_context(
                 running_child(
                     "muniment_log.index.mapper",
-                    "--database", config.database,
+                    "--database", current.database,
                     "--index-log", own.database,
                     "--log-level", file.log_level,
                     "--log-format", file.log_format,
-                    config.map,
+                    current.map,
                 )
             )  # fmt: skip
             yield _Opened(
@@ -100,9 +100,7 @@ def make_index_log(
             )
 
     return IndexLog(
-        origin=config.file.origin,
-        database=config.database,
-        map_file=config.map,
+        config=config,
         log=log,
         opening=opening,
         pace_seconds=config.file.complete.pace_seconds,

@@ -43,7 +43,6 @@ from muniment_service.process import first_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from muniment.complete.keys import Key
     from muniment.tlog.checkpoint import SignedCheckpoint
@@ -130,29 +129,28 @@ class IndexLog:
     def __init__(
         self,
         *,
-        origin: str,
-        database: Path,
-        map_file: Path,
+        config: LogConfig,
         log: Publisher,
-        opening: Callable[[Callable[[int], None]], AbstractAsyncContextManager[OpenIndexLog]],
+        opening: Callable[
+            [LogConfig, Callable[[int], None]], AbstractAsyncContextManager[OpenIndexLog]
+        ],
         pace_seconds: float,
         metrics: Metrics,
     ) -> None:
         """Puts it together; nothing is opened yet.
 
         Args:
-            origin: the log's.
-            database: the log's file.
-            map_file: the map's file.
+            config: the log's.
             log: the log's publisher.
-            opening: opens the index log's files and starts the map process, which tells how far the
-                map is.
+            opening: opens the index log's files by the configuration in force, and starts the map
+                process, which tells how far the map is.
             pace_seconds: time between two leaves, at least.
             metrics: where to count.
         """
-        self._origin = origin
-        self.database: Final = database
-        self._map_file = map_file
+        self._config = config
+        self._origin: Final = config.file.origin
+        self.database: Final = config.database
+        self._map_file: Final = config.map
         self._log = log
         self._opening = opening
         self._pace = pace_seconds
@@ -243,7 +241,8 @@ class IndexLog:
         return await asyncio.get_running_loop().run_in_executor(self._thread, question)
 
     async def reload(self, config: LogConfig) -> None:
-        """Takes the witnesses of a changed configuration of the log."""
+        """Takes the witnesses of a changed configuration of the log, also when it opens again."""
+        self._config = config
         if self._opened is not None:
             await self._opened.reload(config)
 
@@ -276,8 +275,11 @@ class IndexLog:
                 if self._damaged.is_set():
                     self._damaged.clear()
                     forget_map(self._map_file)
-                async with self._opening(self._reached) as opened:
+                config = self._config
+                async with self._opening(config, self._reached) as opened:
                     self._opened = opened
+                    if config is not self._config:  # a reload came meanwhile
+                        await opened.reload(self._config)
                     try:
                         await self._publish(opened, backoff)
                     finally:
