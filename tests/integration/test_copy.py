@@ -163,7 +163,7 @@ def test_an_integrator_that_runs_meanwhile_begins_anew(
 def test_a_backups_copy_has_to_take_a_record_first(
     tmp_path: Path, database: str, bucket: engines.Bucket
 ) -> None:
-    """The original may have gone on; in a cluster nobody would ask the witnesses first."""
+    """The original may have gone on; a cluster would not wait for its witnesses."""
     cluster = Cluster(database, bucket)
     with deployed(tmp_path) as log:
         assert log.post(log.stream().take([outcome("a")]), PUBLISHED).status == 200

@@ -120,8 +120,8 @@ async def copy(
         needs_quorum = config.policy is not None and not config.policy.is_met(())
         if needs_quorum and await source.is_copy():
             raise RolledBackError(
-                f"{path}: {COPY}; the original may have gone on, and a cluster would not ask the "
-                "witnesses first: start the log on this file until it has taken a record, and copy "
+                f"{path}: {COPY}; the original may have gone on, and a cluster would not wait for "
+                "its witnesses: start the log on this file until it has taken a record, and copy "
                 "then"
             )
         loaded = await source.load()
