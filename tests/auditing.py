@@ -1,5 +1,6 @@
 """Audits of simulated logs in this process."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, decision
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.statefile import AuditState
 from muniment.http.logclient import LogClient
-from muniment.tlog.tiles import tile_at
+from muniment.tlog.tiles import ENTRIES, Tile, tile_at
 
 OPTIONS = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,))
 PLAIN = AuditOptions(POLICY)
@@ -21,6 +22,19 @@ def grown(batches: int, records: int = 40, start: int = 0, sim: LogSim | None = 
         base = start + number * records
         sim.append([decision(base + k) for k in range(records)], stream=f"s{number % 3}")
     return sim
+
+
+def two_faced(sim: LogSim, other: LogSim, *, reading: int) -> Callable[[Tile], bytes]:
+    """The tiles of a log that shows another one's leaves at each first or second `reading`."""
+    honest = sim.tile
+    times = Counter[Tile]()
+
+    def tile(wanted: Tile) -> bytes:
+        times[wanted] += 1
+        is_other = wanted.level == ENTRIES and times[wanted] % 2 == reading % 2
+        return other.tile(wanted) if is_other else honest(wanted)
+
+    return tile
 
 
 async def audit(

@@ -1,7 +1,6 @@
 """What an audit says of withheld members: withheld, erased by a record, missing without one."""
 
 import json
-from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditing import OPTIONS, audit
+from auditing import OPTIONS, audit, two_faced
 from logsim import GATEWAY, NOW, ORIGIN, LogSim, decision
 from muniment import Erasure, encode_record
 from muniment.audit import reader
@@ -31,7 +30,6 @@ from muniment.audit.statefile import AuditState
 from muniment.records.addenda import addendum_path
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
-from muniment.tlog.tiles import ENTRIES, Tile
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -215,15 +213,7 @@ async def test_leaves_that_are_other_ones_when_they_are_read_again_excuse_no_log
     sim, digests = log_of(3)
     other, _ = log_of(3, kept=False)
     del sim.addenda[digests[1]]
-    honest = sim.tile
-    times = Counter[Tile]()
-
-    def changing(tile: Tile) -> bytes:
-        times[tile] += 1
-        again = tile.level == ENTRIES and times[tile] % 2 == 0
-        return other.tile(tile) if again else honest(tile)
-
-    monkeypatch.setattr(sim, "tile", changing)
+    monkeypatch.setattr(sim, "tile", two_faced(sim, other, reading=2))
     report = await check(sim)
     assert found(report) == [("tile-mismatch", 1)]
     assert "are not shown again as they were" in report.findings[0].sentence
@@ -235,15 +225,7 @@ async def test_leaves_that_are_no_leaves_of_the_tree_at_first_are_a_finding(
     """A log that shows others when they are audited, and the true ones when they are read again."""
     sim, (other, _) = LogSim(), log_of(3)
     sim.append([decision(number) for number in range(3)])
-    honest = sim.tile
-    times = Counter[Tile]()
-
-    def changing(tile: Tile) -> bytes:
-        times[tile] += 1
-        is_audited = tile.level == ENTRIES and times[tile] % 2 == 1
-        return other.tile(tile) if is_audited else honest(tile)
-
-    monkeypatch.setattr(sim, "tile", changing)
+    monkeypatch.setattr(sim, "tile", two_faced(sim, other, reading=1))
     report = await check(sim)
     assert "root-mismatch" in [kind for kind, _ in found(report)]
     assert report.verdict is not Verdict.CLEAN

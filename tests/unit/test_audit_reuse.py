@@ -1,19 +1,17 @@
 """Ids that come again: what an audit says of them after it has read their leaves once more."""
 
-from collections import Counter
 from hashlib import sha256
 from itertools import count
 
 import pytest
 
-from auditing import PLAIN, audit
+from auditing import PLAIN, audit, two_faced
 from governed import plain_decision
 from logsim import GATEWAY, NOW, LogSim
 from muniment.audit import reader, reuse
 from muniment.audit.relations import Warned
 from muniment.audit.report import Verdict
 from muniment.tlog.merkle import HASH_SIZE, leaf_hash
-from muniment.tlog.tiles import ENTRIES, Tile
 
 
 async def warned(sim: LogSim) -> list[Warned]:
@@ -81,15 +79,7 @@ async def test_leaves_that_are_others_when_they_are_read_again_excuse_nobody(
     sim, other = LogSim(), LogSim()
     sim.append([plain_decision("d-1", NOW * 1000), plain_decision("d-1", NOW * 1000, "another")])
     other.append([plain_decision("d-1", NOW * 1000)] * 2)
-    honest = sim.tile
-    times = Counter[Tile]()
-
-    def changing(tile: Tile) -> bytes:
-        times[tile] += 1
-        again = tile.level == ENTRIES and times[tile] % 2 == 0
-        return other.tile(tile) if again else honest(tile)
-
-    monkeypatch.setattr(sim, "tile", changing)
+    monkeypatch.setattr(sim, "tile", two_faced(sim, other, reading=2))
     assert [(one.kind, one.index) for one in await warned(sim)] == [("id-reuse", 1)]
 
 
