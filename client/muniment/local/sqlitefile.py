@@ -46,7 +46,7 @@ from muniment.local.sqliteopen import (
     set_up,
     sync_folder,
 )
-from muniment.local.sqliteowner import DatabaseOwner, lent, shared_owner
+from muniment.local.sqliteowner import DatabaseOwner, shared_owner
 from muniment.local.workthread import WorkThread
 
 __all__ = [
@@ -215,7 +215,7 @@ class Writer:
         self._check_usable()
         if self._owner is not None:
             return self._transact_alone(work)
-        with lent(self.path):
+        with shared_owner(self.path):
             return self._transact_alone(work)
 
     def _check_usable(self) -> None:
@@ -349,7 +349,7 @@ class Writer:
         if self._owner is not None:
             self._connection.close()
             return
-        with lent(self.path):  # closing checkpoints
+        with shared_owner(self.path):  # closing checkpoints
             self._connection.close()
 
 

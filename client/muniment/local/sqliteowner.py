@@ -10,10 +10,8 @@ import fcntl
 import os
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from muniment.local.sqliteerrors import InUseError, not_usable
 from muniment.local.sqliteopen import BUSY_MILLISECONDS
@@ -22,7 +20,10 @@ _SHARED_PAUSE: Final = 0.005  # seconds between two looks at a lock that another
 
 
 class DatabaseOwner:
-    """The exclusive right to a database, held as an OS lock on the file next to it."""
+    """The exclusive right to a database, held as an OS lock on the file next to it.
+
+    As a context manager it is given up at the end of the block.
+    """
 
     def __init__(self, database: Path) -> None:
         """Takes it; InUseError if another process has it, DatabaseError if it cannot be taken."""
@@ -46,6 +47,12 @@ class DatabaseOwner:
             os.close(self._file)
             raise not_usable(self._path, error) from error
         _OWNERS.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Gives the right up. The file stays: removing it would race with the next owner."""
@@ -82,23 +89,3 @@ def shared_owner(database: Path) -> DatabaseOwner:
             if time.monotonic() > until:
                 raise
             time.sleep(_SHARED_PAUSE)
-
-
-@contextmanager
-def owned(database: Path) -> Iterator[None]:
-    """Has the right to a database, or to make it, within the block; raises as `DatabaseOwner`."""
-    owner = DatabaseOwner(database)
-    try:
-        yield
-    finally:
-        owner.release()
-
-
-@contextmanager
-def lent(database: Path) -> Iterator[None]:
-    """Has the right to a shared database within the block; raises as `shared_owner`."""
-    owner = shared_owner(database)
-    try:
-        yield
-    finally:
-        owner.release()

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.local.sqlitefile import DatabaseError
-from muniment.local.sqliteowner import owned
+from muniment.local.sqliteowner import DatabaseOwner
 from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
@@ -105,7 +105,7 @@ async def restore(
         Unreachable, Refused, BadAnswer: the mirror cannot be read.
     """
     path = config.database
-    with owned(path):
+    with DatabaseOwner(path):
         if path.exists():
             raise DatabaseError(
                 f"{path}: is there already; restore into a place where no database is"

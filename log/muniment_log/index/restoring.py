@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from muniment.http.logclient import LogClient
 from muniment.index.httpsource import HttpSource
 from muniment.local.sqlitefile import DatabaseError
-from muniment.local.sqliteowner import owned
+from muniment.local.sqliteowner import DatabaseOwner
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.tiles import bundles_of, check_bundle
@@ -44,7 +44,7 @@ async def restore_index_log(config: LogConfig, url: str) -> int:
     """
     own = config.index_log
     path = own.database
-    with owned(path):
+    with DatabaseOwner(path):
         if path.exists():
             raise DatabaseError(f"{path}: exists already; move it away first")
         part = path.with_name(f"{path.name}.part")
